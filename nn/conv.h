@@ -1,0 +1,39 @@
+/* 3x3 convolution as a multiply (implicit GEMM: Chetlur et al. 2014, section 3).
+ *
+ *   out[n, y, x, :] = sum over taps (i, j) of  W[:, :, i, j] . in[n, y s + i - top, x s + j - left, :]  + bias
+ *
+ * A row of the input matrix is the 3x3 neighbourhood of one output pixel, k = (tap, channel): nine runs of c contiguous
+ * floats. The packer reads them from where they are, and zeros where the window leaves the image. Stride, the VAE's
+ * one-sided padding, nearest upsampling and a second input are all other addresses for the same runs. */
+#ifndef NN_CONV_H
+#define NN_CONV_H
+
+#include "nn/features.h"
+#include "tensor/gemm.h"
+
+struct conv {
+    struct tensor weight; /* [N, C, 3, 3] */
+    struct tensor bias;   /* [N] */
+};
+
+enum conv_kind {
+    CONV_SAME,            /* stride 1, one zero all round:      h x w -> h x w */
+    CONV_DOWN,            /* stride 2, one zero all round:      h x w -> ceil(h/2) x ceil(w/2)     (the UNet) */
+    CONV_DOWN_ASYMMETRIC, /* stride 2, zeros right and bottom:  h x w -> floor(h/2) x floor(w/2)   (the VAE's encoder) */
+    CONV_UP,              /* nearest upsampling to the size of `out`, then CONV_SAME */
+};
+
+struct conv_options {
+    const struct features *concat; /* a second input, its channels after those of the first; same n, h, w */
+    const float *per_sample;       /* [n, N]: added to every pixel of a sample (the time embedding) */
+    const float *residual;         /* [n, h, w, N] of the output; may be out.x */
+};
+
+/* Output height (or width) for an input height, for all kinds but CONV_UP, whose size the caller chooses. */
+int64_t conv_out_size(enum conv_kind kind, int64_t size);
+
+/* `out` has its final shape: n of the input, conv_out_size of h and w, c = N. */
+void conv3x3(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
+             enum conv_kind kind, struct conv_options options);
+
+#endif

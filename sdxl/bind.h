@@ -1,0 +1,53 @@
+/* Binding: from the names in a checkpoint to the members of a struct.
+ *
+ * A model's tensors are listed in tables, one row per tensor: its name below the module, the member that will hold the
+ * view, the shape in symbols. Loading, shape checks and the report of what is missing, misshapen or left over all walk
+ * the same tables.
+ *
+ *   static const struct binding norm[] = {{"weight", offsetof(struct norm, weight), "c"}, ...};
+ *   bind_rows(b, "conv_norm_out", norm, 2, &unet->conv_norm_out, (int64_t[DIMS]){['c'] = 320}); */
+#ifndef SDXL_BIND_H
+#define SDXL_BIND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tensor/safetensors.h"
+
+/* shape: a letter stands for a dimension given by the caller, a digit for itself. "oi" is also met by [o, i, 1, 1]: a
+ * 1x1 convolution and a linear layer are the same thing. */
+struct binding {
+    const char *name;
+    size_t offset; /* of a struct tensor */
+    const char *shape;
+    const char *other_name; /* what older checkpoints call it, or NULL */
+    bool optional;
+};
+
+enum { DIMS = 128 }; /* dimension values, indexed by letter */
+enum { MODULE_NAME = 96 };
+
+struct binder {
+    const struct safetensors *file;
+    bool *used;            /* per tensor of the file */
+    size_t problems;
+    struct error first;    /* the first problem */
+};
+
+/* Starts on a file; bind_finish must follow. */
+status bind_start(struct binder *b, const struct safetensors *file, struct error *e);
+
+/* Fills the members of `object`. Problems are collected, not returned: bind_finish reports them. */
+void bind_rows(struct binder *b, const char *module, const struct binding *rows, size_t count, void *object,
+               const int64_t dims[DIMS]);
+
+/* Frees the binder. Fails if a tensor was missing, had another shape or a format that is no float, or if the file has
+ * tensors that no table names (except those on the list `ignored`, NULL-terminated: bookkeeping that some exporters
+ * leave in). The message names the file, the first such tensor, wanted and found shape, and how many more there are. */
+status bind_finish(struct binder *b, const char *const *ignored, struct error *e);
+
+/* "module.part": the name of a part of a module, in a buffer of MODULE_NAME. */
+char *module_name(char *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,42 @@
+/* Working memory: a bump allocator with mark and release.
+ *
+ *   size_t mark = arena_mark(a);
+ *   float *h = arena_floats(a, n);      // valid until the release
+ *   ...
+ *   arena_release(a, mark);
+ *
+ * A measuring arena has no memory: it hands out addresses that must not be touched and records the highest mark. A
+ * forward pass run once on a measuring arena (every kernel looks at arena_measuring and does nothing) says how much
+ * memory, and how much arithmetic, the real one needs. Nothing is allocated in the denoising loop. */
+#ifndef TENSOR_ARENA_H
+#define TENSOR_ARENA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tensor/status.h"
+
+struct arena {
+    unsigned char *base; /* NULL: measuring */
+    size_t capacity, used, peak;
+};
+
+/* An arena without memory. */
+struct arena arena_measure(void);
+
+/* Reserves `capacity` bytes; `purpose` is for the message if the system refuses. Pages cost memory once touched. The
+ * caller closes it. */
+status arena_open(struct arena *a, size_t capacity, const char *purpose, struct error *e);
+void arena_close(struct arena *a);
+
+static inline bool arena_measuring(const struct arena *a) { return a->base == NULL; }
+
+/* 64-byte aligned, contents undefined. Exceeding the measured capacity is a bug of ours, not of a file: it asserts. */
+void *arena_bytes(struct arena *a, size_t bytes);
+float *arena_floats(struct arena *a, int64_t count);
+
+static inline size_t arena_mark(const struct arena *a) { return a->used; }
+static inline void arena_release(struct arena *a, size_t mark) { a->used = mark; }
+
+#endif

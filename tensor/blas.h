@@ -1,0 +1,27 @@
+/* OpenBLAS, loaded so that it uses the best kernels this CPU can run.
+ *
+ * OpenBLAS picks its kernels by CPU model number when it is loaded. A model newer than the library falls back to SSE3:
+ * correct, and five times slower. We ask for kernels by instruction set instead: the library is opened with dlopen, with
+ * OPENBLAS_CORETYPE set from the CPU's features, unless the user has set it. Its own threads stay off; ours split the
+ * work (parallel.h). */
+#ifndef TENSOR_BLAS_H
+#define TENSOR_BLAS_H
+
+#include <stdint.h>
+
+#include "tensor/status.h"
+
+/* Loads the library, once per process and thread-safe; later calls return the first outcome. The error says which
+ * package to install. */
+status blas_load(struct error *e);
+
+/* "SkylakeX", "Haswell", ...: the kernels that were chosen; and OpenBLAS's own description of itself, version first.
+ * NULL before a successful blas_load. */
+const char *blas_core(void);
+const char *blas_config(void);
+
+/* c[M,N] (+)= a[M,K] . b[N,K]^T, all row-major and contiguous, on the calling thread. blas_load must have succeeded. */
+enum blas_beta { BLAS_REPLACE, BLAS_ADD };
+void blas_sgemm_nt(int64_t M, int64_t N, int64_t K, const float *a, const float *b, float *c, enum blas_beta beta);
+
+#endif

@@ -1,0 +1,89 @@
+#include "tensor/cpu.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+static void read_name(struct cpu *cpu)
+{
+    struct utsname system;
+    snprintf(cpu->name, sizeof cpu->name, "%.60s", uname(&system) == 0 ? system.machine : "unknown");
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    if (f == NULL)
+        return;
+    char line[256];
+    while (fgets(line, sizeof line, f) != NULL) {
+        char *value = strchr(line, ':');
+        if (value == NULL || strncmp(line, "model name", 10) != 0)
+            continue;
+        value += strspn(value, ": \t");
+        value[strcspn(value, "\n")] = '\0';
+        snprintf(cpu->name, sizeof cpu->name, "%.60s", value);
+        break;
+    }
+    fclose(f);
+}
+
+/* A logical CPU is the first of its core if it leads the list of its siblings ("0,2" or "0-1"). */
+static bool leads_its_core(int id)
+{
+    char path[96];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", id);
+    FILE *f = fopen(path, "r");
+    if (f == NULL)
+        return true;
+    int first = id;
+    bool known = fscanf(f, "%d", &first) == 1;
+    fclose(f);
+    return !known || first == id;
+}
+
+static void count_cores(struct cpu *cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        for (int id = 0; id < CPU_SETSIZE; id++)
+            if (CPU_ISSET(id, &set)) {
+                cpu->logical_cores++;
+                cpu->physical_cores += leads_its_core(id);
+            }
+    /* A container may be given only the second siblings; and nobody has no core at all. */
+    if (cpu->logical_cores < 1)
+        cpu->logical_cores = 1;
+    if (cpu->physical_cores < 1)
+        cpu->physical_cores = cpu->logical_cores;
+}
+
+static void read_memory(struct cpu *cpu)
+{
+    FILE *f = fopen("/proc/meminfo", "r");
+    if (f == NULL)
+        return;
+    char line[128];
+    unsigned long long kib;
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "MemTotal: %llu kB", &kib) == 1)
+            cpu->memory = (size_t)kib * 1024;
+        else if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            cpu->memory_available = (size_t)kib * 1024;
+    }
+    fclose(f);
+}
+
+struct cpu cpu_detect(void)
+{
+    struct cpu cpu = {0};
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    cpu.avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    cpu.avx512 = cpu.avx2_fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#endif
+    read_name(&cpu);
+    count_cores(&cpu);
+    read_memory(&cpu);
+    return cpu;
+}

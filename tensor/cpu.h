@@ -1,0 +1,18 @@
+/* What this machine can do. */
+#ifndef TENSOR_CPU_H
+#define TENSOR_CPU_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct cpu {
+    char name[64]; /* "AMD EPYC 9R14", or the architecture where the system does not say */
+    bool avx2_fma; /* AVX2 and FMA, enabled by the operating system */
+    bool avx512;   /* AVX-512 F, DQ, BW and VL, likewise */
+    int physical_cores, logical_cores; /* that this process may run on */
+    size_t memory, memory_available;   /* bytes; available: free or droppable right now */
+};
+
+struct cpu cpu_detect(void);
+
+#endif

@@ -1,0 +1,65 @@
+/* The one multiply:  out[M,N] = epilogue(in[M,K] . weight[N,K]^T)
+ *
+ * Nearly all of the arithmetic of SDXL is this. Blocks of `in` and `weight` are packed into small float32 panels that fit
+ * the cache, multiplied, and the finished tile goes through the epilogue on its way to memory. What differs between a
+ * linear layer, a 3x3 convolution, a strided one, one over two concatenated inputs, is only how the panels are
+ * packed: an input is a function that copies any block of the matrix [M,K] it stands for. No im2col buffer exists, and
+ * weights stay in the file, in whatever format they were stored in.
+ *
+ * Blocks follow from the shape alone and each tile is computed by one thread: any number of threads gives the same bits.
+ * Blocking after Goto & van de Geijn 2008. */
+#ifndef TENSOR_GEMM_H
+#define TENSOR_GEMM_H
+
+#include <stdint.h>
+
+#include "tensor/activation.h"
+#include "tensor/context.h"
+#include "tensor/parallel.h"
+#include "tensor/tensor.h"
+
+/* Packs rows m and columns k of the input matrix: panel[m.end - m.begin][k.end - k.begin]. */
+struct gemm_input {
+    void (*pack)(const void *self, struct range m, struct range k, float *panel);
+    const void *self;
+};
+
+/* The usual input: M rows of K contiguous floats. With `next`, K continues in a second tensor after `width` columns:
+ * a concatenation along channels that is never made. */
+struct gemm_rows {
+    const float *data;
+    int64_t width;
+    const float *next; /* [M, next_width], or NULL */
+    int64_t next_width;
+};
+struct gemm_input gemm_input_rows(const struct gemm_rows *rows);
+
+/* weight: [N, K], or [N, C, 3, 3] with `taps` = 9, where K = 9 C is ordered (tap, channel): the input packer's order. */
+struct gemm_weight {
+    const struct tensor *tensor;
+    int64_t taps; /* 1 or 9 */
+};
+
+/* y = activation(x + bias + per_sample[m / rows_per_sample]) + residual. With ACT_GEGLU the weight has 2N rows, the
+ * value half first: y = (value + bias) * GELU(gate + bias'). */
+struct epilogue {
+    const struct tensor *bias; /* [N] (GEGLU: [2N]); NULL or a tensor without data: none */
+    const float *per_sample;   /* [M / rows_per_sample, N], or NULL */
+    int64_t rows_per_sample;
+    enum activation activation;
+    const float *residual; /* [M, N], or NULL; may be `out` itself */
+};
+
+struct gemm {
+    int64_t M, N, K;
+    struct gemm_input in;
+    struct gemm_weight weight;
+    struct epilogue epilogue;
+    float *out; /* [M, N] */
+    enum op op; /* the row of the profile it counts in */
+};
+
+/* Computes. Shapes were checked when the weights were bound; this cannot fail. blas_load must have succeeded. */
+void gemm_run(const struct context *ctx, const struct gemm *g);
+
+#endif

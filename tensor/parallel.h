@@ -1,0 +1,22 @@
+/* Threads that cannot change the result.
+ *
+ * Work is cut into tasks by its shape, never by the number of threads, and each task writes its own range of the
+ * output. Which thread runs a task is then of no consequence: 1, 2 and 7 threads give the same bytes. A sum is never
+ * split between threads. */
+#ifndef TENSOR_PARALLEL_H
+#define TENSOR_PARALLEL_H
+
+#include <stdint.h>
+
+/* Runs task(arg, i, thread) for every i in [0, count), with 0 <= thread < threads for per-thread scratch. */
+void parallel_for(int threads, int64_t count, void (*task)(void *arg, int64_t i, int thread), void *arg);
+
+/* For loops over rows: how many tasks to cut `rows` into when one row costs about `work` elementary operations, and
+ * the rows of task i. Depends on the shape alone. */
+struct range {
+    int64_t begin, end;
+};
+int64_t task_count(int64_t rows, int64_t work);
+struct range task_range(int64_t rows, int64_t tasks, int64_t i);
+
+#endif

@@ -1,0 +1,40 @@
+#include "tensor/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+status fail(struct error *e, status code, const char *format, ...)
+{
+    if (e == NULL || e->code != OK)
+        return code;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(e->message, sizeof e->message, format, args);
+    va_end(args);
+    e->code = code;
+    return code;
+}
+
+status fail_context(struct error *e, const char *format, ...)
+{
+    if (e == NULL || e->code == OK)
+        return ERR_ARGUMENT;
+    char cause[sizeof e->message];
+    memcpy(cause, e->message, sizeof cause);
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(e->message, sizeof e->message, format, args);
+    va_end(args);
+    if (length >= 0 && (size_t)length < sizeof e->message)
+        snprintf(e->message + length, sizeof e->message - (size_t)length, ": %s", cause);
+    return e->code;
+}
+
+void error_clear(struct error *e)
+{
+    if (e == NULL)
+        return;
+    e->code = OK;
+    e->message[0] = '\0';
+}

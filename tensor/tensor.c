@@ -1,0 +1,157 @@
+/* Views, their sizes, and the number formats.
+ *
+ *   binary16   1 sign   5 exponent (bias 15)   10 fraction
+ *   bfloat16   1 sign   8 exponent (bias 127)   7 fraction: the upper half of a float32 */
+#include "tensor/tensor.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    size_t size;
+} formats[DTYPE_COUNT] = {
+    [DTYPE_F32] = {"F32", 4}, [DTYPE_F16] = {"F16", 2}, [DTYPE_BF16] = {"BF16", 2}, [DTYPE_F64] = {"F64", 8},
+    [DTYPE_I64] = {"I64", 8}, [DTYPE_I32] = {"I32", 4}, [DTYPE_U8] = {"U8", 1},     [DTYPE_BOOL] = {"BOOL", 1},
+};
+
+size_t dtype_size(enum dtype dtype)
+{
+    return formats[dtype].size;
+}
+
+const char *dtype_name(enum dtype dtype)
+{
+    return formats[dtype].name;
+}
+
+int64_t tensor_count(const struct tensor *t)
+{
+    int64_t count = 1;
+    for (int i = 0; i < t->rank; i++)
+        count *= t->shape[i];
+    return count;
+}
+
+bool shape_bytes(enum dtype dtype, int rank, const int64_t *shape, size_t *bytes)
+{
+    /* Zeros first: [huge, huge, 0] has no elements and must not count as an overflow. */
+    bool empty = false;
+    for (int i = 0; i < rank; i++) {
+        if (shape[i] < 0)
+            return false;
+        empty = empty || shape[i] == 0;
+    }
+    size_t product = empty ? 0 : dtype_size(dtype);
+    for (int i = 0; i < rank && !empty; i++)
+        if (__builtin_mul_overflow(product, (size_t)shape[i], &product) || product > PTRDIFF_MAX)
+            return false;
+    *bytes = product;
+    return true;
+}
+
+char *shape_text(int rank, const int64_t *shape, char *text, size_t size)
+{
+    size_t used = (size_t)snprintf(text, size, "[");
+    for (int i = 0; i < rank && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%" PRId64, i ? ", " : "", shape[i]);
+    if (used < size)
+        snprintf(text + used, size - used, "]");
+    return text;
+}
+
+bool tensor_is(const struct tensor *t, int rank, const int64_t *shape)
+{
+    if (t->rank != rank)
+        return false;
+    for (int i = 0; i < rank; i++)
+        if (t->shape[i] != shape[i])
+            return false;
+    return true;
+}
+
+static float float_from_bits(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static uint32_t bits_from_float(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
+float f16_to_f32(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000u) << 16, exponent = (h >> 10) & 31u, fraction = h & 0x3ffu;
+    if (exponent == 31)
+        return float_from_bits(sign | 0x7f800000u | fraction << 13);
+    if (exponent == 0) { /* zero or subnormal: fraction * 2^-24, exact in float32 */
+        float magnitude = (float)fraction * 0x1p-24f;
+        return sign ? -magnitude : magnitude;
+    }
+    return float_from_bits(sign | (exponent + 127 - 15) << 23 | fraction << 13);
+}
+
+/* Drops the `shift` low bits of a magnitude, rounding to nearest, ties to even. */
+static uint32_t round_shift(uint32_t value, int shift)
+{
+    uint32_t kept = value >> shift, rest = value & ((1u << shift) - 1), half = 1u << (shift - 1);
+    return kept + (rest > half || (rest == half && (kept & 1)));
+}
+
+uint16_t f32_to_f16(float f)
+{
+    uint32_t bits = bits_from_float(f), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) /* NaN: keep the top of its payload, make it quiet */
+        return (uint16_t)(sign | 0x7e00u | (magnitude >> 13 & 0x3ffu));
+    if (magnitude >= 0x47800000u) /* 2^16 and above, infinity too */
+        return (uint16_t)(sign | 0x7c00u);
+    int exponent = (int)(magnitude >> 23) - 127;
+    if (exponent >= -14) /* rounding may carry into the exponent, up to infinity: that is right */
+        return (uint16_t)(sign | round_shift(magnitude - ((127u - 15u) << 23), 13));
+    if (exponent < -25)
+        return (uint16_t)sign;
+    uint32_t significand = (magnitude & 0x7fffffu) | 0x800000u;
+    return (uint16_t)(sign | round_shift(significand, -exponent - 1)); /* in units of 2^-24 */
+}
+
+float bf16_to_f32(uint16_t b)
+{
+    return float_from_bits((uint32_t)b << 16);
+}
+
+uint16_t f32_to_bf16(float f)
+{
+    uint32_t bits = bits_from_float(f);
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)round_shift(bits, 16);
+}
+
+void tensor_read(const struct tensor *t, int64_t first, int64_t count, float *out)
+{
+    switch (t->dtype) {
+    case DTYPE_F32:
+        memcpy(out, (const float *)t->data + first, (size_t)count * sizeof *out);
+        break;
+    case DTYPE_F16:
+        for (int64_t i = 0; i < count; i++)
+            out[i] = f16_to_f32(((const uint16_t *)t->data)[first + i]);
+        break;
+    case DTYPE_BF16:
+        for (int64_t i = 0; i < count; i++)
+            out[i] = bf16_to_f32(((const uint16_t *)t->data)[first + i]);
+        break;
+    case DTYPE_F64:
+        for (int64_t i = 0; i < count; i++)
+            out[i] = (float)((const double *)t->data)[first + i];
+        break;
+    default: /* integer tensors are not numbers to compute with: binding refuses them */
+        memset(out, 0, (size_t)count * sizeof *out);
+    }
+}
