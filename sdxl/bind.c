@@ -80,6 +80,36 @@ void bind_rows(struct binder *b, const char *module, const struct binding *rows,
     }
 }
 
+static const struct binding norm_rows[] = {
+    {"weight", offsetof(struct norm, weight), "c", NULL, false},
+    {"bias", offsetof(struct norm, bias), "c", NULL, false},
+};
+
+static const struct binding linear_rows[] = {
+    {"weight", offsetof(struct linear, weight), "oi", NULL, false},
+    {"bias", offsetof(struct linear, bias), "o", NULL, false},
+};
+
+static const struct binding conv_rows[] = {
+    {"weight", offsetof(struct conv, weight), "oi33", NULL, false},
+    {"bias", offsetof(struct conv, bias), "o", NULL, false},
+};
+
+void norm_bind(struct norm *norm, struct binder *b, const char *name, int64_t c)
+{
+    bind_rows(b, name, norm_rows, 2, norm, (int64_t[DIMS]){['c'] = c});
+}
+
+void linear_bind(struct linear *linear, struct binder *b, const char *name, int64_t in, int64_t out)
+{
+    bind_rows(b, name, linear_rows, 2, linear, (int64_t[DIMS]){['i'] = in, ['o'] = out});
+}
+
+void conv_bind(struct conv *conv, struct binder *b, const char *name, int64_t in, int64_t out)
+{
+    bind_rows(b, name, conv_rows, 2, conv, (int64_t[DIMS]){['i'] = in, ['o'] = out});
+}
+
 static bool listed(const char *const *list, const char *name)
 {
     for (; list != NULL && *list != NULL; list++)

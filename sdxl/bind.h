@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "nn/conv.h"
+#include "nn/linear.h"
+#include "nn/norm.h"
 #include "tensor/safetensors.h"
 
 /* shape: a letter stands for a dimension given by the caller, a digit for itself. "oi" is also met by [o, i, 1, 1]: a
@@ -41,6 +44,11 @@ status bind_start(struct binder *b, const struct safetensors *file, struct error
 /* Fills the members of `object`. Problems are collected, not returned: bind_finish reports them. */
 void bind_rows(struct binder *b, const char *module, const struct binding *rows, size_t count, void *object,
                const int64_t dims[DIMS]);
+
+/* The three layers everything is made of: shapes "c"; "oi", "o"; "oi33", "o". */
+void norm_bind(struct norm *norm, struct binder *b, const char *name, int64_t c);
+void linear_bind(struct linear *linear, struct binder *b, const char *name, int64_t in, int64_t out);
+void conv_bind(struct conv *conv, struct binder *b, const char *name, int64_t in, int64_t out);
 
 /* Frees the binder. Fails if a tensor was missing, had another shape or a format that is no float, or if the file has
  * tensors that no table names (except those on the list `ignored`, NULL-terminated: bookkeeping that some exporters

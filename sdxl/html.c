@@ -1,5 +1,5 @@
-/* HTML character references: OpenAI's CLIP unescapes its text twice before anything else, because its captions came from
- * web pages.
+/* HTML character references: OpenAI's CLIP unescapes its text twice before anything else, because its captions came
+ * from web pages.
  *
  * A reference is "&#" digits, "&#x" hexadecimal digits or "&" up to 32 characters, each with or without a semicolon.
  * The surprise: some old names need no semicolon and are then taken even from the front of a longer word, so
@@ -30,7 +30,7 @@ static const struct entity *find_entity(const char *name)
     return bsearch(name, entities, sizeof entities / sizeof *entities, sizeof *entities, compare_names);
 }
 
-/* What a number stands for. Pages that say 128 to 159 mean Windows' code page; what no page may contain is dropped. */
+/* What a number stands for. Pages that say 128 to 159 mean Windows' code page; what no page may have is dropped. */
 static uint32_t numbered(uint32_t n)
 {
     static const uint16_t windows_1252[32] = {

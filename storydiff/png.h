@@ -31,7 +31,7 @@ status png_decode(const char *name, const unsigned char *bytes, size_t size, str
 status png_read(const char *path, struct image *image, struct error *e);
 
 /* *text: the first iTXt text of that key, terminated, freed by the caller with free(); NULL if there is none.
- * Checks every chunk's length and checksum but decodes no picture. A text above 16 MiB is refused. */
+ * Checks the chunks on the way to it but decodes no picture. A text above 16 MiB is refused. */
 status png_decode_text(const char *name, const unsigned char *bytes, size_t size, const char *key, char **text,
                        struct error *e);
 status png_read_text(const char *path, const char *key, char **text, struct error *e);

@@ -6,6 +6,7 @@
 #include "storydiff/png.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -16,7 +17,7 @@
 enum {
     DEFLATE_MOST = 1032, /* of one input byte: 258 bytes from 2 bits */
     TEXT_MAX = 16 << 20,
-    CRITICAL = 0x20, /* a bit of the type's first letter: capital, cannot be skipped */
+    ANCILLARY = 0x20, /* this bit of the type's first letter (lower case): may be skipped by who does not know it */
 };
 
 struct chunk {
@@ -190,7 +191,7 @@ static status measure_picture(struct chunks in, size_t *total, struct error *e)
             *total += chunk.length;
         } else {
             done = *total > 0;
-            if ((chunk.type[0] & CRITICAL) == 0 && !is(&chunk, "IEND") && !is(&chunk, "PLTE"))
+            if ((chunk.type[0] & ANCILLARY) == 0 && !is(&chunk, "IEND") && !is(&chunk, "PLTE"))
                 return fail(e, ERR_FORMAT, "%s: unexpected PNG chunk %s", in.name, chunk.type);
         }
     }
@@ -252,7 +253,8 @@ status png_decode(const char *name, const unsigned char *bytes, size_t size, str
     return s;
 }
 
-/* *text <- the decompressed bytes, in growing steps: how many they are is nowhere written. */
+/* *text <- the decompressed bytes. How many they are is nowhere written: the buffer is for the most there can be, and
+ * what is not touched costs nothing. */
 static status inflate_text(const char *name, const unsigned char *data, size_t length, char **text, struct error *e)
 {
     size_t most = length > TEXT_MAX / DEFLATE_MOST ? TEXT_MAX : length * DEFLATE_MOST;

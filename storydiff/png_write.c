@@ -11,8 +11,8 @@
  * The buffer is sized for the worst case beforehand, so putting bytes cannot fail. */
 #include "storydiff/png.h"
 
-#include <inttypes.h>
-#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -165,7 +165,7 @@ status png_encode(const struct image *image, const struct png_text *texts, size_
                     image->height);
     size_t space = FIXED_CHUNKS + packed;
     for (size_t i = 0; i < count; i++) {
-        size_t bound;
+        size_t bound = 0;
         TRY(text_bound(&texts[i], &bound, e));
         space += bound;
     }

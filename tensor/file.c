@@ -133,7 +133,8 @@ status file_append(struct file_writer *w, const void *data, size_t size, struct 
     return OK;
 }
 
-/* Some file systems have no fsync for directories and say EINVAL: then there is nothing to wait for. */
+/* Some file systems have no fsync for directories and say EINVAL; a directory may also be writable but not readable,
+ * and then it cannot be opened. Neither makes the new file wrong. */
 static status sync_directory(const struct file_writer *w, struct error *e)
 {
     char directory[sizeof w->path];

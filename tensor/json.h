@@ -27,12 +27,13 @@ struct json {
     const struct json *child, *next; /* first child; next sibling */
 };
 
-/* Parses text[0..length) completely. Strict: no comments, no trailing commas, no duplicate keys, no bytes after the
- * value, valid UTF-8 only, \u escapes with surrogate pairs checked, nesting up to 64 levels, no leading zeros, no NaN,
- * no number beyond a double, no \u0000 in keys, at most 4 Mi values (80 bytes each). Takes O(length log length) time
- * at worst, whatever the locale. On success *root is the document (free with json_free). On failure *root is NULL and
- * the message has line, column (in characters, from 1) and byte offset (from 0): "name:LINE:COLUMN: offset N: what",
- * where `name` says which file it is. `text` need not be terminated, and may be freed afterwards. */
+/* Parses text[0..length) completely; `text` need not be terminated, and may be freed afterwards. Strict: no comments,
+ * no trailing commas, no duplicate keys, no bytes after the value, valid UTF-8 only, \u escapes with surrogate pairs
+ * checked, nesting up to 64 levels, no leading zeros, no NaN, no number too large for a double, no \u0000 in keys, at
+ * most 4 Mi values (80 bytes each). Takes O(length log length) time whatever the text, and gives the same in every
+ * locale. On success *root is the document (free with json_free). On failure *root is NULL and the message has line,
+ * column (in characters; both from 1) and byte offset (from 0): "name:LINE:COLUMN: offset N: what", where `name` says
+ * which file it is. */
 status json_parse(const char *name, const char *text, size_t length, const struct json **root, struct error *e);
 
 /* The same for a whole file, with a limit of 64 MiB. */

@@ -7,8 +7,8 @@
  * The surprises: torch has two normals. Below 16 values it draws pairs in double and keeps an odd one for the next
  * small call. From 16 on it fills the output with uniforms and turns each block of 16 in place, value i with value
  * i + 8; when the count is no multiple of 16, the last 16 values are drawn anew, so a few draws are never seen.
- * And there theta is a float product of the float 2 pi, an error of up to 4e-7 that the radius multiplies: an exact
- * theta is off by more than 1e-6, so the rounding has to be imitated.
+ * And there theta is a float product of the float 2 pi, an error of up to 4e-7 that the radius, up to 5.8,
+ * multiplies: values computed from the exact theta would be off by up to 2e-6, so the rounding is imitated.
  * Sources: torch/aten ATen/core/MT19937RNGEngine.h, ATen/core/DistributionsHelper.h,
  * ATen/native/cpu/DistributionTemplates.h (normal_fill_AVX2); CPython Modules/_randommodule.c. */
 #include "tensor/rng.h"

@@ -48,7 +48,7 @@ static bool is_printable(const char *name)
     return true;
 }
 
-/* -- Reading one file -- */
+/* Reading one file */
 
 static status check_dtype(const char *path, const char *name, const char *text, enum dtype *dtype, struct error *e)
 {
@@ -259,7 +259,7 @@ static status reserve_files(struct safetensors *file, size_t shards, struct erro
     return OK;
 }
 
-/* -- Reading a sharded one -- */
+/* Reading a sharded one */
 
 /* One line of the index: this tensor is in that file. */
 struct place {
@@ -365,7 +365,7 @@ static status read_index(struct safetensors *file, const struct json *index, str
     return result;
 }
 
-/* -- The reader's interface -- */
+/* The reader's interface */
 
 static status open_any(struct safetensors *file, const char *path, struct error *e)
 {
@@ -426,7 +426,7 @@ const char *safetensors_meta(const struct safetensors *file, const char *key)
     return json_string(json_get(file->metadata, key), NULL);
 }
 
-/* -- Writing -- */
+/* Writing */
 
 static status check_names(const char *path, const struct named_tensor *items, size_t count, struct error *e)
 {
@@ -492,14 +492,25 @@ static status compose_header(struct text *header, const char *path, const struct
     return OK;
 }
 
-/* Parses the header back: what is written can be read. Only this finds names that are not UTF-8. */
-static status check_header(const char *path, const struct text *header, struct error *e)
+/* Reads the header back, so that what is written can be read. JSON is UTF-8: in any other name, bytes have been
+ * replaced, and nobody would find the tensor. */
+static status check_header(const char *path, const struct text *header, const struct named_tensor *items,
+                           size_t count, struct error *e)
 {
     const struct json *parsed;
-    if (json_parse("header", header->data, header->length, &parsed, NULL) != OK)
-        return fail(e, ERR_ARGUMENT, "%s: cannot write names or metadata that are not UTF-8, or a metadata key twice",
-                    path);
+    struct error cause = {0};
+    if (json_parse("header", header->data, header->length, &parsed, &cause) != OK)
+        return fail(e, cause.code == ERR_MEMORY ? ERR_MEMORY : ERR_ARGUMENT,
+                    "%s: cannot write this, nobody could read it: %s", path, cause.message);
+    const struct json *entry = parsed->child;
+    if (entry != NULL && strcmp(entry->key, METADATA) == 0)
+        entry = entry->next;
+    size_t same = 0;
+    for (; same < count && strcmp(entry->key, items[same].name) == 0; same++)
+        entry = entry->next;
     json_free(parsed);
+    if (same < count)
+        return fail(e, ERR_ARGUMENT, "%s: cannot write tensor number %zu: its name is not UTF-8", path, same);
     return OK;
 }
 
@@ -530,7 +541,7 @@ status safetensors_write(const char *path, const struct named_tensor *items, siz
     if (result == OK)
         result = compose_header(&header, path, items, count, metadata, e);
     if (result == OK)
-        result = check_header(path, &header, e);
+        result = check_header(path, &header, items, count, e);
     if (result == OK)
         result = write_file(path, &header, items, count, e);
     text_free(&header);

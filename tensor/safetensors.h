@@ -57,8 +57,8 @@ const char *safetensors_meta(const struct safetensors *file, const char *key);
 /* Writes the tensors in the given order, through a file written aside, synced and renamed. The same input gives the
  * same bytes. The data begins at a multiple of 64 (the header is padded with spaces) and has no gaps: put wide
  * elements first if dtypes are mixed, or readers find the later ones misaligned. `metadata` is alternating keys and
- * values ended by a NULL key, or NULL itself. Refuses names that are empty, "__metadata__", given twice,
- * not UTF-8 or with control characters; impossible shapes; missing data. */
+ * values ended by a NULL key, or NULL itself; bytes that are not UTF-8 become U+FFFD in it. Refuses names that are
+ * empty, "__metadata__", given twice, not UTF-8 or with control characters; impossible shapes; missing data. */
 status safetensors_write(const char *path, const struct named_tensor *items, size_t count,
                          const char *const *metadata, struct error *e);
 

@@ -26,8 +26,13 @@ status fail_context(struct error *e, const char *format, ...)
     va_start(args, format);
     int length = vsnprintf(e->message, sizeof e->message, format, args);
     va_end(args);
-    if (length >= 0 && (size_t)length < sizeof e->message)
-        snprintf(e->message + length, sizeof e->message - (size_t)length, ": %s", cause);
+    if (length < 0 || (size_t)length + 2 >= sizeof e->message)
+        return e->code;
+    size_t room = sizeof e->message - (size_t)length - 3, wanted = strlen(cause);
+    size_t kept = wanted < room ? wanted : room;
+    memcpy(e->message + length, ": ", 2);
+    memcpy(e->message + length + 2, cause, kept);
+    e->message[(size_t)length + 2 + kept] = '\0';
     return e->code;
 }
 

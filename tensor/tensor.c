@@ -26,25 +26,30 @@ const char *dtype_name(enum dtype dtype)
     return formats[dtype].name;
 }
 
+/* [huge, huge, 0] is empty, and the product of the first two must not be formed. */
+static bool has_zero(int rank, const int64_t *shape)
+{
+    for (int i = 0; i < rank; i++)
+        if (shape[i] == 0)
+            return true;
+    return false;
+}
+
 int64_t tensor_count(const struct tensor *t)
 {
-    int64_t count = 1;
-    for (int i = 0; i < t->rank; i++)
+    int64_t count = has_zero(t->rank, t->shape) ? 0 : 1;
+    for (int i = 0; i < t->rank && count > 0; i++)
         count *= t->shape[i];
     return count;
 }
 
 bool shape_bytes(enum dtype dtype, int rank, const int64_t *shape, size_t *bytes)
 {
-    /* Zeros first: [huge, huge, 0] has no elements and must not count as an overflow. */
-    bool empty = false;
-    for (int i = 0; i < rank; i++) {
+    for (int i = 0; i < rank; i++)
         if (shape[i] < 0)
             return false;
-        empty = empty || shape[i] == 0;
-    }
-    size_t product = empty ? 0 : dtype_size(dtype);
-    for (int i = 0; i < rank && !empty; i++)
+    size_t product = has_zero(rank, shape) ? 0 : dtype_size(dtype);
+    for (int i = 0; i < rank && product > 0; i++)
         if (__builtin_mul_overflow(product, (size_t)shape[i], &product) || product > PTRDIFF_MAX)
             return false;
     *bytes = product;

@@ -1,0 +1,54 @@
+# make            build/storydiff
+# make help       everything else
+
+CC      ?= cc
+PREFIX  ?= /usr/local
+BUILD   ?= build
+GOLDEN  ?= tests/golden
+CLIP    ?= ../shared/clip
+export CLIP
+
+WARN     = -Wall -Wextra
+CFLAGS  ?= -O3 -g
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -fopenmp -ffp-contract=off -pthread $(WARN) $(CFLAGS)
+LIBS     = -fopenmp -pthread -lz -lm -ldl
+
+# make SANITIZE=1: AddressSanitizer and UBSan, in a build folder of their own
+ifdef SANITIZE
+  override BUILD := $(BUILD)/sanitize
+  CFLAGS = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+  LIBS += -fsanitize=address,undefined
+endif
+
+LIBRARY  = $(filter-out storydiff/main.c,$(wildcard tensor/*.c nn/*.c sdxl/*.c storydiff/*.c))
+TESTS    = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
+GOLDEN_C = $(wildcard tests/golden_*.c)
+objects  = $(patsubst %.c,$(BUILD)/%.o,$(1))
+PACKAGES = gcc libc6-dev libopenblas0-pthread zlib1g-dev libstb-dev libcmocka-dev fonts-dejavu-core
+VERSION  = $(shell cat VERSION)
+
+.PHONY: all demo test golden install clean help setup
+.SECONDARY:
+all: $(BUILD)/storydiff
+
+$(BUILD)/libstorydiff.a: $(call objects,$(LIBRARY))
+	@rm -f $@
+	ar rcs $@ $^
+
+$(BUILD)/storydiff: $(BUILD)/storydiff/main.o $(BUILD)/libstorydiff.a
+	$(CC) -o $@ $^ $(LIBS)
+
+$(BUILD)/golden: $(call objects,$(GOLDEN_C)) $(BUILD)/libstorydiff.a
+	$(CC) -o $@ $^ $(LIBS)
+
+$(BUILD)/test_%: $(BUILD)/tests/test_%.o $(BUILD)/libstorydiff.a
+	$(CC) -o $@ $^ $(LIBS) -lcmocka
+
+# Code that is not ours is compiled without our warnings.
+$(BUILD)/storydiff/stb_truetype_impl.o: WARN = -w
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(patsubst %.c,$(BUILD)/%.d,$(LIBRARY) storydiff/main.c $(wildcard tests/*.c))

@@ -1,0 +1,115 @@
+"""From a panel to a sentence that someone might type, and the word lists behind it.
+
+A caption names a random part of what can be seen. What it leaves open is what consistency is about: nothing in the
+text decides it, so panels agree on it only by looking at each other. In a story the same description stands in every
+panel (the character's line), only place and action change.
+"""
+import random
+
+from attributes import ANIMAL, OPEN, PERSON
+
+KIND = dict(boy=['boy'], girl=['girl'], man=['man', 'guy'], woman=['woman', 'lady'], cat=['cat', 'kitten'],
+            dog=['dog', 'puppy'], rabbit=['rabbit', 'bunny'], robot=['robot', 'android'])
+SCENE = dict(bedroom=['in the bedroom', 'at home in the bedroom', 'at home'],
+             kitchen=['in the kitchen', 'at home in the kitchen', 'having breakfast in the kitchen'],
+             street=['on the street', 'in the street', 'in the city', 'in town'],
+             office=['in the office', 'at work', 'at the office'],
+             park=['in the park', 'in the garden', 'under a tree in the park'],
+             beach=['on the beach', 'at the beach', 'by the sea'],
+             snow=['in the snow', 'in the snowy mountains', 'in winter snow'],
+             night=['at night', 'in the city at night', 'on the street at night'],
+             forest=['in the forest', 'in the woods'],
+             space=['in space', 'on the moon', 'in outer space'],
+             library=['in the library', 'among books in the library', 'in the bookstore'])
+ACTION = dict(standing=['standing', 'stands', 'standing still'], waving=['waving', 'waves hello', 'waving a hand'],
+              running=['running', 'runs', 'jogging', 'walking'], jumping=['jumping', 'jumps for joy', 'jumping up'],
+              reading=['reading', 'reads a book', 'reading a book'], sitting=['sitting', 'sits down', 'sitting on a box'],
+              sleeping=['sleeping', 'sleeps', 'lying asleep'])
+STYLE = {
+    'comic': (['comic', 'comic book', 'cartoon', 'comic style'],
+              ['graphic illustration', 'comic art', 'graphic novel art', 'vibrant', 'highly detailed', 'comic book style']),
+    'watercolor': (['watercolor', 'watercolor painting'],
+                   ['watercolor', 'vibrant', 'beautiful', 'painterly', 'detailed', 'artistic', 'pastel', 'soft']),
+    'line art': (['line art', 'line art drawing', 'sketch'],
+                 ['professional', 'sleek', 'modern', 'minimalist', 'graphic', 'line art', 'vector graphics']),
+    'noir': (['noir', 'film noir style', 'black and white'],
+             ['noir', 'monochrome', 'high contrast', 'dramatic shadows', 'mysterious', 'cinematic', 'black and white']),
+}
+NEGATIVE = ['photograph', 'photo', 'deformed', 'glitch', 'noisy', 'realistic', 'stock photo', 'photorealistic', 'blurry',
+            'bad anatomy', 'bad hands', 'text', 'error', 'missing fingers', 'extra digit', 'fewer digits', 'cropped',
+            'worst quality', 'low quality', 'jpeg artifacts', 'signature', 'watermark', 'disfigured', 'mutation',
+            'mutated', 'extra limb', 'ugly', 'poorly drawn', 'lowres', 'low contrast', 'off-center', 'anime', '35mm film']
+
+
+def join(rng, phrases):
+    if len(phrases) == 1:
+        return phrases[0]
+    return ', '.join(phrases[:-1]) + rng.choice([' and ', ', ', ', and ']) + phrases[-1]
+
+
+def description(rng, panel, named):
+    """Who it is. `named` holds the open attributes to mention."""
+    kind, phrases, before = panel['kind'], [], ''
+    if 'hair' in named and kind in PERSON:
+        phrases.append(f'{panel["hair"]} hair')
+    if 'skin' in named:
+        if kind in PERSON:
+            phrases.append(f'{panel["skin"]} skin')
+        elif kind in ANIMAL and rng.random() < .3:
+            phrases.append(f'{panel["skin"]} fur')
+        else:
+            before = panel['skin'] + ' '
+    if 'top' in named:
+        phrases.append(rng.choice(['a {} shirt', 'a {} shirt', 'a {} top', 'a {} sweater']).format(panel['top']))
+    if 'bottom' in named:
+        skirt = kind in ('girl', 'woman')
+        phrases.append(f'a {panel["bottom"]} skirt' if skirt else f'{panel["bottom"]} {rng.choice(["trousers", "pants"])}')
+    if 'hat' in named:
+        phrases.append('no hat' if panel['hat'] == 'none' else f'a {panel["hat"]} {rng.choice(["hat", "cap"])}')
+    if 'glasses' in named:
+        phrases.append('glasses' if panel['glasses'] else 'no glasses')
+    rng.shuffle(phrases)
+    who = rng.choice(['a ', 'a ', 'the ', '']) + before + rng.choice(KIND[kind])
+    if kind in PERSON and 'hair' in named and rng.random() < .2:   # "a red-haired girl"
+        phrases.remove(f'{panel["hair"]} hair')
+        who = f'a {panel["hair"]}-haired {rng.choice(KIND[kind])}'
+    return who + rng.choice([' with ', ' wearing ', ', wearing ', ', ']) + join(rng, phrases) if phrases else who
+
+
+def happening(rng, panel, named=('scene', 'action')):
+    """What goes on where, in either order."""
+    phrases = [rng.choice(table[panel[what]]) for what, table in (('action', ACTION), ('scene', SCENE)) if what in named]
+    if rng.random() < .4:
+        phrases.reverse()
+    return rng.choice([' ', ' ', ', ']).join(phrases)
+
+
+def styled(rng, text, style):
+    """The sentence inside a style template, whole or in part."""
+    words, tail = STYLE[style]
+    form = rng.random()
+    if form < .35:
+        return f'{rng.choice(words)} {text}'
+    if form < .55:
+        return f'{text}, {rng.choice(words)}'
+    some = rng.sample(tail, rng.randint(2, len(tail)))
+    return f'{rng.choice(words)} {text} . {", ".join(some)}'
+
+
+def story_captions(rng, panels, attribute=.3, main=.92):
+    """One caption a panel. All of a story share one description, as the panels of a page do."""
+    named = {what for what in OPEN if rng.random() < attribute}
+    who = description(rng, panels[0], named)
+    form = rng.getrandbits(32)
+    out = []
+    for panel in panels:
+        said = [what for what in ('action', 'scene') if rng.random() < main]
+        text = ', '.join(part for part in (who, happening(rng, panel, said)) if part)
+        same = random.Random(form)   # one template for the whole page
+        out.append(styled(same, text, panel['style']) if same.random() < main else text)
+    return out, named
+
+
+def negative(rng):
+    """What stands on the other side of the guidance: usually nothing at all, sometimes the usual list."""
+    return ', '.join(rng.sample(NEGATIVE, rng.randint(0, 14)))

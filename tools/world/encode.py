@@ -1,0 +1,44 @@
+"""Stage 2: stories drawn and encoded once, in shards that a run can be interrupted between.
+
+    python3 encode.py configs/cpu.json RUN 64      writes RUN/latents/64-0000.npy, ...: [1000 panels, 4, h, w], float16
+
+Shard k holds stories 250 k to 250 k + 249; what they show is not stored, since (seed, index) says it. Several
+processes may work on one size: each takes the next shard that nobody has begun.
+"""
+import os
+import sys
+
+import numpy as np
+import torch
+
+from loop import read_config
+from train_vae import pixels
+from vae import VAE
+from world import PANELS, draw, story
+
+STORIES = 250
+
+
+def main(config_path, run, size):
+    config = read_config(config_path)
+    torch.set_num_threads(1)
+    vae = VAE(**config['vae']).eval()
+    vae.load_state_dict(torch.load(f'{run}/vae-white.pt'))
+    os.makedirs(f'{run}/latents', exist_ok=True)
+    for shard in range(config['train']['latents'][size] // (STORIES * PANELS)):
+        path = f'{run}/latents/{size}-{shard:04d}.npy'
+        try:
+            os.close(os.open(path + '.begun', os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        out = []
+        for index in range(shard * STORIES, (shard + 1) * STORIES, 2):
+            panels = story(config['seed'], index, config['world']) + story(config['seed'], index + 1, config['world'])
+            with torch.no_grad():
+                out.append(vae.encode(pixels([draw(p, int(size)) for p in panels]))[0].half().numpy())
+        np.save(path, np.concatenate(out))
+        print(path, flush=True)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])

@@ -1,0 +1,130 @@
+"""Stage 3: UNet and both text encoders, jointly, from noise.
+
+    python3 train_unet.py configs/cpu.json RUN
+
+Coarse to fine: the schedule begins on small panels, where a step costs a quarter, and goes on with large ones. SDXL's
+size conditioning (time_ids) tells the network which it is looking at.
+
+Part of the batches are whole stories with consistent self-attention switched on in the up blocks: the panels of a story
+then share time step and description, and the network learns that looking at its neighbours pays, since what the
+caption leaves open can be read off them. The other batches are single panels.
+
+A tenth of the captions is dropped. Mostly the text becomes all zeros, which is what the program feeds for an empty
+negative prompt; sometimes it is a typical negative prompt instead.
+"""
+import glob
+import random
+import sys
+
+import numpy as np
+import torch
+
+from captions import negative, story_captions
+from encode import STORIES
+from diffusion import mixed
+from loop import Loop, Parallel, read_config
+from model import Model
+from tokenizer import world_tokenizer
+from unet import Consistency
+from world import PANELS, story
+
+DROP, DROP_TO_ZERO = .10, .7
+
+
+def load_latents(run, size):
+    """-> [stories, PANELS, 4, h, w], from all shards that are finished."""
+    shards = sorted(glob.glob(f'{run}/latents/{size}-*.npy'))
+    numbers = [int(path[-8:-4]) for path in shards]
+    if not shards or numbers != list(range(len(shards))):
+        raise SystemExit(f'{run}/latents: no whole run of {size} px shards: run encode.py first')
+    x = np.concatenate([np.load(path) for path in shards])
+    return x.reshape(len(shards) * STORIES, PANELS, *x.shape[1:])
+
+
+class Batches:
+    """Batch k of a size, from (seed, k) alone."""
+
+    def __init__(self, config, run):
+        self.config, self.run, self.latents, self.size = config, run, None, None
+
+    def get(self, step):
+        options, seed = self.config['train']['unet'], self.config['seed']
+        size = next(size for until, size in options['schedule'] if step < until)
+        if size != self.size:
+            self.latents, self.size = load_latents(self.run, size), size
+        rng = random.Random(f'{seed}/unet/{step}')
+        consistent = rng.random() < options['consistent']
+        per_story = PANELS if consistent else 1
+        count = options['batch'] // per_story
+        indices = rng.sample(range(len(self.latents)), count)
+        x, captions, keep = [], [], []
+        for index in indices:
+            panels = story(seed, index, self.config['world'])
+            which = range(PANELS) if consistent else [rng.randrange(PANELS)]
+            said = story_captions(rng, [panels[i] for i in which])[0]
+            dropped = rng.random() < DROP
+            zero = dropped and rng.random() < DROP_TO_ZERO
+            captions += [negative(rng)] * per_story if dropped else said
+            keep += [0.0 if zero else 1.0] * per_story
+            x += [self.latents[index, i] for i in which]
+        places = [i + rng.random() for i in range(count)]   # stratified: one time step from each equal part of the range
+        rng.shuffle(places)
+        t = torch.tensor([int(1000 * place / count) for place in places]).repeat_interleave(per_story)
+        generator = torch.Generator().manual_seed(seed * 1000003 + step)
+        x = torch.from_numpy(np.stack(x)).float()
+        return dict(x=x, noise=torch.randn(x.shape, generator=generator), t=t, captions=captions,
+                    keep=torch.tensor(keep), size=int(size), seed=step if consistent else None)
+
+
+def split(batch, parts):
+    """The batch in equal parts, stories kept whole."""
+    n = len(batch['x']) // parts
+    for i in range(parts):
+        own = slice(i * n, (i + 1) * n)
+        yield {k: v[own] if k in ('x', 'noise', 't', 'captions', 'keep') else v for k, v in batch.items()}
+
+
+def losses(model, device, batch):
+    x, noise, t, keep = (batch[k].to(device) for k in ('x', 'noise', 't', 'keep'))
+    text, pooled = model.encode(batch['captions'])
+    noisy, v = mixed(x, noise, t)
+    looking = batch['seed'] is not None
+    consistency = Consistency(PANELS, random.Random(f'consistent/{batch["seed"]}')) if looking else None
+    guess = model(noisy, t, text * keep[:, None, None], pooled * keep[:, None], batch['size'], consistency)
+    squared = (guess - v).square().mean((1, 2, 3))
+    return squared.mean(), dict(squared=squared.detach().cpu(), t=batch['t'], looking=looking)
+
+
+def report(results):
+    """Mean loss of plain and of consistent batches, and by quarter of the time range."""
+    squared, t = (torch.cat([r[k] for r in results]) for k in ('squared', 't'))
+    out = dict(loss=squared.mean())
+    for name, looking in (('plain', False), ('consistent', True)):
+        chosen = [r['squared'] for r in results if r['looking'] == looking]
+        out[name] = torch.cat(chosen).mean() if chosen else float('nan')
+    for quarter in range(4):
+        out[f't{250 * quarter}'] = squared[t // 250 == quarter].mean()
+    return out
+
+
+def main(config_path, run):
+    config = read_config(config_path)
+    options = config['train']['unet']
+    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    torch.manual_seed(config['seed'])
+    model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(device)
+    print('parameters', {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
+    parallel, batches = Parallel(options['workers']), Batches(config, run)
+    loop = Loop(f'{run}/unet.pt', model, options['schedule'][-1][0], options['rate'], warmup=200, save_every=250)
+    results = []
+    for step in loop:
+        parts = list(split(batches.get(step), options['workers']))
+        results += parallel.gradients(loop.parameters, lambda part: losses(model, device, part), parts)
+        loop.update()
+        if (step + 1) % 100 == 0:
+            loop.log(size=batches.size, **report(results))
+            results = []
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
