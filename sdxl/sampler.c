@@ -107,12 +107,13 @@ static status choose(struct sampler *s, const struct scheduler_config *config, c
 static status check_request(const struct sampler *s, const char *source, struct error *e)
 {
     if (s->steps < 1 || s->steps > s->settings.num_train_timesteps)
-        return fail(e, ERR_ARGUMENT, "%s: %d steps are not possible: from 1 to \"num_train_timesteps\", %d, are", source,
-                    s->steps, s->settings.num_train_timesteps);
+        return fail(e, ERR_ARGUMENT, "%s: %d steps are not possible: from 1 to \"num_train_timesteps\", %d, are",
+                    source, s->steps, s->settings.num_train_timesteps);
     if (!(s->eta >= 0 && s->eta <= 1))
         return fail(e, ERR_ARGUMENT, "eta %g is not possible: from 0 to 1 is", s->eta);
     if (s->eta > 0 && methods[s->kind].noise_use != NOISE_WITH_ETA)
-        return fail(e, ERR_ARGUMENT, "eta %g: only the sampler ddim has an eta, %s does not", s->eta, sampler_name(s));
+        return fail(e, ERR_ARGUMENT, "eta %g: only the sampler ddim has an eta, %s has none", s->eta,
+                    sampler_name(s));
     return OK;
 }
 

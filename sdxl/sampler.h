@@ -10,8 +10,8 @@
  *       sampler_step(&s, i, output, noise, x, history, NULL, n)
  *   sampler_free(&s)
  *
- * A sampler never changes once made; all that a trajectory consists of is x, history and i. So many panels can advance
- * in lockstep through one sampler, and saving x, history and i between two steps saves everything.
+ * A sampler never changes once made; all that a trajectory consists of is x, history and i. So many panels can
+ * advance in lockstep through one sampler, and saving x, history and i between two steps saves everything.
  * The surprise: Euler draws noise at every step and adds none of it. It only has to be drawn, since what comes later
  * from the same generator depends on it.
  *
@@ -54,10 +54,12 @@ const char *sampler_name_at(int index);
 /* The name this sampler would be asked for by. */
 const char *sampler_name(const struct sampler *s);
 
-/* Makes a sampler of `steps` steps (1 .. num_train_timesteps; DPM-Solver with trailing spacing and clipped lambdas may
- * make fewer). `name` NULL: the one that the config names. Otherwise the config's values stand, its class does not; a
- * "_karras" name turns Karras sigmas on, and the plain name leaves them as the config has them. eta is for DDIM and
- * must be 0 for the others. The config may be freed afterwards; the caller frees the sampler. On failure *s is zeroed. */
+/* Makes a sampler of `steps` steps (1 .. num_train_timesteps; LCM at most original_inference_steps; DPM-Solver with
+ * trailing spacing and clipped lambdas may make fewer than asked for).
+ * name: NULL is the sampler that the config names. Otherwise the config's values stand, its class does not; a
+ * "_karras" name turns Karras sigmas on, a plain one leaves them as the config has them.
+ * eta: for DDIM, 0 .. 1; 0 for the others.
+ * The config may be freed afterwards; the caller frees the sampler. On failure *s is zeroed. */
 status sampler_init(struct sampler *s, const struct scheduler_config *config, const char *name, int steps, double eta,
                     struct error *e);
 void sampler_free(struct sampler *s); /* fine on a zeroed struct, and twice */
@@ -78,12 +80,12 @@ bool sampler_keeps_history(const struct sampler *s);
  *   x             in: x_t, out: x at the next timestep
  *   history       the previous step's predicted x0, read and replaced; need not be initialised before the first step;
  *                 NULL where none is kept
- *   pred_x0       out: the finished latent as predicted from here, for previews; or NULL. LCM's is its denoised one. */
+ *   pred_x0       out: the finished latent as predicted from here, for previews (LCM: its denoised one); or NULL */
 void sampler_step(const struct sampler *s, int i, const float *model_output, const float *noise, float *x,
                   float *history, float *pred_x0, int64_t n);
 
-/* out = x0 with as much noise as step i begins with: the start of image to image (with s->first = i). All: [n]; out may
- * be x0 or noise. */
+/* out = x0 with as much noise as step i begins with: the start of image to image (with s->first = i). All: [n]; out
+ * may be x0 or noise. */
 void sampler_add_noise(const struct sampler *s, int i, const float *x0, const float *noise, float *out, int64_t n);
 
 #endif

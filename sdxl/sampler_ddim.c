@@ -20,7 +20,7 @@ status ddim_plan(struct sampler *s, const char *source, struct error *e)
     int last = s->settings.num_train_timesteps - 1;
     if (s->timesteps[0] > last)
         return fail(e, ERR_ARGUMENT,
-                    "%s: %d steps with \"steps_offset\" %d begin at timestep %g, but the last is %d: take fewer steps",
+                    "%s: %d steps with \"steps_offset\" %d begin at timestep %g, but %d is the last: take fewer",
                     source, s->steps, s->settings.steps_offset, s->timesteps[0], last);
     return alphas_check_first(s, source, e);
 }

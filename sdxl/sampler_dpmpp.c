@@ -92,8 +92,9 @@ status dpmpp_plan(struct sampler *s, const char *source, struct error *e)
         return fail(e, ERR_FORMAT, "%s: \"lambda_min_clipped\" %g leaves no timestep", source,
                     s->settings.lambda_min_clipped);
     if (s->settings.timestep_spacing == SPACING_LEADING && range / (s->steps + 1) < 1)
-        return fail(e, ERR_ARGUMENT, "%s: %d steps are too many for DPM-Solver with leading spacing: it takes at most %lld",
-                    source, s->steps, (long long)(range - 1));
+        return fail(e, ERR_ARGUMENT,
+                    "%s: %d steps are too many for DPM-Solver with leading spacing: it takes at most %lld", source,
+                    s->steps, (long long)(range - 1));
     place_timesteps(s, range);
     float *training = malloc((size_t)count * sizeof *training);
     if (training == NULL)
@@ -127,7 +128,7 @@ static int order_of(const struct sampler *s, int i)
     return i == s->first || (i == s->steps - 1 && plain_end) ? 1 : c->solver_order;
 }
 
-/* x_next = x * x + d0 * D0 + d1 * D1 + noise * noise */
+/* x_next = w.x x + w.d0 D0 + w.d1 D1 + w.noise noise */
 struct weights {
     float x, d0, d1, noise;
 };

@@ -20,7 +20,7 @@ status lcm_plan(struct sampler *s, const char *source, struct error *e)
                     source, original, training);
     if (s->steps > original)
         return fail(e, ERR_ARGUMENT,
-                    "%s: %d steps are too many for lcm: it takes at most the \"original_inference_steps\", %d", source,
+                    "%s: %d steps are too many for lcm: it takes at most \"original_inference_steps\", %d", source,
                     s->steps, original);
     int stride = training / original;
     double skip = (double)original / s->steps;

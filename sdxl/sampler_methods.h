@@ -5,7 +5,7 @@
  *   epsilon       out = epsilon                        x0 = (x - noise out) / signal
  *   v_prediction  out = signal epsilon - noise x0      x0 = signal x - noise out      Salimans & Ho 2022, appendix D
  *   sample        out = x0
- * (the second where signal^2 + noise^2 = 1; Euler scales it). */
+ * (v_prediction for signal^2 + noise^2 = 1 only: Euler has its own). */
 #ifndef SDXL_SAMPLER_METHODS_H
 #define SDXL_SAMPLER_METHODS_H
 
@@ -28,7 +28,7 @@ static inline float predict_x0(enum prediction_type type, struct noise_level at,
 static inline float clip_x0(const struct scheduler_settings *settings, float x0)
 {
     float range = (float)settings->clip_sample_range;
-    return !settings->clip_sample || fabsf(x0) <= range ? x0 : copysignf(range, x0);
+    return settings->clip_sample && fabsf(x0) > range ? copysignf(range, x0) : x0;
 }
 
 /* The arguments of sampler_step. */
@@ -45,8 +45,8 @@ status euler_plan(struct sampler *s, const char *source, struct error *e);
 status dpmpp_plan(struct sampler *s, const char *source, struct error *e);
 status lcm_plan(struct sampler *s, const char *source, struct error *e);
 
-/* DDIM and LCM: fails if there is no signal in the first timestep and the model predicts epsilon, as then x0 would be a
- * division by zero. */
+/* DDIM and LCM: fails if there is no signal in the first timestep and the model predicts epsilon, as then predicting
+ * x0 would be a division by zero. */
 status alphas_check_first(const struct sampler *s, const char *source, struct error *e);
 
 /* How much noise step i begins with. */

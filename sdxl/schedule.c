@@ -1,5 +1,5 @@
-/* Arithmetic is float32 where the reference's is, in its order. Products stand in statements of their own where a fused
- * multiply-add would move a value across a rounding boundary and pick another timestep. */
+/* Arithmetic is float32 where the reference's is, in its order. A product stands in a statement of its own where a
+ * fused multiply-add could move a value across a rounding boundary and so pick another timestep. */
 #include "sdxl/schedule.h"
 
 #include <math.h>
@@ -54,8 +54,8 @@ static void cumulate(const float *betas, int64_t count, float *alphas_cumprod)
     }
 }
 
-/* Lin et al. 2023, algorithm 1: shifts and scales sqrt(a) so that the last is 0 and the first stays. The result passes
- * through betas and their product again, as in the reference, for the same roundings. */
+/* Lin et al. 2023, algorithm 1: shifts and scales sqrt(a) so that the last is 0 and the first stays. The result
+ * passes through betas and their product again, as in the reference, for the same roundings. */
 static void rescale_zero_terminal_snr(float *alphas_cumprod, int64_t count)
 {
     float first = sqrtf(alphas_cumprod[0]), last = sqrtf(alphas_cumprod[count - 1]);
@@ -75,8 +75,8 @@ status schedule_alphas_cumprod(const struct scheduler_settings *settings, const 
     fill_betas(settings, alphas_cumprod);
     for (int64_t i = 0; i < count; i++)
         if (!(1.0f - alphas_cumprod[i] > 0 && 1.0f - alphas_cumprod[i] < 1))
-            return fail(e, ERR_FORMAT, "%s: the betas must lie between 0 and 1, but the one of step %lld is %g", source,
-                        (long long)i, (double)alphas_cumprod[i]);
+            return fail(e, ERR_FORMAT, "%s: the betas must lie between 0 and 1, but the one of step %lld is %g",
+                        source, (long long)i, (double)alphas_cumprod[i]);
     cumulate(alphas_cumprod, count, alphas_cumprod);
     if (!(alphas_cumprod[count - 1] > 0))
         return fail(e, ERR_FORMAT, "%s: the betas are so large that no signal is left before the last step", source);
@@ -143,9 +143,9 @@ void schedule_linspace(int64_t range, int points, double *timesteps)
         timesteps[0] = (double)(range - 1);
 }
 
-/* numpy.arange takes the difference of its first two values for the stride, and a value at a half, such as 62.5 from 48
- * steps of 1000, is rounded up or down by what that lost. At some counts (61 of 1000) arange returns one value too many,
- * from which the reference makes a last timestep of -1; it is not made here. */
+/* numpy.arange takes the difference of its first two values for the stride, and what that lost decides where a value
+ * at a half, such as the 937.5 of 48 steps of 1000, is rounded to. At some counts (61 of 1000) arange returns one
+ * value too many, from which the reference makes a last timestep of -1; it is not made here. */
 int schedule_trailing(int64_t range, double stride, int points, double *timesteps)
 {
     double start = (double)range, second = start - stride, travel = second - start;

@@ -1,5 +1,5 @@
-/* One table says it all: per key its kind, its range or names, where it goes, and what its absence means to each class.
- * A second one lists the keys that are understood well enough to refuse. */
+/* One table says it all: per key its kind, its range or names, where it goes, and what its absence means to each
+ * class. A second one lists the keys that are understood well enough to refuse. */
 #include "sdxl/scheduler_config.h"
 
 #include <math.h>
@@ -25,7 +25,8 @@ struct choice {
 };
 
 static const struct choice beta_schedules[] = {
-    {"linear", BETA_LINEAR}, {"scaled_linear", BETA_SCALED_LINEAR}, {"squaredcos_cap_v2", BETA_SQUAREDCOS_CAP_V2}, {0}};
+    {"linear", BETA_LINEAR}, {"scaled_linear", BETA_SCALED_LINEAR}, {"squaredcos_cap_v2", BETA_SQUAREDCOS_CAP_V2},
+    {0}};
 static const struct choice prediction_types[] = {
     {"epsilon", PREDICTION_EPSILON}, {"v_prediction", PREDICTION_V}, {"sample", PREDICTION_SAMPLE}, {0}};
 static const struct choice timestep_spacings[] = {
@@ -44,56 +45,42 @@ enum key_kind { KEY_INTEGER, KEY_REAL, KEY_FLAG, KEY_CHOICE };
 
 struct key {
     const char *name;
-    enum key_kind kind;
     size_t offset; /* in struct scheduler_settings */
+    enum key_kind kind;
     double least, most;
     const struct choice *choices;
     double defaults[SCHEDULER_CLASSES]; /* DDIM, Euler, Euler ancestral, DPM multistep, LCM; NAN: has no such key */
 };
 
+/* The field is named as the key. */
+#define KEY(field) #field, offsetof(struct scheduler_settings, field)
+
 static const struct key keys[] = {
-    {"num_train_timesteps", KEY_INTEGER, offsetof(struct scheduler_settings, num_train_timesteps), 2, 100000, NULL,
-     {1000, 1000, 1000, 1000, 1000}},
-    {"beta_start", KEY_REAL, offsetof(struct scheduler_settings, beta_start), 0, 1, NULL,
-     {0.0001, 0.0001, 0.0001, 0.0001, 0.00085}},
-    {"beta_end", KEY_REAL, offsetof(struct scheduler_settings, beta_end), 0, 1, NULL,
-     {0.02, 0.02, 0.02, 0.02, 0.012}},
-    {"beta_schedule", KEY_CHOICE, offsetof(struct scheduler_settings, beta_schedule), 0, 0, beta_schedules,
+    {KEY(num_train_timesteps), KEY_INTEGER, 2, 100000, NULL, {1000, 1000, 1000, 1000, 1000}},
+    {KEY(beta_start), KEY_REAL, 0, 1, NULL, {0.0001, 0.0001, 0.0001, 0.0001, 0.00085}},
+    {KEY(beta_end), KEY_REAL, 0, 1, NULL, {0.02, 0.02, 0.02, 0.02, 0.012}},
+    {KEY(beta_schedule), KEY_CHOICE, 0, 0, beta_schedules,
      {BETA_LINEAR, BETA_LINEAR, BETA_LINEAR, BETA_LINEAR, BETA_SCALED_LINEAR}},
-    {"rescale_betas_zero_snr", KEY_FLAG, offsetof(struct scheduler_settings, rescale_betas_zero_snr), 0, 0, NULL,
-     {false, NAN, NAN, NAN, false}},
-    {"prediction_type", KEY_CHOICE, offsetof(struct scheduler_settings, prediction_type), 0, 0, prediction_types,
+    {KEY(rescale_betas_zero_snr), KEY_FLAG, 0, 0, NULL, {false, NAN, NAN, NAN, false}},
+    {KEY(prediction_type), KEY_CHOICE, 0, 0, prediction_types,
      {PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON}},
-    {"timestep_spacing", KEY_CHOICE, offsetof(struct scheduler_settings, timestep_spacing), 0, 0, timestep_spacings,
+    {KEY(timestep_spacing), KEY_CHOICE, 0, 0, timestep_spacings,
      {SPACING_LEADING, SPACING_LINSPACE, SPACING_LINSPACE, SPACING_LINSPACE, NAN}},
-    {"steps_offset", KEY_INTEGER, offsetof(struct scheduler_settings, steps_offset), 0, 100000, NULL,
-     {0, 0, 0, 0, NAN}},
-    {"set_alpha_to_one", KEY_FLAG, offsetof(struct scheduler_settings, set_alpha_to_one), 0, 0, NULL,
-     {true, NAN, NAN, NAN, NAN}},
-    {"clip_sample", KEY_FLAG, offsetof(struct scheduler_settings, clip_sample), 0, 0, NULL,
-     {true, NAN, NAN, NAN, false}},
-    {"clip_sample_range", KEY_REAL, offsetof(struct scheduler_settings, clip_sample_range), 0, 1e6, NULL,
-     {1, NAN, NAN, NAN, 1}},
-    {"use_karras_sigmas", KEY_FLAG, offsetof(struct scheduler_settings, use_karras_sigmas), 0, 0, NULL,
-     {NAN, false, NAN, false, NAN}},
-    {"final_sigmas_type", KEY_CHOICE, offsetof(struct scheduler_settings, final_sigmas_type), 0, 0, final_sigmas_types,
+    {KEY(steps_offset), KEY_INTEGER, 0, 100000, NULL, {0, 0, 0, 0, NAN}},
+    {KEY(set_alpha_to_one), KEY_FLAG, 0, 0, NULL, {true, NAN, NAN, NAN, NAN}},
+    {KEY(clip_sample), KEY_FLAG, 0, 0, NULL, {true, NAN, NAN, NAN, false}},
+    {KEY(clip_sample_range), KEY_REAL, 0, 1e6, NULL, {1, NAN, NAN, NAN, 1}},
+    {KEY(use_karras_sigmas), KEY_FLAG, 0, 0, NULL, {NAN, false, NAN, false, NAN}},
+    {KEY(final_sigmas_type), KEY_CHOICE, 0, 0, final_sigmas_types,
      {NAN, FINAL_SIGMA_ZERO, NAN, FINAL_SIGMA_MIN, NAN}},
-    {"algorithm_type", KEY_CHOICE, offsetof(struct scheduler_settings, algorithm_type), 0, 0, algorithm_types,
-     {NAN, NAN, NAN, ALGORITHM_DPMSOLVER_PP, NAN}},
-    {"solver_type", KEY_CHOICE, offsetof(struct scheduler_settings, solver_type), 0, 0, solver_types,
-     {NAN, NAN, NAN, SOLVER_MIDPOINT, NAN}},
-    {"solver_order", KEY_INTEGER, offsetof(struct scheduler_settings, solver_order), 1, 2, NULL,
-     {NAN, NAN, NAN, 2, NAN}},
-    {"lower_order_final", KEY_FLAG, offsetof(struct scheduler_settings, lower_order_final), 0, 0, NULL,
-     {NAN, NAN, NAN, true, NAN}},
-    {"euler_at_final", KEY_FLAG, offsetof(struct scheduler_settings, euler_at_final), 0, 0, NULL,
-     {NAN, NAN, NAN, false, NAN}},
-    {"lambda_min_clipped", KEY_REAL, offsetof(struct scheduler_settings, lambda_min_clipped), -1e6, 1e6, NULL,
-     {NAN, NAN, NAN, -INFINITY, NAN}},
-    {"original_inference_steps", KEY_INTEGER, offsetof(struct scheduler_settings, original_inference_steps), 1, 100000,
-     NULL, {NAN, NAN, NAN, NAN, 50}},
-    {"timestep_scaling", KEY_REAL, offsetof(struct scheduler_settings, timestep_scaling), 0, 1e6, NULL,
-     {NAN, NAN, NAN, NAN, 10}},
+    {KEY(algorithm_type), KEY_CHOICE, 0, 0, algorithm_types, {NAN, NAN, NAN, ALGORITHM_DPMSOLVER_PP, NAN}},
+    {KEY(solver_type), KEY_CHOICE, 0, 0, solver_types, {NAN, NAN, NAN, SOLVER_MIDPOINT, NAN}},
+    {KEY(solver_order), KEY_INTEGER, 1, 2, NULL, {NAN, NAN, NAN, 2, NAN}},
+    {KEY(lower_order_final), KEY_FLAG, 0, 0, NULL, {NAN, NAN, NAN, true, NAN}},
+    {KEY(euler_at_final), KEY_FLAG, 0, 0, NULL, {NAN, NAN, NAN, false, NAN}},
+    {KEY(lambda_min_clipped), KEY_REAL, -1e6, 1e6, NULL, {NAN, NAN, NAN, -INFINITY, NAN}},
+    {KEY(original_inference_steps), KEY_INTEGER, 1, 100000, NULL, {NAN, NAN, NAN, NAN, 50}},
+    {KEY(timestep_scaling), KEY_REAL, 0, 1e6, NULL, {NAN, NAN, NAN, NAN, 10}},
 };
 
 /* Keys of which one value only is implemented. `only` is a string, or NULL where the key must be false or absent. */
@@ -196,7 +183,8 @@ status scheduler_config_class(const struct scheduler_config *config, enum schedu
             *class = (enum scheduler_class)c;
             return OK;
         }
-    return fail(e, ERR_FORMAT, "%s: \"_class_name\" is \"%.64s\", which is none of %s, %s, %s, %s, %s: choose a sampler",
+    return fail(e, ERR_FORMAT,
+                "%s: \"_class_name\" is \"%.64s\", which is none of %s, %s, %s, %s, %s: choose a sampler by name",
                 config->source, name, class_names[0], class_names[1], class_names[2], class_names[3], class_names[4]);
 }
 
@@ -204,7 +192,8 @@ status scheduler_config_class(const struct scheduler_config *config, enum schedu
 static const char *value_text(const struct json *value, char *text, size_t size)
 {
     static const char *const others[] = {
-        [JSON_NULL] = "null", [JSON_FALSE] = "false", [JSON_TRUE] = "true", [JSON_ARRAY] = "[..]", [JSON_OBJECT] = "{..}"};
+        [JSON_NULL] = "null", [JSON_FALSE] = "false", [JSON_TRUE] = "true", [JSON_ARRAY] = "[..]",
+        [JSON_OBJECT] = "{..}"};
     if (value->kind == JSON_STRING)
         snprintf(text, size, "\"%.64s\"", value->string);
     else if (value->kind == JSON_NUMBER)
@@ -284,8 +273,8 @@ static status read_trained_betas(const struct scheduler_config *config, struct s
     if (betas->kind != JSON_ARRAY)
         return refuse(config, "trained_betas", betas, "an array of numbers", e);
     if (betas->count != (size_t)settings->num_train_timesteps)
-        return fail(e, ERR_FORMAT, "%s: \"trained_betas\" has %zu values, \"num_train_timesteps\" is %d", config->source,
-                    betas->count, settings->num_train_timesteps);
+        return fail(e, ERR_FORMAT, "%s: \"trained_betas\" has %zu values, but \"num_train_timesteps\" is %d",
+                    config->source, betas->count, settings->num_train_timesteps);
     for (const struct json *beta = betas->child; beta != NULL; beta = beta->next)
         if (beta->kind != JSON_NUMBER)
             return refuse(config, "trained_betas", beta, "an array of numbers", e);

@@ -1,7 +1,7 @@
 /* scheduler_config.json: which noise a model was trained with, and how its authors sample it.
  *
  * diffusers writes one such file per model. Its "_class_name" names a sampler, yet people run the same model with
- * others, so the file is kept as it is (`struct scheduler_config`) and is read for a class only when a sampler is made
+ * others, so the file is kept as it is (`struct scheduler_config`) and read for a class only when a sampler is made
  * (`struct scheduler_settings`).
  * The surprise: an absent key means the default of the class that reads it, and the defaults differ. Euler places its
  * steps by "linspace", DDIM by "leading"; DDIM clips, LCM does not.
@@ -38,8 +38,8 @@ struct scheduler_config {
 };
 
 /* Reads the file. Only its JSON is judged here: what its values mean, and whether they are supported, depends on the
- * sampler they are for. Python's -Infinity, which diffusers writes for DPM-Solver's lambda_min_clipped and which is not
- * JSON, is taken for null. */
+ * sampler they are for. Python's -Infinity, which diffusers writes for DPM-Solver's lambda_min_clipped and which is
+ * not JSON, is taken for null. */
 status scheduler_config_read(const char *path, struct scheduler_config *config, struct error *e);
 
 /* What a single-file checkpoint means, as it comes without the file: SD 1.5's and SDXL's training noise, Euler. */
@@ -50,8 +50,8 @@ void scheduler_config_free(struct scheduler_config *config); /* fine on a zeroed
 /* The class the file names. Fails, and lists what there is, if it names another (SD 1.5 comes with PNDMScheduler). */
 status scheduler_config_class(const struct scheduler_config *config, enum scheduler_class *class, struct error *e);
 
-/* The file as one class reads it: its value, or the class's default where a key is absent or null. Keys are named as in
- * the file; those that the class does not have are ignored, as in diffusers, and their fields here are zero. */
+/* The file as one class reads it: its value, or the class's default where a key is absent or null. Keys are named as
+ * in the file; those that the class does not have are ignored, as in diffusers, and their fields here are zero. */
 struct scheduler_settings {
     int num_train_timesteps; /* 2 .. 100000 */
     double beta_start, beta_end;
@@ -65,7 +65,7 @@ struct scheduler_settings {
     bool clip_sample;      /* DDIM, LCM: the predicted x0 is clamped to +- clip_sample_range */
     double clip_sample_range;
     bool use_karras_sigmas;                   /* Euler, DPM-Solver */
-    enum final_sigmas_type final_sigmas_type; /* the same; a key of later versions, whose default is 0.25's behaviour */
+    enum final_sigmas_type final_sigmas_type; /* the same; a later version's key, absent means what 0.25 does */
     enum algorithm_type algorithm_type;       /* from here on DPM-Solver */
     enum solver_type solver_type;
     int solver_order; /* 1 or 2 */
@@ -76,8 +76,8 @@ struct scheduler_settings {
 };
 
 /* Fails, naming the file, the key and what is possible, on a value of the wrong kind or out of range, and on features
- * that are not implemented and would change the picture (dynamic thresholding, learned variance, ...).
- * trained_betas must be an array of numbers, one per training step; the numbers are judged by schedule_alphas_cumprod. */
+ * that are not implemented and would change the picture (dynamic thresholding, learned variance, ...). trained_betas
+ * must be one number per training step; the numbers themselves are judged by schedule_alphas_cumprod. */
 status scheduler_settings_for(const struct scheduler_config *config, enum scheduler_class class,
                               struct scheduler_settings *settings, struct error *e);
 

@@ -1,7 +1,7 @@
 /* Reading a vocabulary. Everything is looked up once here, so that encoding only ever handles ids:
  *
- *     names:  "th" -> 514                    (hash of the spelling)
- *     merges: (514, 324) -> rank 5, id 518   (hash of the pair)
+ *     names:  "th" -> 513                    (hash of the spelling)
+ *     merges: (513, 324) -> rank 6, id 518   (hash of the pair: "th" and "e</w>")
  *
  * OpenAI's ids: the 256 bytes in bytes_to_unicode's order, the same with "</w>", one per merge, begin, end. */
 #include "sdxl/vocabulary.h"

@@ -20,10 +20,7 @@
 
 struct font;
 
-enum {
-    FONT_UNITS = 64,    /* per pixel */
-    FONT_MAX_SIZE = 512 /* pixels per em */
-};
+enum { FONT_UNITS = 64 }; /* per pixel */
 
 /* Opens a .ttf, .otf, or the first font of a .ttc. A NULL path takes the first that exists of a list that begins with
  * Debian's DejaVuSans.ttf. The caller closes it. The file is checked before stb_truetype, which trusts its input, may

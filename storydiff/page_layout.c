@@ -16,11 +16,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum block { ROW_OF_1, ROW_OF_2, ROW_OF_3, LARGE_LEFT, LARGE_RIGHT };
+enum block { END, ROW_OF_1, ROW_OF_2, ROW_OF_3, FEATURE };
 
-static const int block_panels[] = {[ROW_OF_1] = 1, [ROW_OF_2] = 2, [ROW_OF_3] = 3, [LARGE_LEFT] = 3, [LARGE_RIGHT] = 3};
+/* classic, by the number of panels: 1 to 4 as they are; from 5 on what `opening` has for count modulo 5, then as often
+ * as it fits five panels as ROW_OF_2, FEATURE, then what `closing` has. Features change sides, and no page of five or more
+ * has a panel as wide as itself, which would push the rest off the first screen. */
+static const enum block few[5][3] = {{END}, {ROW_OF_1}, {ROW_OF_2}, {ROW_OF_1, ROW_OF_2}, {ROW_OF_1, ROW_OF_3}};
+static const enum block opening[5][4] = {
+    {END}, {FEATURE, FEATURE}, {END}, {FEATURE}, {FEATURE, ROW_OF_3, FEATURE}};
+static const enum block closing[5][2] = {{END}, {END}, {ROW_OF_2}, {END}, {END}};
+
+enum side { LEFT, RIGHT };
 
 enum {
+    PANELS_MAX = 1 << 16,
     PANEL_MIN = 16,
     PANEL_MAX = 8192,
     ASPECT_MAX = 8,
@@ -43,6 +52,7 @@ struct layout {
     struct metrics m;
     int64_t y;      /* where the next block of this page begins */
     int64_t next;   /* the next panel to place */
+    enum side side; /* of the next feature's large panel */
     bool crowded;   /* some caption takes more of its picture than it should */
 };
 
@@ -61,7 +71,7 @@ static struct metrics metrics_for(const struct page_story *s, int text_size)
 {
     const int side = short_side(s), factor = side / (s->width < s->height ? s->width : s->height);
     struct metrics m = {
-        .border = at_least(side / 160, 2),
+        .border = at_least(side / 128, 2),
         .gutter = side / 24,
         .text_size = text_size,
         .padding = text_size / 2,
@@ -171,7 +181,9 @@ static status place_row(struct layout *l, int columns, struct error *e)
     return OK;
 }
 
-static status place_feature(struct layout *l, enum block side, struct error *e)
+/* Panels are read in the order in which they are placed: with the large one on the right, readers go down
+ * the stack first, since the large panel blocks the way (Cohn 2013, "Navigating Comics"). */
+static status place_feature(struct layout *l, struct error *e)
 {
     const int64_t first = l->next, w = l->story->width, h = l->story->height;
     const int b = l->m.border, g = l->m.gutter;
@@ -180,33 +192,143 @@ static status place_feature(struct layout *l, enum block side, struct error *e)
     int height = picture_height(l, large) + 2 * b;
     const int upper = (height - g) / 2, lower = height - g - upper;
 
-    const int64_t large_x = l->m.margin + (side == LARGE_LEFT ? 0 : small + g);
-    const int64_t small_x = l->m.margin + (side == LARGE_LEFT ? large + g : 0);
-    if (side == LARGE_LEFT)
+    const int64_t large_x = l->m.margin + (l->side == LEFT ? 0 : small + g);
+    const int64_t small_x = l->m.margin + (l->side == LEFT ? large + g : 0);
+    if (l->side == LEFT)
         TRY(place_panel(l, large_x, l->y, large, height - 2 * b, e));
     TRY(place_panel(l, small_x, l->y, small, upper - 2 * b, e));
-    if (side == LARGE_RIGHT)
-        TRY(place_panel(l, large_x, l->y, large, height - 2 * b, e));
     TRY(place_panel(l, small_x, l->y + upper + g, small, lower - 2 * b, e));
+    if (l->side == RIGHT)
+        TRY(place_panel(l, large_x, l->y, large, height - 2 * b, e));
+    l->side = l->side == LEFT ? RIGHT : LEFT;
     place_captions(l, first, &height);
     l->y += height;
     return OK;
 }
 
-static status begin_page(struct layout *l)
+static void begin_page(struct layout *l)
 {
     l->plan->page_count++;
     l->y = l->m.margin;
-    return OK;
 }
 
+/* Sets the page's size: one gutter, which came after the last block, is taken back. */
 static status end_page(struct layout *l, struct error *e)
 {
-    const int64_t width = l->m.content + 2 * l->m.margin, height = l->y + l->m.margin;
+    const int64_t width = l->m.content + 2 * l->m.margin, height = l->y - l->m.gutter + l->m.margin;
     if (width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE || width * height > IMAGE_MAX_PIXELS)
         return fail(e, ERR_ARGUMENT, "a page of %" PRId64 " x %" PRId64 " pixels is too large: %s", width, height,
                     l->story->kind == PAGE_CLASSIC ? "choose the layout four, which starts new pages, or smaller panels"
                                                    : "make the panels smaller");
     l->plan->pages[l->plan->page_count - 1] = (struct page_size){(int)width, (int)height};
     return OK;
+}
+
+static status place_blocks(struct layout *l, const enum block *blocks, struct error *e)
+{
+    for (; *blocks != END; blocks++) {
+        if (*blocks == FEATURE)
+            TRY(place_feature(l, e));
+        else
+            TRY(place_row(l, *blocks == ROW_OF_1 ? 1 : *blocks == ROW_OF_2 ? 2 : 3, e));
+        l->y += l->m.gutter;
+        if (l->y > IMAGE_MAX_SIDE)
+            return end_page(l, e);
+    }
+    return OK;
+}
+
+static status layout_four(struct layout *l, struct error *e)
+{
+    static const enum block of_count[FOUR + 1][3] = {
+        {END}, {ROW_OF_1}, {ROW_OF_2}, {ROW_OF_2, ROW_OF_1}, {ROW_OF_2, ROW_OF_2}};
+    while (l->next < l->story->count) {
+        const int64_t left = l->story->count - l->next;
+        begin_page(l);
+        TRY(place_blocks(l, of_count[left < FOUR ? left : FOUR], e));
+        TRY(end_page(l, e));
+    }
+    return OK;
+}
+
+static status layout_classic(struct layout *l, struct error *e)
+{
+    static const enum block middle[] = {ROW_OF_2, FEATURE, END};
+    const int64_t count = l->story->count, rest = count % 5;
+    begin_page(l);
+    if (count < 5) {
+        TRY(place_blocks(l, few[count], e));
+        return end_page(l, e);
+    }
+    TRY(place_blocks(l, opening[rest], e));
+    while (count - l->next >= 5)
+        TRY(place_blocks(l, middle, e));
+    TRY(place_blocks(l, closing[rest], e));
+    return end_page(l, e);
+}
+
+static void forget_lettering(struct page_plan *plan)
+{
+    for (int64_t i = 0; i < plan->count; i++)
+        lettering_free(&plan->panels[i].lettering);
+}
+
+/* Lays everything out anew, with letters of this size. */
+static status attempt(const struct page_story *story, int text_size, struct page_plan *plan, bool *crowded,
+                      struct error *e)
+{
+    forget_lettering(plan);
+    memset(plan->panels, 0, (size_t)plan->count * sizeof *plan->panels);
+    struct layout l = {.story = story, .plan = plan, .m = metrics_for(story, text_size)};
+    plan->page_count = 0;
+    plan->border = l.m.border;
+    plan->padding = l.m.padding;
+    plan->text_size = text_size;
+    TRY(story->kind == PAGE_FOUR ? layout_four(&l, e) : layout_classic(&l, e));
+    *crowded = l.crowded;
+    return OK;
+}
+
+static status check_story(const struct page_story *s, struct error *e)
+{
+    if (s->count < 1 || s->count > PANELS_MAX)
+        return fail(e, ERR_ARGUMENT, "a page of %" PRId64 " panels: 1 to %d can be laid out", s->count, PANELS_MAX);
+    if (s->width < PANEL_MIN || s->height < PANEL_MIN || s->width > PANEL_MAX || s->height > PANEL_MAX ||
+        s->width > s->height * ASPECT_MAX || s->height > s->width * ASPECT_MAX)
+        return fail(e, ERR_ARGUMENT, "panels of %d x %d pixels: sides from %d to %d, at most %d : 1, can be laid out",
+                    s->width, s->height, PANEL_MIN, PANEL_MAX, ASPECT_MAX);
+    for (int64_t i = 0; s->font == NULL && i < s->count; i++)
+        if (*caption_of(s, i) != '\0')
+            return fail(e, ERR_ARGUMENT, "panel %" PRId64 " has a caption, but there is no font", i + 1);
+    return OK;
+}
+
+status page_layout(const struct page_story *story, struct page_plan *plan, struct error *e)
+{
+    *plan = (struct page_plan){0};
+    TRY(check_story(story, e));
+    plan->panels = calloc((size_t)story->count, sizeof *plan->panels);
+    plan->pages = calloc((size_t)story->count, sizeof *plan->pages);
+    if (plan->panels == NULL || plan->pages == NULL) {
+        page_plan_free(plan);
+        return fail(e, ERR_MEMORY, "no memory to lay out %" PRId64 " panels", story->count);
+    }
+    plan->count = story->count;
+
+    const int side = short_side(story), smallest = at_least(side / 36, TEXT_MIN);
+    bool crowded = true;
+    status s = OK;
+    for (int size = at_least(side / 24, TEXT_MIN); s == OK && crowded && size >= smallest; size--)
+        s = attempt(story, size, plan, &crowded, e);
+    if (s != OK)
+        page_plan_free(plan);
+    return s;
+}
+
+void page_plan_free(struct page_plan *plan)
+{
+    forget_lettering(plan);
+    free(plan->panels);
+    free(plan->pages);
+    *plan = (struct page_plan){0};
 }

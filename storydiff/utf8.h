@@ -1,4 +1,4 @@
-/* UTF-8, one code point at a time (RFC 3629). */
+/* UTF-8, one code point at a time (RFC 3629): lettering walks the caller's own text and keeps pointers into it. */
 #ifndef STORYDIFF_UTF8_H
 #define STORYDIFF_UTF8_H
 

@@ -1,0 +1,34 @@
+/* From prompts to what the UNet is told: text states and a pooled vector per prompt, sizes and crops.
+ *
+ *   prompt -- tokenizer   -- text_encoder   -- penultimate states [T, C1] \
+ *          \- tokenizer_2 -- text_encoder_2 -- penultimate states [T, C2]  } side by side: [T, C1 + C2]
+ *                                           \- pooled, projected [P]
+ *
+ * T is 77 times the number of windows. The pooled vector is the first window's. Reference: encode_prompt of diffusers'
+ * StableDiffusionXLPipeline, which knows one window only. */
+#ifndef SDXL_CONDITIONING_H
+#define SDXL_CONDITIONING_H
+
+#include "sdxl/model.h"
+
+struct conditioning {
+    float *states; /* [count, tokens, width] */
+    float *pooled; /* [count, pooled_width] */
+    int64_t count, tokens, width, pooled_width;
+};
+
+/* Encodes `count` prompts, so that all have the same number of windows (shorter ones get empty windows). A NULL prompt
+ * is an absent one: zeros if the model says force_zeros_for_empty_prompt, else the encoding of "". ctx gives threads,
+ * profile and observer; memory is its own. The caller frees. */
+status conditioning_encode(const struct context *ctx, const struct model *m, const char *const *prompts, int64_t count,
+                           enum long_prompt mode, struct conditioning *out, struct error *e);
+void conditioning_free(struct conditioning *c); /* fine on a zeroed struct */
+
+/* How many tokens a prompt has, and how many of them `mode` leaves out (0 unless truncating); by the first tokenizer. */
+status conditioning_count_tokens(const struct model *m, const char *prompt, enum long_prompt mode, size_t *total,
+                                 size_t *cut, struct error *e);
+
+/* SDXL's micro-conditioning (Podell et al. 2023, section 2.2): original size = target size, nothing cropped. */
+void conditioning_time_ids(int64_t height, int64_t width, float time_ids[6]);
+
+#endif

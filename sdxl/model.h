@@ -1,0 +1,47 @@
+/* A model folder in the diffusers layout, opened as one thing:
+ *
+ *   model_index.json
+ *   tokenizer/      text_encoder/       unet/        vae/        scheduler/
+ *   tokenizer_2/    text_encoder_2/     each with its config.json and weights: <name>.safetensors, <name>.fp16.safetensors,
+ *                                       or a sharded <name>.safetensors.index.json
+ *
+ * Weights are mapped, not read: opening takes milliseconds, memory is the page cache. */
+#ifndef SDXL_MODEL_H
+#define SDXL_MODEL_H
+
+#include "sdxl/clip.h"
+#include "sdxl/scheduler_config.h"
+#include "sdxl/tokenizer.h"
+#include "sdxl/unet.h"
+#include "sdxl/vae.h"
+
+/* What a folder may say about itself in model_index.json under "_storydiff", a key that diffusers ignores. */
+struct model_hints {
+    char note[256];       /* shown when the model is used: "random weights, pictures are noise"; "" if there is none */
+    int sampling_steps;   /* 0: not given */
+    double guidance_scale; /* 0: not given */
+};
+
+struct model {
+    char path[4096];
+    struct model_hints hints;
+    bool force_zeros_for_empty_prompt; /* an absent negative prompt is zeros, not the encoding of "" */
+    struct tokenizer *tokenizer, *tokenizer_2;
+    struct clip text_encoder, text_encoder_2;
+    struct unet unet;
+    struct vae vae;
+    struct scheduler_config scheduler;
+};
+
+/* Opens every part and checks that they fit together: widths of text states and pooled vector, latent channels,
+ * vocabulary. The message of a failure names the file and says what is wrong or missing. */
+status model_open(struct model *m, const char *path, struct error *e);
+void model_close(struct model *m); /* fine on a zeroed struct */
+
+/* Pixels per latent, and the multiple that width and height must be of for a whole number of tokens at every level. */
+int64_t model_size_multiple(const struct model *m);
+
+/* The weights below a folder: the first of the names above that exists, written to `out`. */
+status model_find_weights(const char *folder, const char *stem, char *out, size_t size, struct error *e);
+
+#endif

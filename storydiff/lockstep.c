@@ -1,0 +1,349 @@
+#include "storydiff/lockstep.h"
+
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tensor/blas.h"
+
+static int64_t latent_size(const struct lockstep *l)
+{
+    return l->h * l->w * l->c;
+}
+
+static int halves(const struct lockstep_request *r)
+{
+    return r->guidance_scale > 1 ? 2 : 1;
+}
+
+/* --------------------------------------------------------------------------------------------------------- noise */
+
+/* How many generators there are: one per pass, or one for the whole story. */
+static int group_count(const struct lockstep_request *r)
+{
+    return r->noise == NOISE_REFERENCE ? r->pass_count : 1;
+}
+
+/* torch.randn((n, c, h, w)) of one generator, into channels-last panels. */
+static void draw_panels(struct lockstep *l, struct torch_rng *generator, const int *panels, int n)
+{
+    int64_t size = latent_size(l), pixels = l->h * l->w;
+    torch_randn(generator, l->scratch, n * size);
+    for (int i = 0; i < n; i++) {
+        float *out = l->noise + (panels ? panels[i] : i) * size;
+        const float *in = l->scratch + i * size;
+        for (int64_t p = 0; p < pixels; p++)
+            for (int64_t c = 0; c < l->c; c++)
+                out[p * l->c + c] = in[c * pixels + p];
+    }
+}
+
+/* Fresh noise for every panel that is drawn. */
+static void draw_noise(struct lockstep *l)
+{
+    const struct lockstep_request *r = l->request;
+    switch (r->noise) {
+    case NOISE_REFERENCE:
+        for (int i = 0; i < r->pass_count; i++)
+            draw_panels(l, &l->generators[i], r->passes[i].panels, r->passes[i].panel_count);
+        break;
+    case NOISE_SHARED:
+        draw_panels(l, &l->generators[0], NULL, 1);
+        for (int i = 1; i < r->panels; i++)
+            memcpy(l->noise + i * latent_size(l), l->noise, (size_t)latent_size(l) * sizeof(float));
+        break;
+    case NOISE_OWN: draw_panels(l, &l->generators[0], NULL, r->panels); break;
+    }
+}
+
+/* The generators as they are before step l->step: seeded, the initial noise drawn, the noise of the steps done drawn. */
+static void replay_noise(struct lockstep *l)
+{
+    for (int i = 0; i < group_count(l->request); i++)
+        torch_seed(&l->generators[i], l->request->seed);
+    draw_noise(l);
+    for (int step = 0; step < l->step; step++)
+        if (sampler_draws_noise(l->request->sampler, step))
+            draw_noise(l);
+}
+
+/* -------------------------------------------------------------------------------------------------------- passes */
+
+/* The inputs of one call of the UNet: `count` halves of a pass, sample = half * panels + panel. */
+struct batch {
+    const struct lockstep_pass *pass;
+    int first_half, count;
+    float *sample, *states, *pooled, *time_ids, *prediction;
+};
+
+static struct batch batch_new(const struct lockstep *l, struct arena *arena, const struct lockstep_pass *pass,
+                              int first_half, int count, float *prediction)
+{
+    const struct conditioning *text = l->request->text;
+    int64_t n = (int64_t)pass->panel_count * count;
+    return (struct batch){
+        .pass = pass,
+        .first_half = first_half,
+        .count = count,
+        .sample = arena_floats(arena, n * latent_size(l)),
+        .states = arena_floats(arena, n * text->tokens * text->width),
+        .pooled = arena_floats(arena, n * text->pooled_width),
+        .time_ids = arena_floats(arena, n * 6),
+        .prediction = prediction,
+    };
+}
+
+static void batch_fill(const struct lockstep *l, const struct batch *b)
+{
+    const struct lockstep_request *r = l->request;
+    const struct conditioning *text = r->text;
+    int64_t states = text->tokens * text->width, size = latent_size(l);
+    for (int half = 0; half < b->count; half++)
+        for (int i = 0; i < b->pass->panel_count; i++) {
+            int64_t n = (int64_t)half * b->pass->panel_count + i;
+            bool unconditional = halves(r) == 2 && b->first_half + half == 0;
+            int panel = b->pass->panels[i], row = unconditional ? b->pass->negative : panel;
+            sampler_scale_input(r->sampler, l->step, l->latents + panel * size, b->sample + n * size, size);
+            memcpy(b->states + n * states, text->states + row * states, (size_t)states * sizeof(float));
+            memcpy(b->pooled + n * text->pooled_width, text->pooled + row * text->pooled_width,
+                   (size_t)text->pooled_width * sizeof(float));
+            memcpy(b->time_ids + n * 6, r->time_ids, sizeof r->time_ids);
+        }
+}
+
+/* The noise the model sees in `count` halves of a pass: prediction [count * panels, h, w, c]. */
+static void predict(struct lockstep *l, const struct context *ctx, const struct lockstep_pass *pass, int first_half,
+                    int count, float *prediction)
+{
+    const struct lockstep_request *r = l->request;
+    size_t mark = arena_mark(ctx->arena);
+    struct batch b = batch_new(l, ctx->arena, pass, first_half, count, prediction);
+    if (!arena_measuring(ctx->arena))
+        batch_fill(l, &b);
+    struct csa_pass csa_pass = {&l->csa, pass->role, pass->panel_count, first_half, pass->characters, pass->character_count};
+    struct attention_hook hook = csa_hook(&csa_pass);
+    struct unet_input in = {
+        .sample = {b.sample, (int64_t)pass->panel_count * count, l->h, l->w, l->c},
+        .timestep = r->sampler->timesteps[l->step],
+        .encoder_hidden_states = b.states,
+        .tokens = r->text->tokens,
+        .text_embeds = b.pooled,
+        .time_ids = b.time_ids,
+    };
+    unet_forward(ctx, &r->model->unet, prediction, &in,
+                 (struct unet_options){.hook = r->csa.mode == CSA_OFF ? NULL : &hook, .freeu = r->freeu});
+    arena_release(ctx->arena, mark);
+}
+
+/* Classifier-free guidance (Ho & Salimans 2022, eq. 6): uncond + g (cond - uncond), into cond. */
+static void guide(const float *uncond, float *cond, int64_t n, float g)
+{
+    for (int64_t i = 0; i < n; i++)
+        cond[i] = uncond[i] + g * (cond[i] - uncond[i]);
+}
+
+/* A single panel's halves share one call, so that every weight is unpacked once for both; several panels fill the
+ * multiply on their own, and go half by half, which takes half of the memory. */
+static void run_pass(struct lockstep *l, const struct context *ctx, const struct lockstep_pass *pass)
+{
+    const struct lockstep_request *r = l->request;
+    size_t mark = arena_mark(ctx->arena);
+    int count = halves(r), together = pass->panel_count == 1 ? count : 1;
+    int64_t size = latent_size(l), all = pass->panel_count * size;
+    float *prediction = arena_floats(ctx->arena, count * all);
+    for (int half = 0; half < count; half += together)
+        predict(l, ctx, pass, half, together, prediction + half * all);
+    observe(ctx, "noise_pred", prediction, 4, (int64_t[]){(int64_t)count * pass->panel_count, l->h, l->w, l->c});
+    float *output = prediction + (count - 1) * all;
+    if (!arena_measuring(ctx->arena)) {
+        if (count == 2)
+            guide(prediction, output, all, (float)r->guidance_scale);
+        for (int i = 0; i < pass->panel_count; i++) {
+            int64_t at = pass->panels[i] * size;
+            sampler_step(r->sampler, l->step, output + i * size, l->noise + at, l->latents + at, l->history + at,
+                         l->predicted + at, size);
+        }
+    }
+    arena_release(ctx->arena, mark);
+}
+
+void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_progress *progress)
+{
+    const struct lockstep_request *r = l->request;
+    struct context own = *ctx;
+    own.arena = &l->work;
+    if (r->csa.mode != CSA_OFF)
+        csa_begin_step(&l->csa, l->step);
+    if (sampler_draws_noise(r->sampler, l->step))
+        draw_noise(l);
+    for (int i = 0; i < r->pass_count; i++) {
+        run_pass(l, &own, &r->passes[i]);
+        if (progress != NULL)
+            progress->pass_done(progress->self, l->step, i);
+    }
+    l->step++;
+}
+
+/* -------------------------------------------------------------------------------------------------------- memory */
+
+static void allocate(struct lockstep *l, struct arena *arena)
+{
+    const struct lockstep_request *r = l->request;
+    int64_t all = r->panels * latent_size(l);
+    l->generators = arena_bytes(arena, (size_t)group_count(r) * sizeof *l->generators);
+    l->latents = arena_floats(arena, all);
+    l->history = arena_floats(arena, all);
+    l->predicted = arena_floats(arena, all);
+    l->noise = arena_floats(arena, all);
+    l->scratch = arena_floats(arena, all);
+}
+
+static void set_size(struct lockstep *l)
+{
+    int64_t factor = vae_factor(&l->request->model->vae.config);
+    l->h = l->request->height / factor;
+    l->w = l->request->width / factor;
+    l->c = l->request->model->unet.config.in_channels;
+}
+
+/* The largest arena that any pass needs. The key sets of a measuring pass are those of the plan before step 0: their
+ * sizes do not matter to the arena. */
+static size_t measure_work(struct lockstep *l, int threads, const struct observer *observer)
+{
+    size_t most = 0;
+    for (int i = 0; i < l->request->pass_count; i++) {
+        struct arena arena = arena_measure();
+        struct context ctx = {.arena = &arena, .threads = threads, .observer = observer};
+        run_pass(l, &ctx, &l->request->passes[i]);
+        most = arena.peak > most ? arena.peak : most;
+    }
+    return most;
+}
+
+static status open_csa(struct lockstep *l, struct error *e)
+{
+    const struct lockstep_request *r = l->request;
+    if (r->csa.mode == CSA_OFF)
+        return OK;
+    struct csa_settings settings = r->csa;
+    settings.seed = r->seed;
+    return csa_open(&l->csa, &r->model->unet, &settings, l->h, l->w, r->characters, halves(r), e);
+}
+
+/* A lockstep with everything but working memory and values. */
+static status prepare(struct lockstep *l, const struct lockstep_request *request, struct error *e)
+{
+    *l = (struct lockstep){.request = request};
+    set_size(l);
+    int64_t multiple = model_size_multiple(request->model);
+    if (request->height < multiple || request->width < multiple || request->height % multiple || request->width % multiple)
+        return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld", (long long)request->height,
+                    (long long)request->width, (long long)multiple);
+    struct arena measured = arena_measure();
+    allocate(l, &measured);
+    TRY(arena_open(&l->fixed, measured.peak, "the latents", e));
+    allocate(l, &l->fixed);
+    return open_csa(l, e);
+}
+
+status lockstep_open(struct lockstep *l, const struct lockstep_request *request, int threads,
+                     const struct observer *observer, struct error *e)
+{
+    status s = blas_load(e);
+    *l = (struct lockstep){0};
+    if (s == OK)
+        s = prepare(l, request, e);
+    if (s == OK)
+        s = arena_open(&l->work, measure_work(l, threads, observer), "the UNet", e);
+    if (s != OK) {
+        lockstep_close(l);
+        return s;
+    }
+    replay_noise(l);
+    for (int64_t i = 0; i < request->panels * latent_size(l); i++)
+        l->latents[i] = (float)(l->noise[i] * request->sampler->init_noise_sigma);
+    return OK;
+}
+
+void lockstep_close(struct lockstep *l)
+{
+    csa_close(&l->csa);
+    arena_close(&l->work);
+    arena_close(&l->fixed);
+    *l = (struct lockstep){0};
+}
+
+status lockstep_measure(const struct lockstep_request *request, int threads, const struct observer *observer,
+                        struct lockstep_cost *cost, struct error *e)
+{
+    struct lockstep l;
+    *cost = (struct lockstep_cost){0};
+    status s = prepare(&l, request, e);
+    if (s == OK) {
+        cost->memory = l.fixed.capacity + l.csa.memory.capacity + measure_work(&l, threads, observer);
+        for (l.step = 0; l.step < request->sampler->steps; l.step++) {
+            if (request->csa.mode != CSA_OFF)
+                csa_begin_step(&l.csa, l.step);
+            for (int i = 0; i < request->pass_count; i++) {
+                struct arena arena = arena_measure();
+                struct context ctx = {.arena = &arena, .threads = threads, .profile = &cost->profile};
+                run_pass(&l, &ctx, &request->passes[i]);
+            }
+        }
+        for (int op = 0; op < OP_COUNT; op++)
+            cost->profile.rows[op].seconds = 0;
+    }
+    lockstep_close(&l);
+    return s;
+}
+
+/* --------------------------------------------------------------------------------------------------------- state */
+
+static struct named_tensor state_tensor(const struct lockstep *l, const char *name, const float *data)
+{
+    return (struct named_tensor){name, {data, DTYPE_F32, 4, {l->request->panels, l->h, l->w, l->c}}};
+}
+
+status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e)
+{
+    struct named_tensor tensors[] = {state_tensor(l, "latents", l->latents), state_tensor(l, "history", l->history)};
+    char step[16];
+    snprintf(step, sizeof step, "%d", l->step);
+    return safetensors_write(path, tensors, 2, (const char *const[]){"step", step, "recipe", recipe, NULL}, e);
+}
+
+static status read_state(const struct lockstep *l, const struct safetensors *file, int *step, struct error *e)
+{
+    const struct tensor wanted = state_tensor(l, "", NULL).tensor;
+    const char *names[] = {"latents", "history"}, *text = safetensors_meta(file, "step");
+    char *end = NULL;
+    long value = text != NULL ? strtol(text, &end, 10) : -1;
+    if (text == NULL || end == text || *end != '\0' || value < 0 || value > l->request->sampler->steps)
+        return fail(e, ERR_FORMAT, "%s: not the state of such a run (its step is \"%s\")", file->path, text ? text : "");
+    for (int i = 0; i < 2; i++) {
+        const struct tensor *t = safetensors_find(file, names[i]);
+        if (t == NULL || t->dtype != DTYPE_F32 || !tensor_is(t, wanted.rank, wanted.shape))
+            return fail(e, ERR_FORMAT, "%s: not the state of this story: its \"%s\" are missing or of another size", file->path,
+                        names[i]);
+    }
+    *step = (int)value;
+    return OK;
+}
+
+status lockstep_load(struct lockstep *l, const char *path, struct error *e)
+{
+    struct safetensors file;
+    int step = 0;
+    TRY(safetensors_open(path, &file, e));
+    status s = read_state(l, &file, &step, e);
+    if (s == OK) {
+        size_t bytes = (size_t)(l->request->panels * latent_size(l)) * sizeof(float);
+        memcpy(l->latents, safetensors_find(&file, "latents")->data, bytes);
+        memcpy(l->history, safetensors_find(&file, "history")->data, bytes);
+        l->step = step;
+        replay_noise(l);
+    }
+    safetensors_close(&file);
+    return s;
+}
+

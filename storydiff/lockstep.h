@@ -1,0 +1,93 @@
+/* Lockstep sampling: all panels of a story advance together, one step at a time.
+ *
+ *   for each step:  for each pass (the write passes first):  predict the noise of its panels, step their latents
+ *
+ * Same numbers as panel after panel, since a panel depends on others only through the bank of the same step; but that
+ * bank is all that ever exists, so a story of any length needs constant memory. And the state between two steps is small:
+ * the latents, what the sampler remembers, and the number of the step. Random generators are not saved: they are replayed
+ * from the seed. */
+#ifndef STORYDIFF_LOCKSTEP_H
+#define STORYDIFF_LOCKSTEP_H
+
+#include "sdxl/conditioning.h"
+#include "sdxl/sampler.h"
+#include "storydiff/csa.h"
+
+/* Where the noise of the panels comes from. */
+enum noise_mode {
+    NOISE_REFERENCE, /* every pass has a generator of its own with the same seed */
+    NOISE_SHARED,    /* the first panel's noise for all panels */
+    NOISE_OWN,       /* one draw over all panels */
+};
+
+/* Panels that are denoised as one batch. */
+struct lockstep_pass {
+    enum csa_role role;
+    const int *panels; /* story panels, in order */
+    int panel_count;
+    const int *characters; /* write: the one; read: those it looks at, maybe none */
+    int character_count;
+    int negative; /* row of the conditioning with its negative prompt */
+};
+
+/* Everything that defines a story's latents. Referenced, not copied: must outlive the lockstep. */
+struct lockstep_request {
+    const struct model *model;
+    const struct sampler *sampler;
+    const struct conditioning *text; /* row p: the prompt of panel p; further rows: negative prompts */
+    int panels;                      /* of the whole story, also those that no pass draws */
+    const struct lockstep_pass *passes;
+    int pass_count, characters;
+    int64_t height, width; /* pixels */
+    float time_ids[6];
+    double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed */
+    uint64_t seed;
+    enum noise_mode noise;
+    struct csa_settings csa;
+    const struct freeu *freeu; /* NULL: off */
+};
+
+struct lockstep {
+    const struct lockstep_request *request;
+    int step;           /* steps done */
+    int64_t h, w, c;    /* of a latent */
+    float *latents;     /* [panels, h, w, c] */
+    float *history;     /* the same, what the sampler remembers */
+    float *predicted;   /* the same: the finished latents as predicted by the last step, for previews */
+    struct csa csa;     /* zeroed with CSA_OFF */
+    /* private */
+    struct torch_rng *generators; /* one per group of panels that share a draw */
+    float *noise;                 /* as latents */
+    float *scratch;               /* random numbers, channels first */
+    struct arena fixed, work;
+};
+
+/* Called after each pass; for the progress line. */
+struct lockstep_progress {
+    void (*pass_done)(void *self, int step, int pass);
+    void *self;
+};
+
+/* Memory and arithmetic of a request, from a dry run of every kind of pass. */
+struct lockstep_cost {
+    size_t memory;          /* bytes: latents, bank and activations, without the mapped weights */
+    struct profile profile; /* of all steps: flops and bytes per kind of op, the seconds are zero */
+};
+status lockstep_measure(const struct lockstep_request *request, int threads, const struct observer *observer,
+                        struct lockstep_cost *cost, struct error *e);
+
+/* Allocates, seeds, draws the initial noise: step 0. All memory of the sampling is taken here. The caller closes it. */
+status lockstep_open(struct lockstep *l, const struct lockstep_request *request, int threads,
+                     const struct observer *observer, struct error *e);
+void lockstep_close(struct lockstep *l); /* fine on a zeroed struct */
+
+/* One step of all passes. ctx: threads and observer as given to lockstep_open, profile as wished; its arena is not used.
+ * progress may be NULL. Cannot fail. */
+void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_progress *progress);
+
+/* The state between two steps. `recipe` is the text that describes the run (recipe.h); loading does not judge it. Load
+ * fails if the file is not such a state or has other shapes; then `l` is unchanged. */
+status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e);
+status lockstep_load(struct lockstep *l, const char *path, struct error *e);
+
+#endif

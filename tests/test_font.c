@@ -1,0 +1,335 @@
+/* Fonts: measures against the file's own tables, drawing, and what happens with damaged files. */
+#include "storydiff/font.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "storydiff/utf8.h"
+#include "tensor/file.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char DEJAVU[] = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
+static const struct color BLACK = {0, 0, 0};
+
+static struct font *open_dejavu(void)
+{
+    if (!file_exists(DEJAVU)) {
+        print_message("%s is missing (fonts-dejavu-core): ", DEJAVU);
+        skip();
+    }
+    struct font *font;
+    assert_int_equal(font_open(DEJAVU, &font, NULL), OK);
+    return font;
+}
+
+static void reads_every_form_of_utf8(void **state)
+{
+    (void)state;
+    const char *text = "a\u00e9\u20ac\U0001F600\U0010FFFF";
+    const uint32_t expected[] = {'a', 0xE9, 0x20AC, 0x1F600, 0x10FFFF};
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(utf8_next(&text), expected[i]);
+    assert_int_equal(*text, 0);
+}
+
+static void reads_what_is_not_utf8_as_replacements_and_stops_at_the_end(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text;
+        int replacements, others;
+    } cases[] = {
+        {"\x80", 1, 0},         {"\xC0\x80", 2, 0},         {"\xC3", 1, 0},         {"\xE2\x82", 2, 0},
+        {"\xF0\x9F\x98", 3, 0}, {"\xED\xA0\x80", 3, 0},     {"\xE0\x80\x80", 3, 0}, {"\xF4\x90\x80\x80", 4, 0},
+        {"\xFF", 1, 0},         {"\xF0\x80\x80\x80", 4, 0}, {"\xC3(", 1, 1},        {"\xF8\x88", 2, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *text = strdup(cases[i].text); /* its own block: reading on would be seen */
+        const char *p = text, *end = text + strlen(text);
+        int replacements = 0, others = 0;
+        while (p < end) {
+            const uint32_t code = utf8_next(&p);
+            replacements += code == UTF8_REPLACEMENT;
+            others += code != UTF8_REPLACEMENT;
+        }
+        assert_ptr_equal(p, end);
+        assert_int_equal(replacements, cases[i].replacements);
+        assert_int_equal(others, cases[i].others);
+        free(text);
+    }
+}
+
+/* DejaVu Sans: 2048 units per em; ascent 1901, descent 483, no gap; "A" is 1401 wide, "V" 1401, the pair is kerned by
+ * -131 (as ttx prints hhea, hmtx and kern). */
+static void measures_as_the_files_tables_say(void **state)
+{
+    (void)state;
+    struct font *font = open_dejavu();
+    const int a = font_glyph(font, 'A'), v = font_glyph(font, 'V');
+    assert_int_equal(font_ascent(font, 2048), 1901);
+    assert_int_equal(font_line_height(font, 2048), 1901 + 483);
+    assert_int_equal(font_ascent(font, 16), 15); /* 14.85 */
+    assert_int_equal(font_advance(font, a, 0, 2048), 1401 * FONT_UNITS);
+    assert_int_equal(font_advance(font, a, v, 2048), (1401 - 131) * FONT_UNITS);
+    assert_int_equal(font_advance(font, a, v, 32), (1401 - 131) * FONT_UNITS / 64);
+    font_close(font);
+}
+
+static void the_default_font_is_found(void **state)
+{
+    (void)state;
+    font_close(open_dejavu());
+    struct font *font;
+    assert_int_equal(font_open(NULL, &font, NULL), OK);
+    assert_int_not_equal(font_glyph(font, 'x'), 0);
+    font_close(font);
+}
+
+static void names_missing_letters_and_a_package_that_has_them(void **state)
+{
+    (void)state;
+    const struct {
+        uint32_t code;
+        const char *script, *package;
+    } cases[] = {
+        {0x4E2D, "Chinese", "fonts-noto-cjk"}, {0x3042, "Japanese", "fonts-noto-cjk"},
+        {0xD55C, "Korean", "fonts-noto-cjk"},  {0x0905, "Devanagari", "fonts-noto-core"},
+        {0x0E01, "Thai", "fonts-noto-core"},   {0x05D0, "Hebrew", "fonts-noto-core"},
+        {0x0627, "Arabic", "fonts-noto-core"}, {0x1F600, "emoji", "fonts-symbola"},
+        {0x2603, "symbols", "fonts-symbola"},  {0x10FFFF, "symbols", "fonts-symbola"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct font_hint *hint = font_hint(cases[i].code);
+        assert_non_null(strstr(hint->script, cases[i].script));
+        assert_string_equal(hint->package, cases[i].package);
+        assert_int_equal(hint->file[0], '/');
+    }
+    struct font *font = open_dejavu();
+    assert_int_equal(font_first_missing(font, "Größe, Ελλάδα, Москва – “yes”\n\t\u200D\uFE0F"), 0);
+    assert_int_equal(font_first_missing(font, "a dragon is 竜 or 龙"), 0x7ADC);
+    font_close(font);
+}
+
+/* Coverage of one letter on white, and where its ink is. */
+static int64_t ink(const struct image *image, struct rect *box)
+{
+    int64_t sum = 0;
+    int left = image->width, top = image->height, right = 0, bottom = 0;
+    for (int y = 0; y < image->height; y++)
+        for (int x = 0; x < image->width; x++) {
+            const int dark = 255 - image->rgb[(y * image->width + x) * 3];
+            sum += dark;
+            if (dark > 0) {
+                left = x < left ? x : left;
+                right = x + 1 > right ? x + 1 : right;
+                top = y < top ? y : top;
+                bottom = y + 1 > bottom ? y + 1 : bottom;
+            }
+        }
+    *box = (struct rect){left, top, right - left, bottom - top};
+    return sum;
+}
+
+static struct rect drawn(const struct font *font, uint32_t code, int size, int64_t x, int64_t *sum)
+{
+    struct image image;
+    assert_int_equal(image_new(3 * size, 2 * size, &image, NULL), OK);
+    memset(image.rgb, 255, (size_t)(6 * size * size * 3));
+    assert_int_equal(font_draw(font, font_glyph(font, code), size, &image, x, size, BLACK, NULL), OK);
+    struct rect box;
+    *sum = ink(&image, &box);
+    image_free(&image);
+    return box;
+}
+
+static void letters_stand_on_the_baseline_at_their_size(void **state)
+{
+    (void)state;
+    struct font *font = open_dejavu();
+    int64_t sum;
+    /* "H" is 1493 units high, from the baseline: 72.9 pixels at 100; its stems are at 201 and up to 1339 units */
+    struct rect box = drawn(font, 'H', 100, 50 * FONT_UNITS, &sum);
+    assert_int_equal(box.y, 100 - 73);
+    assert_int_equal(box.height, 73);
+    assert_int_equal(box.x, 50 + 9);
+    assert_int_equal(box.x + box.width, 50 + 66);
+    box = drawn(font, 'g', 100, 50 * FONT_UNITS, &sum);
+    assert_true(box.y + box.height > 110);
+    drawn(font, ' ', 100, 0, &sum);
+    assert_int_equal(sum, 0);
+    font_close(font);
+}
+
+static void a_quarter_pixel_moves_the_ink_by_a_quarter_pixel(void **state)
+{
+    (void)state;
+    struct font *font = open_dejavu();
+    int64_t still, moved;
+    const struct rect a = drawn(font, 'l', 40, 20 * FONT_UNITS, &still);
+    const struct rect b = drawn(font, 'l', 40, 21 * FONT_UNITS, &moved);
+    assert_int_equal(b.x, a.x + 1);
+    assert_int_equal(still, moved);
+    drawn(font, 'l', 40, 20 * FONT_UNITS + FONT_UNITS / 4, &moved);
+    assert_true(llabs(still - moved) < still / 50); /* the same ink, spread over other pixels */
+    font_close(font);
+}
+
+static void drawing_beyond_the_image_is_clipped(void **state)
+{
+    (void)state;
+    struct font *font = open_dejavu();
+    struct image image;
+    assert_int_equal(image_new(20, 20, &image, NULL), OK);
+    const int glyph = font_glyph(font, 'W');
+    const int64_t far[] = {-30, -8, 0, 15, 19, 40, 1000000};
+    for (size_t i = 0; i < sizeof far / sizeof far[0]; i++)
+        for (int y = -30; y < 60; y += 9)
+            assert_int_equal(font_draw(font, glyph, 24, &image, far[i] * FONT_UNITS, y, BLACK, NULL), OK);
+    image_free(&image);
+    font_close(font);
+}
+
+static char *temporary_path(char path[64])
+{
+    snprintf(path, 64, "/tmp/test_font-%ld.ttf", (long)getpid());
+    return path;
+}
+
+static void refuses_files_that_are_no_fonts(void **state)
+{
+    (void)state;
+    const struct {
+        const char *bytes;
+        size_t size;
+    } cases[] = {
+        {"", 0},
+        {"\0\1\0\0", 4},
+        {"This is not a font at all, but a text.", 38},
+        {"ttcf\0\1\0\0\0\0\0\1\xFF\xFF\xFF\xFF", 16},
+        {"\0\1\0\0\xFF\xFF\0\0\0\0\0\0", 12},
+        {"\0\1\0\0\0\0\0\0\0\0\0\0", 12},
+    };
+    char path[64];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        FILE *f = fopen(temporary_path(path), "wb");
+        assert_non_null(f);
+        fwrite(cases[i].bytes, 1, cases[i].size, f);
+        fclose(f);
+        struct font *font;
+        struct error e = {0};
+        assert_int_equal(font_open(path, &font, &e), ERR_FORMAT);
+        assert_null(font);
+        assert_non_null(strstr(e.message, path));
+    }
+    unlink(path);
+    struct font *font;
+    assert_int_equal(font_open("/nowhere/font.ttf", &font, NULL), ERR_IO);
+}
+
+/* Opens a file that was tampered with and, if it opens, has stb_truetype look at all it ever looks at. */
+static bool exercise(const char *path)
+{
+    struct font *font;
+    if (font_open(path, &font, NULL) != OK)
+        return false;
+    struct image image;
+    assert_int_equal(image_new(40, 40, &image, NULL), OK);
+    int before = 0;
+    for (uint32_t code = 0x21; code < 0x120; code += code < 0x7F ? 2 : 7) {
+        const int glyph = font_glyph(font, code);
+        assert_true(font_advance(font, before, glyph, 20) >= 0);
+        assert_int_equal(font_draw(font, glyph, 20, &image, 5 * FONT_UNITS, 30, BLACK, NULL), OK);
+        before = glyph;
+    }
+    font_glyph(font, 0x1D538);
+    image_free(&image);
+    font_close(font);
+    return true;
+}
+
+static size_t read_u32(const unsigned char *p)
+{
+    return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+}
+
+static uint32_t next_random(uint32_t *x)
+{
+    *x = *x * 1664525u + 1013904223u;
+    return *x >> 8;
+}
+
+/* A place to damage: in the directory, in the first bytes of a table, where its sizes stand, or in its first 8 KiB,
+ * where the letters' outlines lie. */
+static size_t some_place(const struct file_map *font, uint32_t *x)
+{
+    const uint32_t tables = (uint32_t)font->data[4] << 8 | font->data[5];
+    const unsigned char *entry = font->data + 12 + 16 * (next_random(x) % tables);
+    const size_t offset = read_u32(entry + 8), length = read_u32(entry + 12);
+    const size_t reach[] = {12 + 16 * tables, 64, 8192};
+    const uint32_t kind = next_random(x) % 3;
+    if (kind == 0)
+        return next_random(x) % reach[0];
+    return offset + next_random(x) % (length < reach[kind] ? length : reach[kind]);
+}
+
+static void survives_damaged_fonts(void **state)
+{
+    (void)state;
+    font_close(open_dejavu());
+    struct file_map map;
+    assert_int_equal(file_map(DEJAVU, &map, NULL), OK);
+    char path[64];
+    const int fd = open(temporary_path(path), O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, map.data, map.size), (ssize_t)map.size);
+
+    uint32_t x = 5;
+    int opened = 0;
+    const int rounds = 400;
+    for (int round = 0; round < rounds; round++) {
+        size_t places[3];
+        for (int i = 0; i < 3; i++) {
+            places[i] = some_place(&map, &x);
+            const unsigned char byte = (unsigned char)next_random(&x);
+            assert_int_equal(pwrite(fd, &byte, 1, (off_t)places[i]), 1);
+        }
+        opened += exercise(path);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(pwrite(fd, map.data + places[i], 1, (off_t)places[i]), 1);
+    }
+    assert_true(opened > rounds / 10 && opened < rounds * 9 / 10);
+    assert_true(exercise(path)); /* all damage was repaired */
+
+    for (size_t cut = 1; cut < 20; cut++) {
+        assert_int_equal(ftruncate(fd, (off_t)(map.size * (20 - cut) / 20)), 0);
+        exercise(path); /* what is cut off may be a table that nobody needs */
+    }
+    assert_false(exercise(path));
+    close(fd);
+    file_unmap(&map);
+    unlink(path);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_every_form_of_utf8),
+        cmocka_unit_test(reads_what_is_not_utf8_as_replacements_and_stops_at_the_end),
+        cmocka_unit_test(measures_as_the_files_tables_say),
+        cmocka_unit_test(the_default_font_is_found),
+        cmocka_unit_test(names_missing_letters_and_a_package_that_has_them),
+        cmocka_unit_test(letters_stand_on_the_baseline_at_their_size),
+        cmocka_unit_test(a_quarter_pixel_moves_the_ink_by_a_quarter_pixel),
+        cmocka_unit_test(drawing_beyond_the_image_is_clipped),
+        cmocka_unit_test(refuses_files_that_are_no_fonts),
+        cmocka_unit_test(survives_damaged_fonts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
