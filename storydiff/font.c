@@ -52,8 +52,8 @@ static status open_checked(struct font *font, struct error *e)
         return fail(e, ERR_FORMAT, "%s: the font has no Unicode character map or no outlines", font->path);
     const uint32_t cmap = (uint32_t)(tables->cmap.data - font->map.data);
     TRY(font_check_map(tables, (uint32_t)font->info.index_map - cmap, e));
-    if (tables->kern.data != NULL)
-        font->info.gpos = 0; /* where both tables are, the checked one is asked */
+    if (!font_check_gpos(tables))
+        font->info.gpos = 0; /* then kern is asked, if there is one */
     read_line_metrics(font);
     return OK;
 }
@@ -64,8 +64,8 @@ status font_open(const char *path, struct font **font, struct error *e)
     if (path == NULL)
         path = default_path();
     if (path == NULL)
-        return fail(e, ERR_IO, "no font for the captions: %s is missing; install fonts-dejavu-core or pass --font FILE.ttf",
-                    default_paths[0]);
+        return fail(e, ERR_IO, "no font for the captions: %s is missing; install fonts-dejavu-core or pass "
+                    "--font FILE.ttf", default_paths[0]);
     struct font *f = calloc(1, sizeof *f);
     if (f == NULL)
         return fail(e, ERR_MEMORY, "no memory for a font");
@@ -121,7 +121,7 @@ int font_glyph(const struct font *font, uint32_t code)
 bool font_is_invisible(uint32_t code)
 {
     return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0xAD || /* controls, soft hyphen */
-           (code >= 0x200B && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E) || /* joiners, marks, separators */
+           (code >= 0x200B && code <= 0x200F) || (code >= 0x2028 && code <= 0x202E) || /* joiners, separators */
            (code >= 0x2060 && code <= 0x206F) || code == 0xFEFF || /* word joiner and the like, byte order mark */
            (code >= 0xFE00 && code <= 0xFE0F) || (code >= 0xE0000 && code <= 0xE0FFF); /* variation selectors, tags */
 }

@@ -99,6 +99,7 @@ status font_check(const char *path, const uint8_t *bytes, size_t size, struct fo
     TRY(require_table(f, bytes, size, "hmtx", 4, &f->hmtx, e));
     TRY(find_table(f, bytes, size, "glyf", 1, &f->glyf, e));
     TRY(find_table(f, bytes, size, "kern", 12, &f->kern, e));
+    TRY(find_table(f, bytes, size, "GPOS", 10, &f->gpos, e));
 
     f->units_per_em = u16(f->head.data + 18);
     f->glyphs = u16(f->maxp.data + 4);
@@ -226,8 +227,8 @@ static bool is_simple_outline(const struct font_table *glyph, size_t contours)
 
 static bool is_outline(const struct font_tables *f, int glyph, int depth, int *components);
 
-/* After the box: flags 2, glyph 2, arguments 2 or 4, scale 0, 2, 4 or 8; a flag says whether another follows. Where the
- * arguments are points to match, not offsets, stb_truetype skips none; so does this, to see what it will see. */
+/* After the box: flags 2, glyph 2, arguments 2 or 4, scale 0, 2, 4 or 8; a flag says whether another follows. Where
+ * the arguments are points to match, not offsets, stb_truetype skips none; nor does this, to see what it will see. */
 static bool is_compound_outline(const struct font_tables *f, const struct font_table *glyph, int depth,
                                 int *components)
 {

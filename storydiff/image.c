@@ -9,8 +9,8 @@ status image_new(int64_t width, int64_t height, struct image *image, struct erro
 {
     *image = (struct image){0};
     if (width < 1 || height < 1 || width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE)
-        return fail(e, ERR_ARGUMENT, "an image of %" PRId64 " x %" PRId64 " pixels: sides must be 1 to %d", width, height,
-                    IMAGE_MAX_SIDE);
+        return fail(e, ERR_ARGUMENT, "an image of %" PRId64 " x %" PRId64 " pixels: sides must be 1 to %d", width,
+                    height, IMAGE_MAX_SIDE);
     if (width * height > IMAGE_MAX_PIXELS)
         return fail(e, ERR_ARGUMENT, "an image of %" PRId64 " x %" PRId64 " pixels: at most %d million are allowed",
                     width, height, IMAGE_MAX_PIXELS / 1000000);

@@ -5,7 +5,7 @@
  * Every weight is an integer, so sums are exact and there is one rounding, at the end: the same bytes everywhere.
  *   smaller   out pixel x covers in [x m/n, (x+1) m/n): measured in units of 1/n, the overlaps are integers, sum m
  *   larger    Catmull-Rom (Keys 1981 with a = -1/2) over four neighbours, weights in 1/4096, sum 4096
- * The surprise: Catmull-Rom has negative weights, so a sharp edge can overshoot white or black and must be clamped. */
+ * The surprise: Catmull-Rom has negative weights, so a sharp edge overshoots white or black and must be clamped. */
 #include "storydiff/image.h"
 
 #include <stdlib.h>

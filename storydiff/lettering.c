@@ -8,11 +8,12 @@
 struct letter {
     const char *text;
     uint32_t code;
-    int glyph; /* -1: invisible */
+    int glyph;      /* -1: invisible */
+    bool may_begin; /* a line may end before this letter */
 };
 
-/* A text as letters. at[i] is the pen's position before letter i had the text one line; a line from a to b is
- * at[b] - at[a] wide, but its last letter is not kerned for the next: alone[i] is its unkerned advance. 1/64 pixel. */
+/* A text as letters. at[i] is where the pen would be before letter i were the text one line, so differences of it are
+ * widths; but a line's last letter is not kerned for the next: alone[i] is its unkerned advance. In 1/64 pixel. */
 struct letters {
     struct letter *letter;
     int64_t *at, *alone;
@@ -54,13 +55,15 @@ static bool is_mark(uint32_t code)
            in(code, 0x20D0, 0x20FF) || in(code, 0xFE20, 0xFE2F) || (font_is_invisible(code) && code != '\n');
 }
 
-/* Whether a line may end between letters i - 1 and i, neither of which is a space. */
+/* Whether a line may end between letters i - 1 and i. Spaces never begin a line: they end the one before. */
 static bool can_break(const struct letters *l, int i)
 {
     static const char never_first[] = "!%),.:;?]}'\"’”»…、。，．：；？！）」』】〉》〕］｝ー々・～ゝゞヽヾ"
                                       "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ";
     static const char never_last[] = "([{“‘«「『【〈《〔（［｛";
     const uint32_t left = l->letter[i - 1].code, right = l->letter[i].code;
+    if (is_space(right) || is_space(left))
+        return !is_space(right);
     if (is_mark(right) || is_one_of(right, never_first) || is_one_of(left, never_last))
         return false;
     if (is_one_of(left, "-‐–—")) /* not before a number's sign: "at -5" */
@@ -106,6 +109,7 @@ static status letters_new(const struct font *font, const char *text, int size, s
         l->letter[l->count++] = read_letter(font, &text);
     l->letter[l->count] = (struct letter){.text = text, .glyph = -1};
     for (int i = 0; i < l->count; i++) {
+        l->letter[i].may_begin = i > 0 && can_break(l, i);
         l->alone[i] = advance(font, &l->letter[i], NULL, size);
         l->at[i + 1] = l->at[i] + advance(font, &l->letter[i], &l->letter[i + 1], size);
     }
@@ -145,7 +149,7 @@ static struct span next_line(const struct letters *l, int first, int64_t width)
             return (struct span){first, without_spaces(l, first, i), i + 1, false};
         if (is_space(code))
             continue;
-        if (i > first && (is_space(l->letter[i - 1].code) || can_break(l, i)))
+        if (i > first && l->letter[i].may_begin)
             stop = i;
         if (i == first || width_of(l, first, i + 1) <= width)
             continue;
@@ -293,8 +297,8 @@ static status draw_run(const struct font *font, const char *text, size_t length,
     return OK;
 }
 
-status lettering_draw(const struct font *font, const struct lettering *lettering, struct image *image, struct rect box,
-                      enum lettering_align align, struct color color, struct error *e)
+status lettering_draw(const struct font *font, const struct lettering *lettering, struct image *image,
+                      struct rect box, enum lettering_align align, struct color color, struct error *e)
 {
     const int size = lettering->size, line_height = font_line_height(font, size);
     int baseline = box.y + (box.height - lettering->height) / 2 + font_ascent(font, size);

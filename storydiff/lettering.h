@@ -1,8 +1,8 @@
 /* Lettering: a caption broken into lines and drawn.
  *
- * Lines are broken greedily, as many words as fit; then the width is narrowed as far as the number of lines allows, so
- * that a caption has no single last word (the block is balanced). A line may end at a space, after a hyphen or dash
- * between letters, and between Chinese and Japanese characters except where their typography forbids it (no line
+ * Lines are broken greedily, as many words as fit; then the width is narrowed as far as the number of lines allows,
+ * so that a caption has no single last word (the block is balanced). A line may end at a space, after a hyphen or
+ * dash between letters, and between Chinese and Japanese characters except where their typography forbids it (no line
  * begins with 。 or ends with 「). A word wider than the line is broken between letters. '\n' ends a line. */
 #ifndef STORYDIFF_LETTERING_H
 #define STORYDIFF_LETTERING_H
@@ -42,7 +42,7 @@ void lettering_free(struct lettering *lettering); /* fine on a zeroed struct, an
 void lettering_cut(const struct font *font, struct lettering *lettering, int width, int height);
 
 /* Draws the block vertically centred in `box`. Letters outside the image are clipped. */
-status lettering_draw(const struct font *font, const struct lettering *lettering, struct image *image, struct rect box,
-                      enum lettering_align align, struct color color, struct error *e);
+status lettering_draw(const struct font *font, const struct lettering *lettering, struct image *image,
+                      struct rect box, enum lettering_align align, struct color color, struct error *e);
 
 #endif

@@ -47,8 +47,8 @@ static status draw_picture(const struct image *panel, const struct rect *place, 
 }
 
 /* A black rectangle under the white one is its border. */
-static status draw_caption(const struct page_story *story, const struct page_plan *plan, const struct page_panel *panel,
-                           struct image *page, struct error *e)
+static status draw_caption(const struct page_story *story, const struct page_plan *plan,
+                           const struct page_panel *panel, struct image *page, struct error *e)
 {
     if (panel->caption.width == 0)
         return OK;

@@ -3,12 +3,12 @@
  *   four      pages of up to four panels, 2 x 2, each with its caption in a white band below, as the
  *             paper's figures have it. The last page: 3 are two above a wide one, 2 stand side by side, 1 fills the
  *             page. Panels in pairs keep their pixels.
- *   classic   one tall page that mixes rows of two and three with a large panel beside two small ones, each caption in
- *             a box in its panel's top left corner.
+ *   classic   one tall page that mixes rows of two and three with a large panel beside two small ones, each
+ *             caption in a box in its panel's top left corner.
  *
  * All panels of a story have one shape, so blocks of panels can fill the page's width exactly without cropping
- * anything: faces stay whole. Sizes follow from the panels' size; panels whose short side is under 384 pixels are drawn
- * larger by a whole factor, since letters under 14 pixels cannot be read. One size of letters serves the whole
+ * anything: faces stay whole. Sizes follow from the panels' size; panels whose short side is under 384 pixels are
+ * drawn larger by a whole factor, since letters under 14 pixels cannot be read. One size of letters serves the whole
  * story: the largest at which no caption crowds its picture. The same input gives the same bytes. */
 #ifndef STORYDIFF_PAGE_H
 #define STORYDIFF_PAGE_H
@@ -57,8 +57,8 @@ struct page_plan {
 };
 
 /* Where everything goes; draws nothing, so that a story can be checked before an hour of drawing. A caption too
- * long even at the smallest letters is cut (panels[i].lettering.cut). Refuses shapes outside the limits above and pages
- * larger than an image may be. The caller frees the plan. */
+ * long even at the smallest letters is cut (panels[i].lettering.cut). Refuses shapes outside the limits above and
+ * pages larger than an image may be. The caller frees the plan. */
 status page_layout(const struct page_story *story, struct page_plan *plan, struct error *e);
 void page_plan_free(struct page_plan *plan); /* fine on a zeroed struct, and twice */
 

@@ -18,9 +18,9 @@
 
 enum block { END, ROW_OF_1, ROW_OF_2, ROW_OF_3, FEATURE };
 
-/* classic, by the number of panels: 1 to 4 as they are; from 5 on what `opening` has for count modulo 5, then as often
- * as it fits five panels as ROW_OF_2, FEATURE, then what `closing` has. Features change sides, and no page of five or more
- * has a panel as wide as itself, which would push the rest off the first screen. */
+/* classic, by the number of panels: 1 to 4 as in `few`. From 5 on: what `opening` has for count modulo 5; then
+ * ROW_OF_2, FEATURE, five panels together, as often as they fit; then what `closing` has. The large panel changes
+ * sides from one feature to the next, and no panel is as wide as the page, which would fill a whole screen. */
 static const enum block few[5][3] = {{END}, {ROW_OF_1}, {ROW_OF_2}, {ROW_OF_1, ROW_OF_2}, {ROW_OF_1, ROW_OF_3}};
 static const enum block opening[5][4] = {
     {END}, {FEATURE, FEATURE}, {END}, {FEATURE}, {FEATURE, ROW_OF_3, FEATURE}};
@@ -94,12 +94,8 @@ static const char *caption_of(const struct page_story *s, int64_t panel)
     return caption != NULL ? caption : "";
 }
 
-/* Shares of a picture's height that a caption may take: willingly, and at the smallest size before it is cut. */
-static int willing_height(const struct layout *l, int picture_height)
-{
-    return l->story->kind == PAGE_FOUR ? picture_height / 4 : picture_height * 3 / 10;
-}
-
+/* What a caption's height may come to, in relation to its picture's: letters shrink until all are within a quarter;
+ * letters that shrink no more may go on to this, where the caption is cut. */
 static int most_height(const struct layout *l, int picture_height)
 {
     return l->story->kind == PAGE_FOUR ? picture_height : picture_height / 2;
@@ -119,7 +115,7 @@ static status place_panel(struct layout *l, int64_t x, int64_t y, int width, int
         return OK;
     const int room = p->picture.width - 2 * pad;
     TRY(lettering_set(l->story->font, caption, l->m.text_size, room, &p->lettering, e));
-    if (p->lettering.height > willing_height(l, picture))
+    if (p->lettering.height > picture / 4)
         l->crowded = true;
     lettering_cut(l->story->font, &p->lettering, room, most_height(l, picture) - 2 * pad);
     return OK;
@@ -187,7 +183,7 @@ static status place_feature(struct layout *l, struct error *e)
 {
     const int64_t first = l->next, w = l->story->width, h = l->story->height;
     const int b = l->m.border, g = l->m.gutter;
-    const int small = (int)(((l->m.content - g + 2 * b) * h - (2 * b + g) * w) / (3 * h));
+    const int small = (int)(((l->m.content - g + 2 * b) * h - (2 * b) * w) / (3 * h));
     const int large = l->m.content - g - small;
     int height = picture_height(l, large) + 2 * b;
     const int upper = (height - g) / 2, lower = height - g - upper;
@@ -216,10 +212,12 @@ static void begin_page(struct layout *l)
 static status end_page(struct layout *l, struct error *e)
 {
     const int64_t width = l->m.content + 2 * l->m.margin, height = l->y - l->m.gutter + l->m.margin;
+    const char *advice = "make the panels smaller";
+    if (l->story->kind == PAGE_CLASSIC)
+        advice = "choose the layout four, which starts new pages, or make the panels smaller";
     if (width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE || width * height > IMAGE_MAX_PIXELS)
         return fail(e, ERR_ARGUMENT, "a page of %" PRId64 " x %" PRId64 " pixels is too large: %s", width, height,
-                    l->story->kind == PAGE_CLASSIC ? "choose the layout four, which starts new pages, or smaller panels"
-                                                   : "make the panels smaller");
+                    advice);
     l->plan->pages[l->plan->page_count - 1] = (struct page_size){(int)width, (int)height};
     return OK;
 }

@@ -1,8 +1,8 @@
 /* The reader: walk the chunks, inflate row by row, undo the filters, turn to RGB.
  *
  * What is promised is bounded by what is there: deflate cannot expand more than 1032 times, so a header that claims
- * more pixels than the compressed bytes can hold is refused before its memory is asked for, and no more is inflated than
- * the rows the header announced. */
+ * more pixels than the compressed bytes can hold is refused before its memory is asked for, and no more is inflated
+ * than the rows the header announced. */
 #include "storydiff/png.h"
 
 #include <inttypes.h>
@@ -56,8 +56,8 @@ static status next_chunk(struct chunks *in, struct chunk *chunk, struct error *e
     if (!is_type(p + 4))
         return fail(e, ERR_FORMAT, "%s: byte %zu is not the start of a PNG chunk", in->name, in->position);
     if (length > INT32_MAX || length > left - 12)
-        return fail(e, ERR_FORMAT, "%s: the PNG chunk %.4s at byte %zu claims %zu bytes, %zu are left", in->name, p + 4,
-                    in->position, length, left - 12);
+        return fail(e, ERR_FORMAT, "%s: the PNG chunk %.4s at byte %zu claims %zu bytes, %zu are left", in->name,
+                    p + 4, in->position, length, left - 12);
     if (crc32(0, p + 4, (uInt)(length + 4)) != get_u32(p + 8 + length))
         return fail(e, ERR_FORMAT, "%s: the PNG chunk %.4s at byte %zu is damaged (checksum)", in->name, p + 4,
                     in->position);
@@ -90,16 +90,16 @@ static status open_png(struct chunks *in, struct header *header, struct error *e
 
     const unsigned char *d = chunk.data;
     *header = (struct header){.width = get_u32(d), .height = get_u32(d + 4)};
-    if (header->width < 1 || header->height < 1 || header->width > IMAGE_MAX_SIDE || header->height > IMAGE_MAX_SIDE ||
-        (uint64_t)header->width * header->height > IMAGE_MAX_PIXELS)
-        return fail(e, ERR_FORMAT, "%s: the PNG claims %" PRIu32 " x %" PRIu32 " pixels; sides up to %d and %d million "
-                    "pixels are read", in->name, header->width, header->height, IMAGE_MAX_SIDE,
+    if (header->width < 1 || header->width > IMAGE_MAX_SIDE || header->height < 1 ||
+        header->height > IMAGE_MAX_SIDE || (uint64_t)header->width * header->height > IMAGE_MAX_PIXELS)
+        return fail(e, ERR_FORMAT, "%s: the PNG claims %" PRIu32 " x %" PRIu32 " pixels; sides up to %d and %d "
+                    "million pixels are read", in->name, header->width, header->height, IMAGE_MAX_SIDE,
                     IMAGE_MAX_PIXELS / 1000000);
     const size_t bytes_of_color_type[7] = {1, 0, 3, 0, 2, 0, 4};
     header->bpp = d[9] < 7 ? bytes_of_color_type[d[9]] : 0;
     if (d[8] != 8 || header->bpp == 0)
-        return fail(e, ERR_FORMAT, "%s: %d-bit PNG of colour type %d; only 8-bit gray and RGB, with or without alpha, are "
-                    "read: save it as 8-bit RGB", in->name, d[8], d[9]);
+        return fail(e, ERR_FORMAT, "%s: %d-bit PNG of color type %d; only 8-bit gray and RGB, with or without alpha, "
+                    "are read: save it as 8-bit RGB", in->name, d[8], d[9]);
     if (d[10] != 0 || d[11] != 0)
         return fail(e, ERR_FORMAT, "%s: unknown PNG compression %d or filter method %d", in->name, d[10], d[11]);
     if (d[12] != 0)
@@ -160,8 +160,8 @@ static status inflate_chunk(struct rows *rows, const struct chunk *chunk, bool *
         if (result == Z_MEM_ERROR)
             return fail(e, ERR_MEMORY, "%s: no memory to decompress", rows->name);
         if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
-            return fail(e, ERR_FORMAT, "%s: the picture data of the PNG is damaged in row %" PRIu32 " (%s)", rows->name,
-                        rows->y, rows->z.msg != NULL ? rows->z.msg : "zlib");
+            return fail(e, ERR_FORMAT, "%s: the picture data of the PNG is damaged in row %" PRIu32 " (%s)",
+                        rows->name, rows->y, rows->z.msg != NULL ? rows->z.msg : "zlib");
         *ended = result == Z_STREAM_END;
         if (rows->y == rows->header.height) {
             if (rows->z.avail_out < out_before)
@@ -233,8 +233,8 @@ status png_decode(const char *name, const unsigned char *bytes, size_t size, str
 
     const size_t line = 1 + (size_t)rows.header.width * rows.header.bpp;
     if (line * rows.header.height / DEFLATE_MOST > packed)
-        return fail(e, ERR_FORMAT, "%s: the PNG claims %" PRIu32 " x %" PRIu32 " pixels, its %zu bytes cannot hold them",
-                    name, rows.header.width, rows.header.height, packed);
+        return fail(e, ERR_FORMAT, "%s: the PNG claims %" PRIu32 " x %" PRIu32 " pixels, its %zu bytes cannot hold "
+                    "them", name, rows.header.width, rows.header.height, packed);
     TRY(image_new(rows.header.width, rows.header.height, image, e));
 
     uint8_t *lines = calloc(2, line);

@@ -2,7 +2,7 @@
  *
  *   length 4 | type 4 | data | CRC-32 of type and data 4
  *
- *   IHDR  width 4, height 4, depth 8, colour type 2 (RGB), compression 0, filter 0, interlace 0
+ *   IHDR  width 4, height 4, depth 8, color type 2 (RGB), compression 0, filter 0, interlace 0
  *   sRGB  rendering intent 0: what the numbers mean
  *   iTXt  key 0, compressed?, method 0, language 0, translated key 0, text        one per text
  *   IDAT  zlib stream of the rows, each as filter byte and filtered bytes

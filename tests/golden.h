@@ -1,8 +1,8 @@
 /* The golden runner: recorded outputs of the reference code against ours.
  *
- * `build/golden DIR` walks a folder whose top folders are kinds of cases (rng, schedulers, clip, ...) and runs each case
- * with the function of its kind. Nothing about the cases is compiled in: shapes, seeds, prompts and steps come from the
- * files. Every compared tensor is one line; the exit status says whether all passed. */
+ * `build/golden DIR` walks a folder whose top folders are kinds of cases (rng, schedulers, clip, ...) and runs each
+ * case with the function of its kind. Nothing about the cases is compiled in: shapes, seeds, prompts and steps come
+ * from the files. Every compared tensor is one line; the exit status says whether all passed. */
 #ifndef TESTS_GOLDEN_H
 #define TESTS_GOLDEN_H
 
@@ -12,23 +12,40 @@
 #include "tensor/context.h"
 #include "tensor/safetensors.h"
 
+enum { CLOSEST_LINES = 5 };
+
 struct golden {
     int passed, failed, skipped;
     const char *clip; /* folder of the CLIP vocabulary */
-    bool quiet;       /* print failures and totals only */
+    bool quiet;       /* no lines for what passes */
     int threads;
+    struct {
+        double used; /* error / limit: beyond 1 it failed */
+        char line[256];
+    } closest[CLOSEST_LINES]; /* those with the least room left, the closest first */
 };
 
-/* Largest error allowed, relative to the largest magnitude of the recorded tensor. */
+/* Largest error allowed. LIMIT_RANDN is absolute, the others are relative. */
 extern const double LIMIT_EXACT, LIMIT_RANDN, LIMIT_STEP, LIMIT_LAYER, LIMIT_TRAJECTORY;
+
+/* What an error is measured by. */
+enum measure {
+    OF_LARGEST, /* the largest magnitude of the recorded tensor */
+    OF_STEP,    /* the largest magnitude within its entry of the first dimension: sigmas fall from 14 to 0.03 */
+    ABSOLUTE,
+};
 
 /* The layout of what is compared: recordings of images are channels first, ours channels last. */
 enum layout { AS_IS, CHANNELS_FIRST };
 
-/* Compares `ours` (count floats) with a recorded tensor of any format and reports a line. CHANNELS_FIRST: the last three
- * dimensions of the recording are c, h, w while ours are h, w, c. */
+/* Compares `ours` (count floats) with a recorded tensor of any format, OF_LARGEST, and reports a line.
+ * CHANNELS_FIRST: the last three dimensions of the recording are c, h, w while ours are h, w, c. */
 void golden_compare(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
                     const float *ours, int64_t count, enum layout layout, double limit);
+
+/* The same for doubles, in the recording's layout, by any measure. */
+void golden_compare_doubles(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
+                            const double *ours, int64_t count, enum measure measure, double limit);
 
 /* The same for 8-bit images: no pixel off by more than 2, 99.5 % within 1. */
 void golden_compare_image(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
@@ -36,6 +53,10 @@ void golden_compare_image(struct golden *g, const char *where, const char *name,
 
 /* A line for something that is not a tensor: prompts, a flag. */
 void golden_check(struct golden *g, const char *where, const char *name, bool ok, const char *detail);
+
+/* A line for `count` things that passed and are too many for one each; what did not pass is for golden_check. */
+void golden_passed(struct golden *g, const char *where, const char *name, int count, const char *detail);
+
 void golden_skip(struct golden *g, const char *where, const char *why);
 
 /* Reports a failure that kept a case from running. */
@@ -52,13 +73,17 @@ void golden_files(struct golden *g, const char *folder, const char *prefix, cons
 status golden_run(struct golden *g, void (*run)(void *arg, const struct context *ctx), void *arg,
                   const struct observer *observer, struct error *e);
 
-/* An observer that compares what it sees with recordings named "<prefix><name>". */
+/* An observer that compares what it sees with recordings named "<prefix><name>". golden_watch_finish ends it and
+ * reports a failure for each recording of that prefix that was never seen: a module was renamed, or never ran. */
 struct watch {
     struct golden *g;
     const char *where, *prefix;
     const struct safetensors *file;
+    const char *const *except; /* names that no module has (inputs), a NULL after the last; NULL: none */
+    bool *seen;                /* private: one per tensor of the file */
 };
 struct observer golden_watch(struct watch *w);
+void golden_watch_finish(struct watch *w);
 
 /* One function per kind of case; `folder` is GOLDEN/<kind>/<case> or GOLDEN/<kind>. */
 void golden_rng(struct golden *g, const char *folder);

@@ -11,6 +11,26 @@
 
 const double LIMIT_EXACT = 0, LIMIT_RANDN = 1e-6, LIMIT_STEP = 1e-5, LIMIT_LAYER = 2e-4, LIMIT_TRAJECTORY = 1e-3;
 
+/* Keeps the lines that used most of their limit. */
+static void remember(struct golden *g, double used, const char *where, const char *name)
+{
+    int place = CLOSEST_LINES;
+    while (place > 0 && used > g->closest[place - 1].used)
+        place--;
+    if (place == CLOSEST_LINES)
+        return;
+    memmove(&g->closest[place + 1], &g->closest[place], (size_t)(CLOSEST_LINES - 1 - place) * sizeof *g->closest);
+    g->closest[place].used = used;
+    snprintf(g->closest[place].line, sizeof g->closest[place].line, "%s %s", where, name);
+}
+
+static void print_closest(const struct golden *g)
+{
+    for (int i = 0; i < CLOSEST_LINES && g->closest[i].used > 0; i++)
+        printf("%s%6.1f %% of the limit  %s\n", i == 0 ? "closest to their limits:\n" : "", 100 * g->closest[i].used,
+               g->closest[i].line);
+}
+
 static void report(struct golden *g, bool ok, const char *where, const char *name, const char *detail)
 {
     *(ok ? &g->passed : &g->failed) += 1;
@@ -21,6 +41,12 @@ static void report(struct golden *g, bool ok, const char *where, const char *nam
 void golden_check(struct golden *g, const char *where, const char *name, bool ok, const char *detail)
 {
     report(g, ok, where, name, detail);
+}
+
+void golden_passed(struct golden *g, const char *where, const char *name, int count, const char *detail)
+{
+    g->passed += count - 1;
+    report(g, true, where, name, detail);
 }
 
 void golden_skip(struct golden *g, const char *where, const char *why)
@@ -58,25 +84,65 @@ static int64_t recorded_index(const struct tensor *t, int64_t i, enum layout lay
     return ((sample * c + channel) * h + y) * w + x;
 }
 
+static bool same_count(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
+                       int64_t count)
+{
+    char shape[96], detail[256];
+    if (tensor_count(recorded) == count)
+        return true;
+    shape_text(recorded->rank, recorded->shape, shape, sizeof shape);
+    snprintf(detail, sizeof detail, "%s, ours has %lld values", shape, (long long)count);
+    report(g, false, where, name, detail);
+    return false;
+}
+
+/* The larger one, or the one that is no number: a comparison must not lose it. */
+static double worse(double a, double b)
+{
+    return b > a || isnan(b) ? b : a;
+}
+
+void golden_compare_doubles(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
+                            const double *ours, int64_t count, enum measure measure, double limit)
+{
+    static const char *const words[] = {
+        [OF_LARGEST] = "relative", [OF_STEP] = "relative by step", [ABSOLUTE] = "absolute"};
+    if (!same_count(g, where, name, recorded, count))
+        return;
+    int64_t part = measure == OF_STEP && recorded->rank > 0 && count > 0 ? count / recorded->shape[0] : count;
+    double worst = 0, measured = 0;
+    for (int64_t first = 0; first < count; first += part) {
+        double error = 0, scale = 0;
+        for (int64_t i = first; i < first + part; i++) {
+            double wanted = element(recorded, i);
+            error = worse(error, fabs(wanted - ours[i]));
+            scale = fmax(scale, fabs(wanted));
+        }
+        worst = worse(worst, error);
+        measured = worse(measured, measure != ABSOLUTE && scale > 0 ? error / scale : error);
+    }
+    char shape[96], detail[256];
+    shape_text(recorded->rank, recorded->shape, shape, sizeof shape);
+    snprintf(detail, sizeof detail, "%s  worst %.3g  %s %.3g  (limit %.3g)", shape, worst, words[measure], measured,
+             limit);
+    if (limit > 0)
+        remember(g, measured / limit, where, name);
+    report(g, measured <= limit, where, name, detail);
+}
+
 void golden_compare(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
                     const float *ours, int64_t count, enum layout layout, double limit)
 {
-    char shape[96], detail[256];
-    shape_text(recorded->rank, recorded->shape, shape, sizeof shape);
-    if (tensor_count(recorded) != count) {
-        snprintf(detail, sizeof detail, "%s, ours has %lld values", shape, (long long)count);
-        report(g, false, where, name, detail);
+    if (!same_count(g, where, name, recorded, count))
         return;
-    }
-    double worst = 0, scale = 0;
-    for (int64_t i = 0; i < count; i++) {
-        double wanted = element(recorded, recorded_index(recorded, i, layout)), error = fabs(wanted - (double)ours[i]);
-        worst = error > worst || isnan(error) ? error : worst;
-        scale = fabs(wanted) > scale ? fabs(wanted) : scale;
-    }
-    double relative = scale > 0 ? worst / scale : worst;
-    snprintf(detail, sizeof detail, "%s  worst %.3g  relative %.3g  (limit %.3g)", shape, worst, relative, limit);
-    report(g, relative <= limit, where, name, detail);
+    double *turned = malloc((size_t)(count + 1) * sizeof *turned);
+    for (int64_t i = 0; turned != NULL && i < count; i++)
+        turned[recorded_index(recorded, i, layout)] = ours[i];
+    if (turned != NULL)
+        golden_compare_doubles(g, where, name, recorded, turned, count, OF_LARGEST, limit);
+    else
+        report(g, false, where, name, "not enough memory to compare");
+    free(turned);
 }
 
 void golden_compare_image(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
@@ -92,8 +158,11 @@ void golden_compare_image(struct golden *g, const char *where, const char *name,
         worst = error > worst ? error : worst;
         beyond_one += error > 1;
     }
+    double allowed = 0.005 * (double)count;
     snprintf(detail, sizeof detail, "%s  worst %d of 255, %lld beyond 1", shape, worst, (long long)beyond_one);
-    report(g, same && worst <= 2 && (double)beyond_one <= 0.005 * (double)count, where, name, detail);
+    if (same && count > 0)
+        remember(g, fmax(worst / 2.0, (double)beyond_one / allowed), where, name);
+    report(g, same && worst <= 2 && (double)beyond_one <= allowed, where, name, detail);
 }
 
 float *golden_floats(const struct tensor *t, enum layout layout)
@@ -147,18 +216,43 @@ static void watch_see(void *self, const char *name, const float *data, int rank,
     const struct watch *w = self;
     char full[160];
     snprintf(full, sizeof full, "%s%s", w->prefix, name);
-    const struct tensor *recorded = safetensors_find(w->file, full);
-    if (recorded == NULL)
-        return;
     int64_t count = 1;
     for (int i = 0; i < rank; i++)
         count *= shape[i];
-    golden_compare(w->g, w->where, full, recorded, data, count, recorded->rank == 4 ? CHANNELS_FIRST : AS_IS, LIMIT_LAYER);
+    for (size_t i = 0; w->seen != NULL && i < w->file->count; i++) {
+        const struct tensor *recorded = &w->file->items[i].tensor;
+        if (strcmp(w->file->items[i].name, full) != 0)
+            continue;
+        w->seen[i] = true;
+        golden_compare(w->g, w->where, full, recorded, data, count, recorded->rank == 4 ? CHANNELS_FIRST : AS_IS,
+                       LIMIT_LAYER);
+    }
 }
 
 struct observer golden_watch(struct watch *w)
 {
+    w->seen = calloc(w->file->count + 1, sizeof *w->seen);
     return (struct observer){watch_see, w};
+}
+
+static bool excepted(const struct watch *w, const char *name)
+{
+    for (const char *const *except = w->except; except != NULL && *except != NULL; except++)
+        if (strcmp(*except, name) == 0)
+            return true;
+    return false;
+}
+
+void golden_watch_finish(struct watch *w)
+{
+    for (size_t i = 0; i < w->file->count; i++) {
+        const char *name = w->file->items[i].name;
+        bool expected = strncmp(name, w->prefix, strlen(w->prefix)) == 0 && !excepted(w, name);
+        if (expected && (w->seen == NULL || !w->seen[i]))
+            report(w->g, false, w->where, name, "recorded, but nothing of that name was computed");
+    }
+    free(w->seen);
+    w->seen = NULL;
 }
 
 /* How the folders of a kind are laid out. */
@@ -182,6 +276,15 @@ static const struct kind *find_kind(const char *name)
     return NULL;
 }
 
+/* A folder of which nothing is compared must not pass for one that agrees. */
+static void run_case(struct golden *g, const struct kind *kind, const char *folder)
+{
+    int before = g->passed + g->failed + g->skipped;
+    kind->run(g, folder);
+    if (g->passed + g->failed + g->skipped == before)
+        report(g, false, folder, "", "nothing in this folder was compared");
+}
+
 static void run_top_folder(struct golden *g, const char *folder, const char *path)
 {
     (void)folder;
@@ -194,7 +297,7 @@ static void run_top_folder(struct golden *g, const char *folder, const char *pat
         return;
     }
     if (kind->layout == ONE_CASE) {
-        kind->run(g, path);
+        run_case(g, kind, path);
         return;
     }
     struct dirent **entries;
@@ -203,7 +306,7 @@ static void run_top_folder(struct golden *g, const char *folder, const char *pat
         char sub[4096];
         if (entries[i]->d_name[0] != '.' && path_join(sub, sizeof sub, path, entries[i]->d_name, NULL) == OK &&
             file_is_directory(sub))
-            kind->run(g, sub);
+            run_case(g, kind, sub);
         free(entries[i]);
     }
     if (count >= 0)
@@ -226,13 +329,14 @@ int main(int argc, char **argv)
     }
     struct error e = {0};
     if (!file_is_directory(folder) || blas_load(&e) != OK) {
-        fprintf(stderr, "golden: %s\n", e.code != OK ? e.message : "no such folder; give the folder of recorded cases");
+        fprintf(stderr, "golden: %s\n", e.code != OK ? e.message : "no such folder: give that of the recorded cases");
         return 2;
     }
     if (g.clip == NULL)
         g.clip = "../shared/clip";
     g.threads = cpu_detect().physical_cores;
     golden_files(&g, folder, "", "", run_top_folder);
+    print_closest(&g);
     printf("%d passed, %d failed, %d skipped\n", g.passed, g.failed, g.skipped);
     return g.failed > 0 || g.passed == 0;
 }

@@ -48,19 +48,22 @@ static status run_clip(struct golden *g, const char *folder, const struct clip *
         c.ids[i] = (int32_t)((const int64_t *)ids->data)[i];
     c.penultimate = malloc((size_t)(count * width) * sizeof(float));
     c.pooled = malloc((size_t)(c.n * projected) * sizeof(float));
-    struct watch watch = {.g = g, .where = folder, .prefix = "", .file = io};
+    static const char *const others[] = {"input_ids", "text_embeds", NULL};
+    struct watch watch = {.g = g, .where = folder, .prefix = "", .file = io, .except = others};
     struct observer observer = golden_watch(&watch);
     status s = clip_check_ids(clip, c.ids, count, e);
     if (s == OK)
         s = golden_run(g, encode_text, &c, &observer, e);
+    golden_watch_finish(&watch);
     if (s == OK) {
         char name[32];
         snprintf(name, sizeof name, "hidden_states.%d", clip->config.layers - 1);
         if (safetensors_find(io, name) != NULL)
-            golden_compare(g, folder, "penultimate", safetensors_find(io, name), c.penultimate, count * width, AS_IS, LIMIT_LAYER);
-        if (safetensors_find(io, "text_embeds") != NULL)
-            golden_compare(g, folder, "text_embeds", safetensors_find(io, "text_embeds"), c.pooled, c.n * projected, AS_IS,
+            golden_compare(g, folder, "penultimate", safetensors_find(io, name), c.penultimate, count * width, AS_IS,
                            LIMIT_LAYER);
+        if (safetensors_find(io, "text_embeds") != NULL)
+            golden_compare(g, folder, "text_embeds", safetensors_find(io, "text_embeds"), c.pooled, c.n * projected,
+                           AS_IS, LIMIT_LAYER);
     }
     free(c.ids);
     free(c.penultimate);
@@ -120,8 +123,8 @@ static status run_unet(struct golden *g, const char *path, const struct unet *un
     struct freeu freeu;
     const char *about = safetensors_meta(io, "about");
     const char *factors = about ? strstr(about, "FreeU s1=") : NULL;
-    bool strengthened = factors != NULL && sscanf(factors, "FreeU s1=%f s2=%f b1=%f b2=%f", &freeu.s1, &freeu.s2, &freeu.b1,
-                                                  &freeu.b2) == 4;
+    bool strengthened = factors != NULL && sscanf(factors, "FreeU s1=%f s2=%f b1=%f b2=%f", &freeu.s1, &freeu.s2,
+                                                  &freeu.b1, &freeu.b2) == 4;
     struct unet_case c = {
         .unet = unet,
         .in = {.sample = {x, shape[0], shape[2], shape[3], shape[1]},
@@ -136,6 +139,7 @@ static status run_unet(struct golden *g, const char *path, const struct unet *un
     struct watch watch = {.g = g, .where = path, .prefix = "mid.", .file = io};
     struct observer observer = golden_watch(&watch);
     status s = golden_run(g, predict, &c, &observer, e);
+    golden_watch_finish(&watch);
     if (s == OK)
         golden_compare(g, path, "output", output, c.out, tensor_count(output), CHANNELS_FIRST, LIMIT_LAYER);
     free(x), free(context), free(t), free(embeds), free(sizes), free(c.out);
@@ -184,19 +188,35 @@ static void decode_and_encode(void *arg, const struct context *ctx)
     vae_encode(ctx, c->vae, c->mean, c->logvar, c->image);
 }
 
+/* std = exp(logvar / 2), sample = mean + std * sample_noise: where recorded. */
+static void compare_distribution(struct golden *g, const char *path, const struct safetensors *io,
+                                 const struct vae_case *c)
+{
+    const struct tensor *std = safetensors_find(io, "std"), *sample = safetensors_find(io, "sample");
+    float *noise = golden_floats(safetensors_find(io, "sample_noise"), CHANNELS_FIRST);
+    int64_t latents = features_count(c->latents);
+    float *ours = malloc((size_t)latents * sizeof *ours);
+    for (int64_t i = 0; i < latents; i++)
+        ours[i] = expf(0.5f * c->logvar[i]);
+    if (std != NULL)
+        golden_compare(g, path, "std", std, ours, latents, CHANNELS_FIRST, LIMIT_LAYER);
+    for (int64_t i = 0; noise != NULL && i < latents; i++)
+        ours[i] = c->mean[i] + ours[i] * noise[i];
+    if (noise != NULL && sample != NULL)
+        golden_compare(g, path, "sample", sample, ours, latents, CHANNELS_FIRST, LIMIT_LAYER);
+    free(noise);
+    free(ours);
+}
+
 static void compare_vae(struct golden *g, const char *path, const struct safetensors *io, const struct vae_case *c)
 {
     int64_t latents = features_count(c->latents), pixels = features_count(c->image);
-    golden_compare(g, path, "decoded", safetensors_find(io, "decoded"), c->decoded, pixels, CHANNELS_FIRST, LIMIT_LAYER);
-    golden_compare(g, path, "mean", safetensors_find(io, "mean"), c->mean, latents, CHANNELS_FIRST, LIMIT_LAYER);
-    golden_compare(g, path, "logvar", safetensors_find(io, "logvar"), c->logvar, latents, CHANNELS_FIRST, LIMIT_LAYER);
-    if (safetensors_find(io, "sample_noise") != NULL && safetensors_find(io, "sample") != NULL) {
-        float *sample = golden_floats(safetensors_find(io, "sample_noise"), CHANNELS_FIRST);
-        for (int64_t i = 0; i < latents; i++)
-            sample[i] = c->mean[i] + expf(0.5f * c->logvar[i]) * sample[i];
-        golden_compare(g, path, "sample", safetensors_find(io, "sample"), sample, latents, CHANNELS_FIRST, LIMIT_LAYER);
-        free(sample);
-    }
+    const struct tensor *decoded = safetensors_find(io, "decoded"), *mean = safetensors_find(io, "mean");
+    const struct tensor *logvar = safetensors_find(io, "logvar");
+    golden_compare(g, path, "decoded", decoded, c->decoded, pixels, CHANNELS_FIRST, LIMIT_LAYER);
+    golden_compare(g, path, "mean", mean, c->mean, latents, CHANNELS_FIRST, LIMIT_LAYER);
+    golden_compare(g, path, "logvar", logvar, c->logvar, latents, CHANNELS_FIRST, LIMIT_LAYER);
+    compare_distribution(g, path, io, c);
     const struct tensor *bytes = safetensors_find(io, "decoded_uint8");
     if (bytes == NULL)
         return;
@@ -232,6 +252,7 @@ static status run_vae(struct golden *g, const char *path, const struct vae *vae,
     struct watch watch = {.g = g, .where = path, .prefix = "mid.", .file = io};
     struct observer observer = golden_watch(&watch);
     status s = golden_run(g, decode_and_encode, &c, &observer, e);
+    golden_watch_finish(&watch);
     if (s == OK)
         compare_vae(g, path, io, &c);
     free(c.latents.x), free(c.image.x), free(c.decoded), free(c.mean), free(c.logvar);

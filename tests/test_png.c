@@ -64,7 +64,7 @@ static void put(struct bytes *out, uint32_t value)
         out->data[out->size++] = (unsigned char)(value >> shift);
 }
 
-/* The test's own writer of chunks, for files that ours would not write. The buffer is large enough for all of them. */
+/* The test's own writer of chunks, for files that ours would not write. The buffer is large enough for them all. */
 static struct bytes begin_file(void)
 {
     struct bytes out = {malloc(1 << 20), 8};
@@ -341,8 +341,8 @@ static void refuses_kinds_it_does_not_read(void **state)
     } cases[] = {
         {0, 2, 8, 2, 0, "claims 0 x 2"},       {2, 65536, 8, 2, 0, "65536"},
         {65535, 65535, 8, 2, 0, "million"},    {UINT32_MAX, UINT32_MAX, 8, 2, 0, "claims"},
-        {2, 2, 16, 2, 0, "16-bit"},            {2, 2, 8, 3, 0, "colour type 3"},
-        {2, 2, 8, 200, 0, "colour type 200"},  {2, 2, 8, 2, 1, "interlac"},
+        {2, 2, 16, 2, 0, "16-bit"},            {2, 2, 8, 3, 0, "color type 3"},
+        {2, 2, 8, 200, 0, "color type 200"},  {2, 2, 8, 2, 1, "interlac"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bytes file = begin_file();

@@ -1,4 +1,4 @@
-"""The pieces that UNet and VAE share: residual block, halving, doubling. Attribute names are diffusers' tensor names."""
+"""What UNet and VAE share: residual block, halving, doubling. Attribute names are diffusers' tensor names."""
 import torch.nn as nn
 import torch.nn.functional as F
 

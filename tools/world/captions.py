@@ -23,28 +23,36 @@ SCENE = dict(bedroom=['in the bedroom', 'at home in the bedroom', 'at home'],
              library=['in the library', 'among books in the library', 'in the bookstore'])
 ACTION = dict(standing=['standing', 'stands', 'standing still'], waving=['waving', 'waves hello', 'waving a hand'],
               running=['running', 'runs', 'jogging', 'walking'], jumping=['jumping', 'jumps for joy', 'jumping up'],
-              reading=['reading', 'reads a book', 'reading a book'], sitting=['sitting', 'sits down', 'sitting on a box'],
+              reading=['reading', 'reads a book', 'reading a book'],
+              sitting=['sitting', 'sits down', 'sitting on a box'],
               sleeping=['sleeping', 'sleeps', 'lying asleep'])
 STYLE = {
     'comic': (['comic', 'comic book', 'cartoon', 'comic style'],
-              ['graphic illustration', 'comic art', 'graphic novel art', 'vibrant', 'highly detailed', 'comic book style']),
+              ['graphic illustration', 'comic art', 'graphic novel art', 'vibrant', 'highly detailed',
+               'comic book style']),
     'watercolor': (['watercolor', 'watercolor painting'],
                    ['watercolor', 'vibrant', 'beautiful', 'painterly', 'detailed', 'artistic', 'pastel', 'soft']),
     'line art': (['line art', 'line art drawing', 'sketch'],
                  ['professional', 'sleek', 'modern', 'minimalist', 'graphic', 'line art', 'vector graphics']),
     'noir': (['noir', 'film noir style', 'black and white'],
-             ['noir', 'monochrome', 'high contrast', 'dramatic shadows', 'mysterious', 'cinematic', 'black and white']),
+             ['noir', 'monochrome', 'high contrast', 'dramatic shadows', 'mysterious', 'cinematic',
+              'black and white']),
 }
-NEGATIVE = ['photograph', 'photo', 'deformed', 'glitch', 'noisy', 'realistic', 'stock photo', 'photorealistic', 'blurry',
-            'bad anatomy', 'bad hands', 'text', 'error', 'missing fingers', 'extra digit', 'fewer digits', 'cropped',
-            'worst quality', 'low quality', 'jpeg artifacts', 'signature', 'watermark', 'disfigured', 'mutation',
-            'mutated', 'extra limb', 'ugly', 'poorly drawn', 'lowres', 'low contrast', 'off-center', 'anime', '35mm film']
+NEGATIVE = ['photograph', 'photo', 'deformed', 'glitch', 'noisy', 'realistic', 'stock photo', 'photorealistic',
+            'blurry', 'bad anatomy', 'bad hands', 'text', 'error', 'missing fingers', 'extra digit',
+            'fewer digits', 'cropped', 'worst quality', 'low quality', 'jpeg artifacts', 'signature', 'watermark',
+            'disfigured', 'mutation', 'mutated', 'extra limb', 'ugly', 'poorly drawn', 'lowres', 'low contrast',
+            'off-center', 'anime', '35mm film']
 
 
 def join(rng, phrases):
     if len(phrases) == 1:
         return phrases[0]
     return ', '.join(phrases[:-1]) + rng.choice([' and ', ', ', ', and ']) + phrases[-1]
+
+
+def with_article(words):
+    return f'an {words}' if words[0] in 'aeiou' else f'a {words}'
 
 
 def description(rng, panel, named):
@@ -60,16 +68,18 @@ def description(rng, panel, named):
         else:
             before = panel['skin'] + ' '
     if 'top' in named:
-        phrases.append(rng.choice(['a {} shirt', 'a {} shirt', 'a {} top', 'a {} sweater']).format(panel['top']))
+        phrases.append(with_article(f'{panel["top"]} {rng.choice(["shirt", "shirt", "top", "sweater"])}'))
     if 'bottom' in named:
         skirt = kind in ('girl', 'woman')
-        phrases.append(f'a {panel["bottom"]} skirt' if skirt else f'{panel["bottom"]} {rng.choice(["trousers", "pants"])}')
+        phrases.append(f'a {panel["bottom"]} skirt' if skirt else
+                       f'{panel["bottom"]} {rng.choice(["trousers", "pants"])}')
     if 'hat' in named:
         phrases.append('no hat' if panel['hat'] == 'none' else f'a {panel["hat"]} {rng.choice(["hat", "cap"])}')
     if 'glasses' in named:
         phrases.append('glasses' if panel['glasses'] else 'no glasses')
     rng.shuffle(phrases)
-    who = rng.choice(['a ', 'a ', 'the ', '']) + before + rng.choice(KIND[kind])
+    who = before + rng.choice(KIND[kind])
+    who = rng.choice([with_article(who), with_article(who), f'the {who}', who])
     if kind in PERSON and 'hair' in named and rng.random() < .2:   # "a red-haired girl"
         phrases.remove(f'{panel["hair"]} hair')
         who = f'a {panel["hair"]}-haired {rng.choice(KIND[kind])}'
@@ -78,7 +88,8 @@ def description(rng, panel, named):
 
 def happening(rng, panel, named=('scene', 'action')):
     """What goes on where, in either order."""
-    phrases = [rng.choice(table[panel[what]]) for what, table in (('action', ACTION), ('scene', SCENE)) if what in named]
+    phrases = [rng.choice(table[panel[what]]) for what, table in (('action', ACTION), ('scene', SCENE))
+               if what in named]
     if rng.random() < .4:
         phrases.reverse()
     return rng.choice([' ', ' ', ', ']).join(phrases)

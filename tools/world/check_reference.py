@@ -50,8 +50,8 @@ def main(golden):
 
     folder = f'{golden}/vae'
     c, io = config(folder), weights.read(f'{folder}/io-8x8.safetensors')
-    vae = load(VAE(c['block_out_channels'], c['layers_per_block'], c['latent_channels'], c['norm_num_groups']), folder,
-               'diffusion_pytorch_model')
+    vae = VAE(c['block_out_channels'], c['layers_per_block'], c['latent_channels'], c['norm_num_groups'])
+    load(vae, folder, 'diffusion_pytorch_model')
     good.append(compare('VAE decoder', vae.decode(io['latents'] / c['scaling_factor']), io['decoded']))
     mean, log_variance = vae.encode(io['image'])
     good.append(compare('VAE encoder', mean, io['mean']) and compare('log variance', log_variance, io['logvar']))

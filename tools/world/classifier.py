@@ -2,8 +2,8 @@
 
     python3 classifier.py configs/cpu.json RUN          trains it, prints its accuracy on panels it has not seen
 
-Only what can be seen is asked: colours in the styles that have colours, hair of persons. Training panels are blurred and
-made noisy at random, so that it judges what a panel shows and not how sharply.
+Only what can be seen is asked: colours in the styles that have colours, hair of persons. Training panels are blurred
+and made noisy at random, so that it judges what a panel shows and not how sharply.
 """
 import random
 import sys
@@ -85,7 +85,8 @@ def main(config_path, run):
     def losses(part):
         x, panels = part
         guesses = classifier(x)
-        loss = sum(F.cross_entropy(guesses[q], right) for q, right in truth(panels, world).items() if (right >= 0).any())
+        loss = sum(F.cross_entropy(guesses[q], right) for q, right in truth(panels, world).items()
+                   if (right >= 0).any())
         return loss, dict(loss=loss.detach())
 
     reports = []
@@ -103,7 +104,8 @@ def main(config_path, run):
     classifier.load_state_dict(loop.average)
     panels = [story(-3, i, world, 1)[0] for i in range(1000)]
     x = torch.cat([pixels([draw(p, 128) for p in panels[i:i + 100]]) for i in range(0, 1000, 100)])
-    print('accuracy on 1000 unseen panels:', {q: round(v, 3) for q, v in accuracy(classifier, x, panels, world).items()})
+    right = accuracy(classifier, x, panels, world)
+    print('accuracy on 1000 unseen panels:', {question: round(v, 3) for question, v in right.items()})
 
 
 if __name__ == '__main__':

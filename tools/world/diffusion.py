@@ -3,8 +3,9 @@
     alphas_cumprod a_t from betas that rise linearly in their square roots, as SDXL's
     x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e          v = sqrt(a_t) e - sqrt(1 - a_t) x_0     (Salimans & Ho 2022)
 
-The last beta is .02 where SDXL has .012: at t = 999 only 1.6 % of the panel is left in the noise, not 6.8 %. A white line
-drawing and a night sky differ so much in their mean that 6.8 % would give them away in training, and be missed in sampling.
+The last beta is .02 where SDXL has .012: at t = 999 only 1.6 % of the panel is left in the noise, not 6.8 %. A white
+line drawing and a night sky differ so much in their mean that 6.8 % would give them away in training, and be missed
+in sampling.
 
 Sampling is DDIM without noise (eta 0) on trailing steps: the first step starts at t = 999, where training ended.
 """
@@ -30,7 +31,8 @@ def trailing(count):
 def sample(model, captions, noise, pixels, steps=20, guidance=5.0, negative=None, consistency=None, start=1):
     """captions (stories one after the other) and noise [n, 4, h, w] -> latents.
 
-    negative None is SDXL's empty prompt: all-zero text. `consistency()` makes the Consistency of one step, from `start` on.
+    negative None is SDXL's empty prompt: all-zero text. `consistency()` makes the Consistency of one step, from step
+    `start` on.
     """
     n, x = len(captions), noise
     text, pooled = model.encode(captions)

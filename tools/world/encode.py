@@ -1,9 +1,10 @@
 """Stage 2: stories drawn and encoded once, in shards that a run can be interrupted between.
 
-    python3 encode.py configs/cpu.json RUN 64      writes RUN/latents/64-0000.npy, ...: [1000 panels, 4, h, w], float16
+    python3 encode.py configs/cpu.json RUN         writes RUN/latents/0000.npy, ...
 
-Shard k holds stories 250 k to 250 k + 249; what they show is not stored, since (seed, index) says it. Several
-processes may work on one size: each takes the next shard that nobody has begun.
+A shard is [1000 panels, 4, h, w] in float16. Shard k holds stories 250 k to 250 k + 249; what they show is not stored,
+since (seed, index) says it. Several processes may work on one size: each takes the next shard that nobody has begun;
+where one was interrupted, delete its `.begun` file.
 """
 import os
 import sys
@@ -19,14 +20,14 @@ from world import PANELS, draw, story
 STORIES = 250
 
 
-def main(config_path, run, size):
+def main(config_path, run):
     config = read_config(config_path)
     torch.set_num_threads(1)
-    vae = VAE(**config['vae']).eval()
+    vae = VAE(**config['vae']['small']).eval()
     vae.load_state_dict(torch.load(f'{run}/vae-white.pt'))
     os.makedirs(f'{run}/latents', exist_ok=True)
-    for shard in range(config['train']['latents'][size] // (STORIES * PANELS)):
-        path = f'{run}/latents/{size}-{shard:04d}.npy'
+    for shard in range(config['train']['panels'] // (STORIES * PANELS)):
+        path = f'{run}/latents/{shard:04d}.npy'
         try:
             os.close(os.open(path + '.begun', os.O_CREAT | os.O_EXCL))
         except FileExistsError:
@@ -35,7 +36,7 @@ def main(config_path, run, size):
         for index in range(shard * STORIES, (shard + 1) * STORIES, 2):
             panels = story(config['seed'], index, config['world']) + story(config['seed'], index + 1, config['world'])
             with torch.no_grad():
-                out.append(vae.encode(pixels([draw(p, int(size)) for p in panels]))[0].half().numpy())
+                out.append(vae.encode(pixels([draw(p, config['vae']['pixels']) for p in panels]))[0].half().numpy())
         np.save(path, np.concatenate(out))
         print(path, flush=True)
 

@@ -2,8 +2,8 @@
 
     python3 export.py configs/cpu.json RUN OUT
 
-Takes the running averages of the weights, not the last ones. Latents were whitened inside the VAE (vae.whiten), so its
-scaling_factor is 1.
+Takes the running averages of the weights, not the last ones. Latents were whitened inside the VAE (vae.whiten), so
+its scaling_factor is 1.
 """
 import json
 import os
@@ -34,13 +34,14 @@ def unet_config(config):
     pooled = config['text_2']['pooled']
     attends = [depth > 0 for depth in u['transformers']]
     return dict(
-        _class_name='UNet2DConditionModel', _diffusers_version='0.25.0', act_fn='silu', addition_embed_type='text_time',
-        addition_time_embed_dim=u['size_width'], attention_head_dim=u['heads'],   # the number of heads, in spite of its name
+        _class_name='UNet2DConditionModel', _diffusers_version='0.25.0', act_fn='silu',
+        addition_embed_type='text_time', addition_time_embed_dim=u['size_width'],
+        attention_head_dim=u['heads'],   # the number of heads, in spite of its name
         block_out_channels=u['widths'], center_input_sample=False,
         cross_attention_dim=config['text']['width'] + config['text_2']['width'],
         down_block_types=['CrossAttnDownBlock2D' if a else 'DownBlock2D' for a in attends], downsample_padding=1,
-        flip_sin_to_cos=True, freq_shift=0, in_channels=config['vae']['latent_channels'], layers_per_block=u['layers'],
-        mid_block_scale_factor=1, norm_eps=1e-5, norm_num_groups=u['groups'],
+        flip_sin_to_cos=True, freq_shift=0, in_channels=config['vae']['latent_channels'],
+        layers_per_block=u['layers'], mid_block_scale_factor=1, norm_eps=1e-5, norm_num_groups=u['groups'],
         out_channels=config['vae']['latent_channels'],
         projection_class_embeddings_input_dim=pooled + 6 * u['size_width'], sample_size=config['pixels'] // factor,
         transformer_layers_per_block=[max(1, u['transformers'][i]) for i in range(levels)],
@@ -53,8 +54,9 @@ def vae_config(config):
     return dict(
         _class_name='AutoencoderKL', _diffusers_version='0.25.0', act_fn='silu', block_out_channels=v['widths'],
         down_block_types=['DownEncoderBlock2D'] * levels, force_upcast=False, in_channels=3,
-        latent_channels=v['latent_channels'], layers_per_block=v['layers'], norm_num_groups=v['groups'], out_channels=3,
-        sample_size=config['pixels'], scaling_factor=1.0, up_block_types=['UpDecoderBlock2D'] * levels)
+        latent_channels=v['latent_channels'], layers_per_block=v['layers'], norm_num_groups=v['groups'],
+        out_channels=3, sample_size=config['pixels'], scaling_factor=1.0,
+        up_block_types=['UpDecoderBlock2D'] * levels)
 
 
 def text_config(part, tokenizer, architecture, activation, pad):
@@ -101,7 +103,8 @@ def main(config_path, run, out):
         text_encoder_2=['transformers', 'CLIPTextModelWithProjection'], tokenizer=['transformers', 'CLIPTokenizer'],
         tokenizer_2=['transformers', 'CLIPTokenizer'], unet=['diffusers', 'UNet2DConditionModel'],
         vae=['diffusers', 'AutoencoderKL']))
-    for folder, part, name in (('unet', model.unet, 'diffusion_pytorch_model'), ('vae', vae, 'diffusion_pytorch_model'),
+    for folder, part, name in (('unet', model.unet, 'diffusion_pytorch_model'),
+                               ('vae', vae, 'diffusion_pytorch_model'),
                                ('text_encoder', model.text_encoder, 'model'),
                                ('text_encoder_2', model.text_encoder_2, 'model')):
         weights.write_half(f'{out}/{folder}/{name}.fp16.safetensors', part.state_dict())

@@ -119,7 +119,8 @@ def head(body, panel, coat, hair):
     if kind in ('boy', 'man'):
         spikes = [(-.22, .74), (-.24, .90), (-.14, .87), (-.10, .99), (-.01, .91), (.08, 1.0), (.13, .89), (.23, .92),
                   (.22, .74), (.12, .83), (-.12, .83)]
-        crop = [(-.22, .72), (-.22, .84), (-.15, .93), (0, .96), (.15, .93), (.22, .84), (.22, .72), (.15, .84), (-.15, .84)]
+        crop = [(-.22, .72), (-.22, .84), (-.15, .93), (0, .96), (.15, .93), (.22, .84), (.22, .72), (.15, .84),
+                (-.15, .84)]
         body.shape(spikes if kind == 'boy' else crop, hair)
     if kind in ('girl', 'woman'):
         body.shape([(-.22, .70), (-.22, .84), (-.15, .93), (0, .96), (.15, .93), (.22, .84), (.22, .70), (.17, .81),
@@ -127,7 +128,7 @@ def head(body, panel, coat, hair):
 
 
 def face(body, panel):
-    kind, v, r = panel['kind'], HEAD_V, HEAD_R
+    kind, v = panel['kind'], HEAD_V
     eyes = (-.085, .085)
     if kind in ('cat', 'dog', 'rabbit'):
         body.oval(0, v - .10, .095, .065, (250, 246, 238), .6)
@@ -146,7 +147,8 @@ def face(body, panel):
         body.line([(-.06, v - .11), (0, v - .13), (.06, v - .11)], LIP, .022)
     if panel['glasses']:
         for u in eyes:
-            ring = [(u - .075, v - .065), (u + .075, v - .065), (u + .075, v + .065), (u - .075, v + .065), (u - .075, v - .065)]
+            left, right, bottom, top = u - .075, u + .075, v - .065, v + .065
+            ring = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
             body.line(ring, BLACK, .026)
 
 

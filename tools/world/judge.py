@@ -27,7 +27,7 @@ SOME = 4   # stories sampled at a time
 
 
 def tasks(count, world, seed=11):
-    """Stories to draw: (panels, captions, named). No two panels of a story share a scene; all say scene and action."""
+    """Stories to draw: (panels, captions, named). Scenes differ within a story; all captions say scene and action."""
     rng, out = random.Random(seed), []
     for index in range(count):
         panels = story(-4, index, world)

@@ -1,8 +1,8 @@
 """What every training stage shares: parallel gradients, a schedule by steps, an average of the weights, checkpoints.
 
-A stage is a function of its step number alone: data, noise and learning rate of step k come from (seed, k), never from a
-clock. A run that was killed and continued therefore sees what an unbroken one would have seen. SIGTERM saves and ends;
-SIGSTOP and SIGCONT pause and go on.
+A stage is a function of its step number alone: data, noise and learning rate of step k come from (seed, k), never
+from a clock. A run that was killed and continued therefore sees what an unbroken one would have seen. SIGTERM saves and
+ends; SIGSTOP and SIGCONT pause and go on.
 """
 import json
 import math
@@ -102,7 +102,8 @@ class Loop:
 
     def log(self, **values):
         """A line of the learning curve: on the terminal, in the checkpoint, and as text beside it."""
-        row = dict(step=self.step + 1, seconds=round(self.seconds), **{k: round(float(v), 4) for k, v in values.items()})
+        values = {name: round(float(value), 4) for name, value in values.items()}
+        row = dict(step=self.step + 1, seconds=round(self.seconds), **values)
         self.curve.append(row)
         print('  '.join(f'{k} {v}' for k, v in row.items()), flush=True)
         with open(os.path.splitext(self.path)[0] + '.curve.txt', 'w') as file:

@@ -117,7 +117,8 @@ def library(pen, rng):
         foot = .24 + .25 * shelf
         for book in range(14):
             left = -.18 + .10 * book
-            pen.box(left, foot - .17 + .03 * ((book * 2 + shelf) % 2), left + .08, foot, spines[(book * 3 + shelf) % 5], .5)
+            top = foot - .17 + .03 * ((book * 2 + shelf) % 2)
+            pen.box(left, top, left + .08, foot, spines[(book * 3 + shelf) % 5], .5)
         pen.box(-.2, foot, 1.2, foot + .04, (92, 52, 32), .6)
     pen.box(-.2, .80, 1.2, 1.2, (132, 40, 50))
 

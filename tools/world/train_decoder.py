@@ -2,8 +2,8 @@
 
     python3 train_decoder.py configs/cpu.json RUN
 
-The encoder is frozen, so what the UNet has learned stays valid. Latents get a little noise, because the UNet's will never
-be as clean as the encoder's.
+The encoder is frozen, so what the UNet has learned stays valid. Latents get a little noise, because the UNet's
+will never be as clean as the encoder's.
 """
 import sys
 

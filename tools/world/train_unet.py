@@ -2,11 +2,8 @@
 
     python3 train_unet.py configs/cpu.json RUN
 
-Coarse to fine: the schedule begins on small panels, where a step costs a quarter, and goes on with large ones. SDXL's
-size conditioning (time_ids) tells the network which it is looking at.
-
-Part of the batches are whole stories with consistent self-attention switched on in the up blocks: the panels of a story
-then share time step and description, and the network learns that looking at its neighbours pays, since what the
+Part of the batches are whole stories with consistent self-attention switched on in the up blocks: the panels of a
+story then share time step and description, and the network learns that looking at its neighbours pays, since what the
 caption leaves open can be read off them. The other batches are single panels.
 
 A tenth of the captions is dropped. Mostly the text becomes all zeros, which is what the program feeds for an empty
@@ -31,27 +28,24 @@ from world import PANELS, story
 DROP, DROP_TO_ZERO = .10, .7
 
 
-def load_latents(run, size):
+def load_latents(run):
     """-> [stories, PANELS, 4, h, w], from all shards that are finished."""
-    shards = sorted(glob.glob(f'{run}/latents/{size}-*.npy'))
+    shards = sorted(glob.glob(f'{run}/latents/*.npy'))
     numbers = [int(path[-8:-4]) for path in shards]
     if not shards or numbers != list(range(len(shards))):
-        raise SystemExit(f'{run}/latents: no whole run of {size} px shards: run encode.py first')
+        raise SystemExit(f'{run}/latents: no whole run of shards: run encode.py first')
     x = np.concatenate([np.load(path) for path in shards])
     return x.reshape(len(shards) * STORIES, PANELS, *x.shape[1:])
 
 
 class Batches:
-    """Batch k of a size, from (seed, k) alone."""
+    """Batch k, from (seed, k) alone."""
 
     def __init__(self, config, run):
-        self.config, self.run, self.latents, self.size = config, run, None, None
+        self.config, self.latents = config, load_latents(run)
 
     def get(self, step):
         options, seed = self.config['train']['unet'], self.config['seed']
-        size = next(size for until, size in options['schedule'] if step < until)
-        if size != self.size:
-            self.latents, self.size = load_latents(self.run, size), size
         rng = random.Random(f'{seed}/unet/{step}')
         consistent = rng.random() < options['consistent']
         per_story = PANELS if consistent else 1
@@ -67,13 +61,13 @@ class Batches:
             captions += [negative(rng)] * per_story if dropped else said
             keep += [0.0 if zero else 1.0] * per_story
             x += [self.latents[index, i] for i in which]
-        places = [i + rng.random() for i in range(count)]   # stratified: one time step from each equal part of the range
+        places = [i + rng.random() for i in range(count)]   # stratified: one time step from each part of the range
         rng.shuffle(places)
         t = torch.tensor([int(1000 * place / count) for place in places]).repeat_interleave(per_story)
         generator = torch.Generator().manual_seed(seed * 1000003 + step)
         x = torch.from_numpy(np.stack(x)).float()
         return dict(x=x, noise=torch.randn(x.shape, generator=generator), t=t, captions=captions,
-                    keep=torch.tensor(keep), size=int(size), seed=step if consistent else None)
+                    keep=torch.tensor(keep), seed=step if consistent else None)
 
 
 def split(batch, parts):
@@ -84,27 +78,25 @@ def split(batch, parts):
         yield {k: v[own] if k in ('x', 'noise', 't', 'captions', 'keep') else v for k, v in batch.items()}
 
 
-def losses(model, device, batch):
+def losses(model, device, pixels, batch):
     x, noise, t, keep = (batch[k].to(device) for k in ('x', 'noise', 't', 'keep'))
     text, pooled = model.encode(batch['captions'])
     noisy, v = mixed(x, noise, t)
     looking = batch['seed'] is not None
     consistency = Consistency(PANELS, random.Random(f'consistent/{batch["seed"]}')) if looking else None
-    guess = model(noisy, t, text * keep[:, None, None], pooled * keep[:, None], batch['size'], consistency)
+    guess = model(noisy, t, text * keep[:, None, None], pooled * keep[:, None], pixels, consistency)
     squared = (guess - v).square().mean((1, 2, 3))
     return squared.mean(), dict(squared=squared.detach().cpu(), t=batch['t'], looking=looking)
 
 
 def report(results):
-    """Mean loss of plain and of consistent batches, and by quarter of the time range."""
+    """Mean loss; of plain and of consistent batches; by quarter of the time range."""
     squared, t = (torch.cat([r[k] for r in results]) for k in ('squared', 't'))
     out = dict(loss=squared.mean())
     for name, looking in (('plain', False), ('consistent', True)):
         chosen = [r['squared'] for r in results if r['looking'] == looking]
         out[name] = torch.cat(chosen).mean() if chosen else float('nan')
-    for quarter in range(4):
-        out[f't{250 * quarter}'] = squared[t // 250 == quarter].mean()
-    return out
+    return dict(out, **{f't{250 * quarter}': squared[t // 250 == quarter].mean() for quarter in range(4)})
 
 
 def main(config_path, run):
@@ -115,14 +107,15 @@ def main(config_path, run):
     model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(device)
     print('parameters', {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
     parallel, batches = Parallel(options['workers']), Batches(config, run)
-    loop = Loop(f'{run}/unet.pt', model, options['schedule'][-1][0], options['rate'], warmup=200, save_every=250)
+    loop = Loop(f'{run}/unet.pt', model, options['steps'], options['rate'], warmup=200, average=options['average'],
+                save_every=250)
     results = []
     for step in loop:
         parts = list(split(batches.get(step), options['workers']))
-        results += parallel.gradients(loop.parameters, lambda part: losses(model, device, part), parts)
+        results += parallel.gradients(loop.parameters, lambda part: losses(model, device, config['pixels'], part), parts)
         loop.update()
         if (step + 1) % 100 == 0:
-            loop.log(size=batches.size, **report(results))
+            loop.log(**report(results))
             results = []
 
 

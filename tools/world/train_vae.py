@@ -38,7 +38,8 @@ def crops(seed, step, count, crop):
     panels, so that group norms meet whole panels too."""
     rng, out = random.Random(f'{seed}/vae/{step}'), []
     if step % 4 == 3:
-        return pixels([draw(story(seed, rng.randrange(1 << 30), EVERYTHING, 1)[0], 2 * crop) for _ in range(count // 4)])
+        whole = [story(seed, rng.randrange(1 << 30), EVERYTHING, 1)[0] for _ in range(count // 4)]
+        return pixels([draw(panel, 2 * crop) for panel in whole])
     while len(out) < count:
         panel = story(seed, rng.randrange(1 << 30), EVERYTHING, 1)[0]
         if rng.random() < .2:

@@ -3,7 +3,7 @@
     x [n, 4, h, w], t [n], text [n, 77, c], pooled [n, p], sizes [n, 6]  ->  [n, 4, h, w]
 
 Three levels: the first without attention, the others with `transformers` layers each. In the up blocks self-attention
-may be consistent (StoryDiffusion): a token then sees its own panel and a random half of every other panel of its story.
+may be consistent (StoryDiffusion): a token then sees its own panel and a random half of each other panel.
 """
 import math
 

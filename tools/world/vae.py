@@ -59,7 +59,8 @@ class VAE(nn.Module):
                             conv_out=nn.Conv2d(width, 2 * latent_channels, 3, padding=1))
         conv_in = nn.Conv2d(latent_channels, width, 3, padding=1)
         for level, wide in enumerate(reversed(widths)):
-            block = Part(resnets=[ResnetBlock(width if i == 0 else wide, wide, groups, EPS) for i in range(layers + 1)])
+            block = Part(resnets=[ResnetBlock(width if i == 0 else wide, wide, groups, EPS)
+                                  for i in range(layers + 1)])
             if level < last:
                 block.upsamplers = nn.ModuleList([Upsample(wide)])
             up.append(block)

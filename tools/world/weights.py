@@ -16,7 +16,8 @@ def read(path):
     for name, entry in header.items():
         if name != '__metadata__' and entry['dtype'] in TYPES:
             begin, end = entry['data_offsets']
-            values = torch.from_numpy(np.frombuffer(data[begin:end], TYPES[entry['dtype']]).copy()).view(*entry['shape'])
+            values = np.frombuffer(data[begin:end], TYPES[entry['dtype']]).copy().reshape(entry['shape'])
+            values = torch.from_numpy(values)
             out[name] = values.float() if values.dtype == torch.float16 else values
     return out
 

@@ -1,0 +1,237 @@
+/* Lettering: lines hold every character, fit their width, break where they may, and are balanced. */
+#include "storydiff/lettering.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "tensor/file.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+static int open_font(void **state)
+{
+    *state = NULL;
+    struct font *font;
+    if (font_open(NULL, &font, NULL) == OK)
+        *state = font;
+    return 0;
+}
+
+static int close_font(void **state)
+{
+    font_close(*state);
+    return 0;
+}
+
+static const struct font *font_of(void **state)
+{
+    if (*state == NULL) {
+        print_message("no font is installed (fonts-dejavu-core): ");
+        skip();
+    }
+    return *state;
+}
+
+static struct lettering set(const struct font *font, const char *text, int size, int width)
+{
+    struct lettering l;
+    assert_int_equal(lettering_set(font, text, size, width, &l, NULL), OK);
+    return l;
+}
+
+static void expect_lines(const struct font *font, const char *text, int width, int count, const char *const *lines)
+{
+    struct lettering l = set(font, text, 20, width);
+    for (int i = 0; i < l.count && i < count; i++) {
+        char line[200] = "";
+        memcpy(line, l.lines[i].text, l.lines[i].length);
+        assert_string_equal(line, lines[i]);
+    }
+    assert_int_equal(l.count, count);
+    lettering_free(&l);
+}
+
+static int width_in_one_line(const struct font *font, const char *text)
+{
+    struct lettering l = set(font, text, 20, 100000);
+    assert_int_equal(l.count, 1);
+    const int width = l.width;
+    lettering_free(&l);
+    return width;
+}
+
+static bool is_white(const char *p, size_t length)
+{
+    return length == 1 ? *p == ' ' || *p == '\n' : length == 3 && memcmp(p, "\u3000", 3) == 0;
+}
+
+static size_t length_at(const char *p)
+{
+    const unsigned char c = (unsigned char)*p;
+    return c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+}
+
+/* Lines are pieces of the text, in order, with only white space between them. */
+static void no_character_is_ever_lost(void **state)
+{
+    const struct font *font = font_of(state);
+    const char *pieces[] = {"a", "wort", " ", "  ", "\n", "-", "Ω", "竜", "。", "「", "é", "e\u0301", "…",
+                            "Donaudampfschifffahrt", "\u3000", "(", ")", "\U0001F600", "—", "!"};
+    uint32_t x = 3;
+    for (int round = 0; round < 400; round++) {
+        char text[2000] = "";
+        for (int i = 0; i < 3 + round % 60; i++) {
+            x = x * 1664525u + 1013904223u;
+            strcat(text, pieces[(x >> 16) % 20]);
+        }
+        x = x * 1664525u + 1013904223u;
+        const int width = 5 + (int)((x >> 16) % 400);
+        struct lettering l = set(font, text, 14, width);
+        const char *p = text;
+        for (int i = 0; i <= l.count; i++) {
+            const char *next = i < l.count ? l.lines[i].text : text + strlen(text);
+            assert_true(next >= p);
+            for (; p < next; p += length_at(p))
+                assert_true(is_white(p, length_at(p)));
+            p = next + (i < l.count ? l.lines[i].length : 0);
+        }
+        lettering_free(&l);
+    }
+}
+
+static void lines_fit_the_width_unless_they_are_one_letter(void **state)
+{
+    const struct font *font = font_of(state);
+    const char *text = "AVAVAVAVA To be, or not to be: that is the Rindfleischetikettierungsgesetz。「竜は」 W";
+    for (int width = 1; width < 900; width += 7) {
+        struct lettering l = set(font, text, 20, width);
+        int widest = 0;
+        for (int i = 0; i < l.count; i++) {
+            char line[200] = "";
+            memcpy(line, l.lines[i].text, l.lines[i].length);
+            assert_true(l.lines[i].width <= width || l.lines[i].length == length_at(line));
+            assert_int_equal(l.lines[i].width, width_in_one_line(font, line));
+            widest = l.lines[i].width > widest ? l.lines[i].width : widest;
+        }
+        assert_int_equal(l.width, widest);
+        assert_int_equal(l.height, l.count * font_line_height(font, 20));
+        lettering_free(&l);
+    }
+}
+
+static void breaks_at_spaces_hyphens_and_line_breaks(void **state)
+{
+    const struct font *font = font_of(state);
+    const int width = width_in_one_line(font, "one two-");
+    expect_lines(font, "one two-three", width, 2, (const char *[]){"one two-", "three"});
+    expect_lines(font, "  one   two\n\nthree ", 1000, 3, (const char *[]){"one   two", "", "three"});
+    expect_lines(font, "it is -5", width_in_one_line(font, "it is -"), 2, (const char *[]){"it is", "-5"});
+    expect_lines(font, "no\u00A0break here", width_in_one_line(font, "no\u00A0break"), 2,
+                 (const char *[]){"no\u00A0break", "here"});
+}
+
+static void breaks_words_only_if_they_are_wider_than_the_line(void **state)
+{
+    const struct font *font = font_of(state);
+    const int width = width_in_one_line(font, "mmmm");
+    expect_lines(font, "a mmmmmm b", width, 3, (const char *[]){"a", "mmmm", "mm b"});
+    expect_lines(font, "me\u0301\u0301m", width_in_one_line(font, "m"), 3,
+                 (const char *[]){"m", "e\u0301\u0301", "m"});
+}
+
+static void chinese_and_japanese_break_anywhere_but_at_their_punctuation(void **state)
+{
+    const struct font *font = font_of(state); /* an absent glyph is a box, which has a width like any other */
+    const int two = width_in_one_line(font, "竜竜"), three = width_in_one_line(font, "竜竜竜");
+    expect_lines(font, "竜竜竜竜", two, 2, (const char *[]){"竜竜", "竜竜"});
+    expect_lines(font, "竜竜竜。竜", three, 2, (const char *[]){"竜竜", "竜。竜"});
+    expect_lines(font, "竜竜「竜」", three, 2, (const char *[]){"竜竜", "「竜」"});
+}
+
+static void blocks_are_balanced(void **state)
+{
+    const struct font *font = font_of(state);
+    const int width = width_in_one_line(font, "aa bb cc dd ee");
+    expect_lines(font, "aa bb cc dd ee ff", width, 2, (const char *[]){"aa bb cc", "dd ee ff"});
+}
+
+static void nothing_has_no_lines(void **state)
+{
+    const struct font *font = font_of(state);
+    const char *nothing[] = {"", " ", "\t  \u3000"};
+    for (int i = 0; i < 3; i++) {
+        struct lettering l = set(font, nothing[i], 20, 100);
+        assert_int_equal(l.count, 0);
+        assert_int_equal(l.height, 0);
+        lettering_free(&l);
+        lettering_free(&l);
+    }
+}
+
+static void too_much_is_cut_with_an_ellipsis_that_fits(void **state)
+{
+    const struct font *font = font_of(state);
+    const int line = font_line_height(font, 20);
+    for (int width = 20; width < 400; width += 13)
+        for (int height = 1; height < 5 * line; height += 17) {
+            struct lettering l = set(font, "a rather long caption that will not fit into little space", 20, width);
+            const int all = l.count;
+            lettering_cut(font, &l, width, height);
+            assert_int_equal(l.cut, all * line > height && all > 1);
+            assert_true(l.height <= height || l.count == 1);
+            if (l.cut) {
+                char last[200] = "";
+                memcpy(last, l.lines[l.count - 1].text, l.lines[l.count - 1].length);
+                strcat(last, "...");
+                assert_true(l.lines[l.count - 1].width <= width);
+                /* kerning between the last letter and the first dot may draw them together */
+                assert_in_range(l.lines[l.count - 1].width - width_in_one_line(font, last), 0, 4);
+            }
+            lettering_free(&l);
+        }
+}
+
+/* All ink lies in the block, give or take what letters like f and j reach over their own width. */
+static void the_ink_is_where_the_block_is(void **state)
+{
+    const struct font *font = font_of(state);
+    struct lettering l = set(font, "Äffchen & Åse jagen\ngroße Drachen – flott!", 30, 300);
+    for (int align = LETTERING_LEFT; align <= LETTERING_CENTER; align++) {
+        struct image image;
+        assert_int_equal(image_new(500, 200, &image, NULL), OK);
+        const struct rect box = {50, 40, 400, 120};
+        const struct color white = {255, 255, 255};
+        assert_int_equal(lettering_draw(font, &l, &image, box, (enum lettering_align)align, white, NULL), OK);
+        const int left = align == LETTERING_LEFT ? 50 : 50 + (400 - l.width) / 2, top = 40 + (120 - l.height) / 2;
+        int64_t inside = 0;
+        for (int y = 0; y < 200; y++)
+            for (int x = 0; x < 500; x++) {
+                const int value = image.rgb[(y * 500 + x) * 3];
+                const bool in = x >= left - 2 && x < left + l.width + 2 && y >= top && y < top + l.height;
+                assert_true(in || value == 0);
+                inside += value;
+            }
+        assert_true(inside > 255 * 500);
+        image_free(&image);
+    }
+    lettering_free(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_character_is_ever_lost),
+        cmocka_unit_test(lines_fit_the_width_unless_they_are_one_letter),
+        cmocka_unit_test(breaks_at_spaces_hyphens_and_line_breaks),
+        cmocka_unit_test(breaks_words_only_if_they_are_wider_than_the_line),
+        cmocka_unit_test(chinese_and_japanese_break_anywhere_but_at_their_punctuation),
+        cmocka_unit_test(blocks_are_balanced),
+        cmocka_unit_test(nothing_has_no_lines),
+        cmocka_unit_test(too_much_is_cut_with_an_ellipsis_that_fits),
+        cmocka_unit_test(the_ink_is_where_the_block_is),
+    };
+    return cmocka_run_group_tests(tests, open_font, close_font);
+}

@@ -1,0 +1,485 @@
+/* Pages: panels neither overlap nor leave the page, pictures are whole, captions are inside, all of it repeatable. */
+#include "storydiff/page.h" /* before cmocka.h, whose macro `fail` would hide ours */
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST = 12 };
+
+static const char *const CAPTIONS[MOST] = {
+    "Bob wakes up.",
+    "He looks out of the window and sees that a dragon has landed in the garden, in the middle of the roses.",
+    "", NULL, "“Good morning!”", "Größe, Ελλάδα, Москва", "Rindfleischetikettierungsüberwachungsaufgabe",
+    "A walk.", "   ", "And so they flew away, over the hills and the sea, to where no newspaper is ever delivered.",
+    "Home.", "The end.",
+};
+static const int SIZES[][2] = {{64, 64}, {128, 128}, {768, 768}, {384, 512}, {1024, 576}, {320, 64}, {100, 799}};
+enum { SIZE_COUNT = sizeof SIZES / sizeof SIZES[0] };
+
+static int open_font(void **state)
+{
+    *state = NULL;
+    struct font *font;
+    if (font_open(NULL, &font, NULL) == OK)
+        *state = font;
+    return 0;
+}
+
+static int close_font(void **state)
+{
+    font_close(*state);
+    return 0;
+}
+
+static const struct font *font_of(void **state)
+{
+    if (*state == NULL) {
+        print_message("no font is installed (fonts-dejavu-core): ");
+        skip();
+    }
+    return *state;
+}
+
+static struct page_plan laid_out(const struct page_story *story)
+{
+    struct page_plan plan;
+    struct error e = {0};
+    page_layout(story, &plan, &e);
+    assert_string_equal(e.message, "");
+    return plan;
+}
+
+static bool is_inside(struct rect a, struct rect b)
+{
+    return a.x >= b.x && a.y >= b.y && a.x + a.width <= b.x + b.width && a.y + a.height <= b.y + b.height;
+}
+
+static bool overlap(struct rect a, struct rect b)
+{
+    return a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+}
+
+static struct rect grown(struct rect r, int by)
+{
+    return (struct rect){r.x - by, r.y - by, r.width + 2 * by, r.height + 2 * by};
+}
+
+/* Calls check for each kind, size and number of panels. */
+static void for_all(const struct font *font, void (*check)(const struct page_story *, const struct page_plan *))
+{
+    for (int kind = 0; kind < PAGE_KINDS; kind++)
+        for (int size = 0; size < SIZE_COUNT; size++)
+            for (int count = 1; count <= MOST; count++) {
+                const int *side = SIZES[size];
+                const struct page_story story = {(enum page_kind)kind, count, side[0], side[1], CAPTIONS, font};
+                struct page_plan plan = laid_out(&story);
+                check(&story, &plan);
+                page_plan_free(&plan);
+            }
+}
+
+static void check_disjoint(const struct page_story *story, const struct page_plan *plan)
+{
+    for (int64_t i = 0; i < story->count; i++) {
+        const struct page_panel *p = &plan->panels[i];
+        assert_in_range(p->page, 0, plan->page_count - 1);
+        const struct page_size *page = &plan->pages[p->page];
+        assert_true(is_inside(grown(p->frame, 2 * plan->border), (struct rect){0, 0, page->width, page->height}));
+        assert_true(is_inside(grown(p->picture, plan->border), p->frame));
+        assert_true(p->picture.width > 0 && p->picture.height > 0);
+        for (int64_t j = 0; j < i; j++)
+            assert_false(p->page == plan->panels[j].page &&
+                         overlap(grown(p->frame, plan->border), plan->panels[j].frame));
+    }
+}
+
+static void panels_lie_on_their_page_and_apart(void **state)
+{
+    for_all(font_of(state), check_disjoint);
+}
+
+static void check_shape(const struct page_story *story, const struct page_plan *plan)
+{
+    for (int64_t i = 0; i < story->count; i++) {
+        const struct rect *p = &plan->panels[i].picture;
+        const double ratio = (double)story->width / story->height;
+        assert_true(p->width + 2 >= p->height * ratio - 2 * ratio && p->width - 2 <= p->height * ratio + 2 * ratio);
+    }
+}
+
+static void pictures_keep_their_shape(void **state)
+{
+    for_all(font_of(state), check_shape);
+}
+
+/* Every row of pixels is covered by panels from margin to margin but for up to two gutters, or, between two stacked
+ * panels, by the large one beside them; or it lies in a margin or a gutter, none wider than a margin. */
+static void check_filled(const struct page_story *story, const struct page_plan *plan)
+{
+    int left = INT32_MAX, right = 0;
+    for (int64_t i = 0; i < plan->count; i++) {
+        const struct rect *f = &plan->panels[i].frame;
+        left = f->x < left ? f->x : left;
+        right = f->x + f->width > right ? f->x + f->width : right;
+    }
+    assert_int_equal(plan->pages[0].width - right, left);
+    const int content = right - left, gutters = left * 4 / 3 + 2; /* a margin is a gutter and a half */
+    for (int page = 0; page < plan->page_count; page++) {
+        int empty = 0;
+        for (int y = 0; y < plan->pages[page].height; y++) {
+            int covered = 0, crossed = 0;
+            for (int64_t i = 0; i < plan->count; i++) {
+                const struct rect *f = &plan->panels[i].frame;
+                const bool crosses = plan->panels[i].page == page && y >= f->y && y < f->y + f->height;
+                covered += crosses ? f->width : 0;
+                crossed += crosses;
+            }
+            const bool beside_stack = story->kind == PAGE_CLASSIC && crossed == 1 && covered * 2 > content;
+            empty = crossed == 0 ? empty + 1 : 0;
+            assert_true(empty <= left);
+            assert_true(crossed == 0 || covered + gutters >= content || beside_stack);
+        }
+    }
+}
+
+static void pages_are_filled_from_margin_to_margin(void **state)
+{
+    for_all(font_of(state), check_filled);
+}
+
+static void check_captions(const struct page_story *story, const struct page_plan *plan)
+{
+    assert_true(plan->text_size >= 14);
+    for (int64_t i = 0; i < story->count; i++) {
+        const struct page_panel *p = &plan->panels[i];
+        const char *caption = story->captions[i];
+        const bool has_one = caption != NULL && strspn(caption, " ") < strlen(caption);
+        assert_int_equal(p->lettering.count > 0, has_one);
+        assert_true(p->caption.width > 0 || !has_one);
+        if (p->caption.width == 0)
+            continue;
+        assert_true(is_inside(p->caption, p->frame));
+        assert_true(p->lettering.width + plan->padding <= p->caption.width);
+        assert_true(p->lettering.height + plan->padding <= p->caption.height);
+        if (story->kind == PAGE_FOUR)
+            assert_false(overlap(p->caption, p->picture));
+        else
+            assert_true(is_inside(p->caption, p->picture) && p->caption.height <= p->picture.height / 2);
+    }
+}
+
+static void captions_fit_into_their_boxes(void **state)
+{
+    for_all(font_of(state), check_captions);
+}
+
+static void check_rows(const struct page_story *story, const struct page_plan *plan)
+{
+    for (int64_t i = 1; i < story->count; i++) {
+        const struct page_panel *a = &plan->panels[i - 1], *b = &plan->panels[i];
+        if (story->kind == PAGE_FOUR && a->page == b->page && a->frame.y == b->frame.y) {
+            assert_int_equal(a->frame.height, b->frame.height);
+            assert_int_equal(a->caption.height, b->caption.height);
+            assert_int_equal(a->caption.y, b->caption.y);
+        }
+    }
+}
+
+static void caption_bands_in_a_row_have_one_height(void **state)
+{
+    for_all(font_of(state), check_rows);
+}
+
+static void four_puts_four_on_a_page_and_shapes_the_last_one(void **state)
+{
+    (void)state;
+    const char *none[MOST] = {0};
+    for (int count = 1; count <= MOST; count++) {
+        const struct page_story story = {PAGE_FOUR, count, 512, 512, none, NULL};
+        struct page_plan plan = laid_out(&story);
+        assert_int_equal(plan.page_count, (count + 3) / 4);
+        for (int i = 0; i < count; i++) {
+            assert_int_equal(plan.panels[i].page, i / 4);
+            const int on_page = count - i / 4 * 4 < 4 ? count - i / 4 * 4 : 4;
+            const bool wide = (on_page == 1 && count > 1) || (on_page == 3 && i % 4 == 2);
+            if (wide)
+                assert_true(plan.panels[i].picture.width > 1024);
+            else
+                assert_int_equal(plan.panels[i].picture.width, 512);
+            assert_int_equal(plan.panels[i].caption.width, 0);
+        }
+        page_plan_free(&plan);
+    }
+}
+
+static void classic_is_one_page_without_giant_panels_from_five_on(void **state)
+{
+    (void)state;
+    const char *none[200] = {0};
+    for (int count = 1; count <= 60; count++) {
+        const struct page_story story = {PAGE_CLASSIC, count, 128, 128, none, NULL};
+        struct page_plan plan = laid_out(&story);
+        assert_int_equal(plan.page_count, 1);
+        for (int i = 0; i < count && count >= 5; i++)
+            assert_true(plan.panels[i].frame.width < plan.pages[0].width * 7 / 10);
+        page_plan_free(&plan);
+    }
+}
+
+static void small_panels_are_enlarged_by_a_whole_factor(void **state)
+{
+    (void)state;
+    const char *none[4] = {0};
+    const int sizes[][2] = {{64, 384}, {128, 384}, {256, 512}, {383, 766}, {384, 384}, {768, 768}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const struct page_story story = {PAGE_FOUR, 4, sizes[i][0], sizes[i][0], none, NULL};
+        struct page_plan plan = laid_out(&story);
+        for (int j = 0; j < 4; j++)
+            assert_int_equal(plan.panels[j].picture.width, sizes[i][1]);
+        page_plan_free(&plan);
+    }
+}
+
+static void longer_captions_get_smaller_letters_and_are_cut_last(void **state)
+{
+    const struct font *font = font_of(state);
+    char *endless = calloc(1, 8001);
+    for (int i = 0; i < 8000; i++)
+        endless[i] = "words on "[i % 9];
+    int before = 1000;
+    for (int kind = 0; kind < PAGE_KINDS; kind++, before = 1000)
+        for (int length = 10; length <= 8000; length = length * 2) {
+            char *caption = strndup(endless, (size_t)length);
+            const char *captions[4] = {caption, caption, "", caption};
+            const struct page_story story = {(enum page_kind)kind, 4, 512, 512, captions, font};
+            struct page_plan plan = laid_out(&story);
+            assert_true(plan.text_size <= before);
+            assert_false(plan.panels[0].lettering.cut && plan.text_size > 14);
+            if (length < 500)
+                assert_false(plan.panels[0].lettering.cut);
+            if (length > 4000)
+                assert_true(plan.panels[0].lettering.cut);
+            check_captions(&story, &plan);
+            check_disjoint(&story, &plan);
+            before = plan.text_size;
+            page_plan_free(&plan);
+            free(caption);
+        }
+    free(endless);
+}
+
+static void refuses_what_cannot_be_laid_out(void **state)
+{
+    (void)state;
+    const char *none[1] = {NULL}, *some[1] = {"text"};
+    const char **many = calloc(3000, sizeof *many);
+    const struct {
+        struct page_story story;
+        const char *what;
+    } cases[] = {
+        {{PAGE_FOUR, 0, 512, 512, none, NULL}, "0 panels"},
+        {{PAGE_FOUR, INT64_MAX, 512, 512, none, NULL}, "panels"},
+        {{PAGE_FOUR, 1, 8, 512, none, NULL}, "8 x 512"},
+        {{PAGE_FOUR, 1, 9000, 512, none, NULL}, "9000 x 512"},
+        {{PAGE_FOUR, 1, 512, 32, none, NULL}, "8 : 1"},
+        {{PAGE_FOUR, 1, 512, 512, some, NULL}, "no font"},
+        {{PAGE_CLASSIC, 3000, 1024, 1024, many, NULL}, "layout four"},
+        {{PAGE_FOUR, 4, 8192, 8192, many, NULL}, "smaller"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct page_plan plan;
+        struct error e = {0};
+        assert_int_equal(page_layout(&cases[i].story, &plan, &e), ERR_ARGUMENT);
+        assert_null(plan.panels);
+        assert_non_null(strstr(e.message, cases[i].what));
+    }
+    free(many);
+}
+
+static void kinds_have_names(void **state)
+{
+    (void)state;
+    for (int i = 0; i < PAGE_KINDS; i++) {
+        enum page_kind kind = PAGE_KINDS;
+        assert_true(page_kind_from_name(page_kind_name((enum page_kind)i), &kind));
+        assert_int_equal(kind, i);
+    }
+    enum page_kind kind;
+    assert_false(page_kind_from_name("five", &kind));
+}
+
+/* Panels that are told apart by their color; 2 x 2 patches show whether a picture was mirrored or cut. */
+static void make_panels(struct image *panels, int count, int width, int height)
+{
+    for (int i = 0; i < count; i++) {
+        assert_int_equal(image_new(width, height, &panels[i], NULL), OK);
+        for (int y = 0; y < height; y++)
+            for (int x = 0; x < width; x++) {
+                uint8_t *p = panels[i].rgb + (y * width + x) * 3;
+                p[0] = (uint8_t)(20 + i * 18);
+                p[1] = x * 2 < width ? 60 : 200;
+                p[2] = y * 2 < height ? 60 : 200;
+            }
+    }
+}
+
+static const uint8_t *at(const struct image *image, int x, int y)
+{
+    return image->rgb + ((size_t)y * (size_t)image->width + (size_t)x) * 3;
+}
+
+static void pictures_are_drawn_whole_within_black_frames(void **state)
+{
+    const struct font *font = font_of(state);
+    struct image panels[MOST];
+    make_panels(panels, MOST, 96, 64);
+    for (int kind = 0; kind < PAGE_KINDS; kind++)
+        for (int count = 1; count <= MOST; count++) {
+            const struct page_story story = {(enum page_kind)kind, count, 96, 64, CAPTIONS, font};
+            struct page_plan plan = laid_out(&story);
+            struct image *pages;
+            assert_int_equal(page_draw(&story, &plan, panels, &pages, NULL), OK);
+            for (int i = 0; i < count; i++) {
+                const struct page_panel *p = &plan.panels[i];
+                const struct image *page = &pages[p->page];
+                const struct rect f = p->frame, r = p->picture;
+                const int right = r.x + r.width - 1, bottom = r.y + r.height - 1;
+                assert_int_equal(page->width, plan.pages[p->page].width);
+                assert_int_equal(at(page, f.x - 1, f.y)[0], 255);
+                assert_int_equal(at(page, f.x + f.width, f.y)[0], 255);
+                assert_true(at(page, f.x, f.y)[0] < 32 && at(page, f.x + f.width - 1, f.y + f.height - 1)[0] < 32);
+                assert_true(at(page, right + 1, bottom)[0] < 32 && at(page, right, bottom + 1)[1] < 32);
+                const uint8_t a[3] = {(uint8_t)(20 + i * 18), 60, 200}, b[3] = {(uint8_t)(20 + i * 18), 200, 200};
+                assert_memory_equal(at(page, r.x, bottom), a, 3);
+                assert_memory_equal(at(page, right, bottom), b, 3);
+            }
+            page_images_free(pages, plan.page_count);
+            page_plan_free(&plan);
+        }
+    for (int i = 0; i < MOST; i++)
+        image_free(&panels[i]);
+}
+
+static void pairs_keep_their_pixels(void **state)
+{
+    const struct font *font = font_of(state);
+    struct image panels[4], *pages;
+    make_panels(panels, 4, 400, 384);
+    uint32_t x = 9;
+    for (int i = 0; i < 400 * 384 * 3; i++) {
+        x = x * 1664525u + 1013904223u;
+        panels[3].rgb[i] = (uint8_t)(x >> 24);
+    }
+    const struct page_story story = {PAGE_FOUR, 4, 400, 384, CAPTIONS, font};
+    struct page_plan plan = laid_out(&story);
+    assert_int_equal(page_draw(&story, &plan, panels, &pages, NULL), OK);
+    const struct rect r = plan.panels[3].picture;
+    for (int y = 0; y < 384; y++)
+        assert_memory_equal(at(&pages[0], r.x, r.y + y), panels[3].rgb + y * 400 * 3, 400 * 3);
+    page_images_free(pages, 1);
+    page_plan_free(&plan);
+    for (int i = 0; i < 4; i++)
+        image_free(&panels[i]);
+}
+
+/* No ink in the outermost pixels of a caption's area, some in the middle. */
+static void letters_stay_inside_their_captions(void **state)
+{
+    const struct font *font = font_of(state);
+    struct image panels[MOST], *pages;
+    make_panels(panels, MOST, 384, 384);
+    for (int kind = 0; kind < PAGE_KINDS; kind++) {
+        const struct page_story story = {(enum page_kind)kind, MOST, 384, 384, CAPTIONS, font};
+        struct page_plan plan = laid_out(&story);
+        assert_int_equal(page_draw(&story, &plan, panels, &pages, NULL), OK);
+        for (int i = 0; i < MOST; i++) {
+            const struct rect c = plan.panels[i].caption;
+            int ink = 0, edge = 0;
+            for (int y = c.y; y < c.y + c.height; y++)
+                for (int x = c.x; x < c.x + c.width; x++) {
+                    const bool dark = at(&pages[plan.panels[i].page], x, y)[0] < 128;
+                    ink += dark;
+                    edge += dark && (x == c.x || y == c.y || x == c.x + c.width - 1 || y == c.y + c.height - 1);
+                }
+            assert_int_equal(edge, 0);
+            assert_int_equal(ink > 20, plan.panels[i].lettering.count > 0);
+        }
+        page_images_free(pages, plan.page_count);
+        page_plan_free(&plan);
+    }
+    for (int i = 0; i < MOST; i++)
+        image_free(&panels[i]);
+}
+
+static void the_same_story_gives_the_same_bytes(void **state)
+{
+    const struct font *font = font_of(state);
+    struct image panels[7], *pages[2];
+    make_panels(panels, 7, 200, 150);
+    for (int kind = 0; kind < PAGE_KINDS; kind++) {
+        const struct page_story story = {(enum page_kind)kind, 7, 200, 150, CAPTIONS, font};
+        struct page_plan plan[2];
+        for (int i = 0; i < 2; i++) {
+            plan[i] = laid_out(&story);
+            assert_int_equal(page_draw(&story, &plan[i], panels, &pages[i], NULL), OK);
+        }
+        for (int i = 0; i < plan[0].page_count; i++)
+            assert_memory_equal(pages[0][i].rgb, pages[1][i].rgb,
+                                (size_t)pages[0][i].width * (size_t)pages[0][i].height * 3);
+        for (int i = 0; i < 2; i++) {
+            page_images_free(pages[i], plan[i].page_count);
+            page_plan_free(&plan[i]);
+        }
+    }
+    for (int i = 0; i < 7; i++)
+        image_free(&panels[i]);
+}
+
+static void refuses_panels_of_another_size(void **state)
+{
+    (void)state;
+    const char *none[2] = {0};
+    struct image panels[2], *pages;
+    make_panels(panels, 2, 64, 64);
+    panels[1].height = 63;
+    const struct page_story story = {PAGE_FOUR, 2, 64, 64, none, NULL};
+    struct page_plan plan = laid_out(&story);
+    struct error e = {0};
+    assert_int_equal(page_draw(&story, &plan, panels, &pages, &e), ERR_ARGUMENT);
+    assert_null(pages);
+    assert_string_equal(e.message, "panel 2 has 64 x 63 pixels, the story's have 64 x 64");
+    page_plan_free(&plan);
+    page_plan_free(&plan);
+    image_free(&panels[0]);
+    image_free(&panels[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(panels_lie_on_their_page_and_apart),
+        cmocka_unit_test(pictures_keep_their_shape),
+        cmocka_unit_test(pages_are_filled_from_margin_to_margin),
+        cmocka_unit_test(captions_fit_into_their_boxes),
+        cmocka_unit_test(caption_bands_in_a_row_have_one_height),
+        cmocka_unit_test(four_puts_four_on_a_page_and_shapes_the_last_one),
+        cmocka_unit_test(classic_is_one_page_without_giant_panels_from_five_on),
+        cmocka_unit_test(small_panels_are_enlarged_by_a_whole_factor),
+        cmocka_unit_test(longer_captions_get_smaller_letters_and_are_cut_last),
+        cmocka_unit_test(refuses_what_cannot_be_laid_out),
+        cmocka_unit_test(kinds_have_names),
+        cmocka_unit_test(pictures_are_drawn_whole_within_black_frames),
+        cmocka_unit_test(pairs_keep_their_pixels),
+        cmocka_unit_test(letters_stay_inside_their_captions),
+        cmocka_unit_test(the_same_story_gives_the_same_bytes),
+        cmocka_unit_test(refuses_panels_of_another_size),
+    };
+    return cmocka_run_group_tests(tests, open_font, close_font);
+}
