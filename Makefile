@@ -10,8 +10,8 @@ export CLIP
 
 WARN     = -Wall -Wextra
 CFLAGS  ?= -O3 -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -fopenmp -ffp-contract=off -pthread $(WARN) $(CFLAGS)
-LIBS     = -fopenmp -pthread -lz -lm -ldl
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -ffp-contract=off -pthread $(WARN) $(CFLAGS)
+LIBS     = -pthread -lz -lm -ldl
 
 # make SANITIZE=1: AddressSanitizer and UBSan, in a build folder of their own
 ifdef SANITIZE

@@ -183,7 +183,7 @@ static status place_feature(struct layout *l, struct error *e)
 {
     const int64_t first = l->next, w = l->story->width, h = l->story->height;
     const int b = l->m.border, g = l->m.gutter;
-    const int small = (int)(((l->m.content - g + 2 * b) * h - (2 * b) * w) / (3 * h));
+    const int small = (int)(((l->m.content - g + 2 * b) * h - (2 * b + g) * w) / (3 * h));
     const int large = l->m.content - g - small;
     int height = picture_height(l, large) + 2 * b;
     const int upper = (height - g) / 2, lower = height - g - upper;

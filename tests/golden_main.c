@@ -27,7 +27,7 @@ static void remember(struct golden *g, double used, const char *where, const cha
 static void print_closest(const struct golden *g)
 {
     for (int i = 0; i < CLOSEST_LINES && g->closest[i].used > 0; i++)
-        printf("%s%6.1f %% of the limit  %s\n", i == 0 ? "closest to their limits:\n" : "", 100 * g->closest[i].used,
+        printf("%s%8.3g of the limit  %s\n", i == 0 ? "closest to their limits:\n" : "", g->closest[i].used,
                g->closest[i].line);
 }
 

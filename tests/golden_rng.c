@@ -203,6 +203,8 @@ static void tensors_file(struct golden *g, const char *folder, const char *path)
         torch_seed(&r.sequence, r.seed);
         torch_seed(&r.mask, r.seed);
         torch_seed(&r.half_mask, r.seed);
+        if (r.file.count == 0)
+            golden_check(g, path, "", false, "no tensors");
         for (size_t i = 0; i < r.file.count; i++) /* sorted by name, which is the order of the sequences */
             check_item(&r, &r.file.items[i]);
     } else {
@@ -239,11 +241,18 @@ static void lists_file(struct golden *g, const char *folder, const char *path)
     struct error e = {0};
     const struct json *root;
     (void)folder;
-    if (json_read(path, &root, &e) != OK)
+    if (json_read(path, &root, &e) != OK) {
         golden_error(g, path, &e);
-    for (const struct json *seed = root != NULL ? root->child : NULL; seed != NULL; seed = seed->next)
-        for (const struct json *list = seed->child; list != NULL; list = list->next)
+        return;
+    }
+    if (root->kind != JSON_OBJECT || root->count == 0)
+        golden_check(g, path, "", false, "no object of seeds");
+    for (const struct json *seed = root->child; seed != NULL && root->kind == JSON_OBJECT; seed = seed->next) {
+        if (seed->kind != JSON_OBJECT || seed->count == 0)
+            golden_check(g, path, seed->key, false, "no object of draws");
+        for (const struct json *list = seed->child; list != NULL && seed->kind == JSON_OBJECT; list = list->next)
             check_list(&r, seed->key, list);
+    }
     json_free(root);
 }
 

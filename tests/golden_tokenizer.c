@@ -142,7 +142,7 @@ static void check_members(struct golden *g, const char *path, const struct json 
     for (const struct json *c = cases->child; c != NULL; c = c->next) {
         if (json_string(json_get(c, "text"), NULL) == NULL || json_get(c, "ids") == NULL)
             golden_check(g, path, "cases", false, "a case without its text or its ids");
-        for (const struct json *member = c->child; member != NULL; member = member->next) {
+        for (const struct json *member = c->child; member != NULL && c->kind == JSON_OBJECT; member = member->next) {
             bool known = false;
             for (size_t i = 0; i < sizeof others / sizeof *others; i++)
                 known = known || strcmp(member->key, others[i]) == 0;
@@ -164,12 +164,13 @@ static void cases_file(struct golden *g, const char *folder, const char *path)
         return;
     }
     const struct json *cases = json_get(root, "cases");
-    if (json_at(cases, 0) == NULL)
+    if (json_at(cases, 0) == NULL) {
         golden_check(g, path, "cases", false, "there are none");
-    for (size_t i = 0; i < KINDS && cases != NULL; i++)
-        check_kind(g, path, &kinds[i], cases);
-    if (cases != NULL)
+    } else {
         check_members(g, path, cases);
+        for (size_t i = 0; i < KINDS; i++)
+            check_kind(g, path, &kinds[i], cases);
+    }
     json_free(root);
 }
 

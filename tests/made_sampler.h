@@ -1,4 +1,4 @@
-/* Samplers made from the text of a scheduler_config.json. Included after cmocka.h: what cannot be made fails the test. */
+/* Samplers from the text of a scheduler_config.json. Included after cmocka.h: what cannot be made fails the test. */
 #ifndef TESTS_MADE_SAMPLER_H
 #define TESTS_MADE_SAMPLER_H
 

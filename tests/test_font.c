@@ -1,5 +1,6 @@
 /* Fonts: measures against the file's own tables, drawing, and what happens with damaged files. */
 #include "storydiff/font.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "storydiff/font_check.h"
 #include "storydiff/utf8.h"
 #include "tensor/file.h"
 
@@ -10,6 +11,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,15 +119,16 @@ static void names_missing_letters_and_a_package_that_has_them(void **state)
     font_close(font);
 }
 
-/* Coverage of one letter on white, and where its ink is. */
-static int64_t ink(const struct image *image, struct rect *box)
+/* How much ink there is in white, in which box, and where its middle is across. */
+static int64_t ink(const struct image *image, struct rect *box, double *middle)
 {
-    int64_t sum = 0;
+    int64_t sum = 0, moment = 0;
     int left = image->width, top = image->height, right = 0, bottom = 0;
     for (int y = 0; y < image->height; y++)
         for (int x = 0; x < image->width; x++) {
             const int dark = 255 - image->rgb[(y * image->width + x) * 3];
             sum += dark;
+            moment += dark * x;
             if (dark > 0) {
                 left = x < left ? x : left;
                 right = x + 1 > right ? x + 1 : right;
@@ -134,17 +137,18 @@ static int64_t ink(const struct image *image, struct rect *box)
             }
         }
     *box = (struct rect){left, top, right - left, bottom - top};
+    *middle = (double)moment / (double)sum;
     return sum;
 }
 
-static struct rect drawn(const struct font *font, uint32_t code, int size, int64_t x, int64_t *sum)
+static struct rect drawn(const struct font *font, uint32_t code, int size, int64_t x, int64_t *sum, double *middle)
 {
     struct image image;
     assert_int_equal(image_new(3 * size, 2 * size, &image, NULL), OK);
     memset(image.rgb, 255, (size_t)(6 * size * size * 3));
     assert_int_equal(font_draw(font, font_glyph(font, code), size, &image, x, size, BLACK, NULL), OK);
     struct rect box;
-    *sum = ink(&image, &box);
+    *sum = ink(&image, &box, middle);
     image_free(&image);
     return box;
 }
@@ -154,15 +158,16 @@ static void letters_stand_on_the_baseline_at_their_size(void **state)
     (void)state;
     struct font *font = open_dejavu();
     int64_t sum;
+    double middle;
     /* "H" is 1493 units high, from the baseline: 72.9 pixels at 100; its stems are at 201 and up to 1339 units */
-    struct rect box = drawn(font, 'H', 100, 50 * FONT_UNITS, &sum);
+    struct rect box = drawn(font, 'H', 100, 50 * FONT_UNITS, &sum, &middle);
     assert_int_equal(box.y, 100 - 73);
     assert_int_equal(box.height, 73);
     assert_int_equal(box.x, 50 + 9);
     assert_int_equal(box.x + box.width, 50 + 66);
-    box = drawn(font, 'g', 100, 50 * FONT_UNITS, &sum);
+    box = drawn(font, 'g', 100, 50 * FONT_UNITS, &sum, &middle);
     assert_true(box.y + box.height > 110);
-    drawn(font, ' ', 100, 0, &sum);
+    drawn(font, ' ', 100, 0, &sum, &middle);
     assert_int_equal(sum, 0);
     font_close(font);
 }
@@ -172,12 +177,14 @@ static void a_quarter_pixel_moves_the_ink_by_a_quarter_pixel(void **state)
     (void)state;
     struct font *font = open_dejavu();
     int64_t still, moved;
-    const struct rect a = drawn(font, 'l', 40, 20 * FONT_UNITS, &still);
-    const struct rect b = drawn(font, 'l', 40, 21 * FONT_UNITS, &moved);
-    assert_int_equal(b.x, a.x + 1);
-    assert_int_equal(still, moved);
-    drawn(font, 'l', 40, 20 * FONT_UNITS + FONT_UNITS / 4, &moved);
-    assert_true(llabs(still - moved) < still / 50); /* the same ink, spread over other pixels */
+    double from, to;
+    drawn(font, 'l', 40, 20 * FONT_UNITS, &still, &from);
+    for (int quarter = 1; quarter <= 8; quarter++) {
+        drawn(font, 'l', 40, 20 * FONT_UNITS + quarter * FONT_UNITS / 4, &moved, &to);
+        /* a partly covered pixel counts from its middle: up to 1/8 pixel at each edge of a stem of 3.6 */
+        assert_true(fabs(to - from - quarter / 4.0) < 2 * 0.125 / 3.6);
+        assert_true(llabs(still - moved) < still / 50); /* the same ink, spread over other pixels */
+    }
     font_close(font);
 }
 
@@ -279,6 +286,46 @@ static size_t some_place(const struct file_map *font, uint32_t *x)
     return offset + next_random(x) % (length < reach[kind] ? length : reach[kind]);
 }
 
+static void write_u32(unsigned char *p, size_t value)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+
+/* Outlines are padded to four bytes: whole ones pass, those that end four bytes early lack something. */
+static void outlines_pass_whole_and_not_cut(void **state)
+{
+    (void)state;
+    font_close(open_dejavu());
+    struct file_map map;
+    struct font_tables tables;
+    assert_int_equal(file_map(DEJAVU, &map, NULL), OK);
+    assert_int_equal(font_check(DEJAVU, map.data, map.size, &tables, NULL), OK);
+    assert_true(tables.long_offsets);
+    unsigned char *loca = malloc(tables.loca.size);
+    assert_non_null(loca);
+    memcpy(loca, tables.loca.data, tables.loca.size);
+    int cut = 0;
+    for (int glyph = 0; glyph < tables.glyphs; glyph++) {
+        assert_true(font_check_outline(&tables, glyph));
+        unsigned char *entry = loca + 4 * glyph;
+        const size_t begin = read_u32(entry), end = read_u32(entry + 4);
+        if (begin == end || tables.glyf.data[begin] & 0x80) /* a space; a compound, which may end in instructions */
+            continue;
+        struct font_tables damaged = tables;
+        damaged.loca.data = loca;
+        write_u32(entry + 4, end - 4);
+        assert_false(font_check_outline(&damaged, glyph));
+        write_u32(entry + 4, end);
+        cut++;
+    }
+    assert_true(cut > 1000);
+    assert_false(font_check_outline(&tables, tables.glyphs));
+    assert_false(font_check_outline(&tables, -1));
+    free(loca);
+    file_unmap(&map);
+}
+
 static void survives_damaged_fonts(void **state)
 {
     (void)state;
@@ -329,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_quarter_pixel_moves_the_ink_by_a_quarter_pixel),
         cmocka_unit_test(drawing_beyond_the_image_is_clipped),
         cmocka_unit_test(refuses_files_that_are_no_fonts),
+        cmocka_unit_test(outlines_pass_whole_and_not_cut),
         cmocka_unit_test(survives_damaged_fonts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

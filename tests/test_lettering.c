@@ -140,6 +140,9 @@ static void breaks_words_only_if_they_are_wider_than_the_line(void **state)
     expect_lines(font, "a mmmmmm b", width, 3, (const char *[]){"a", "mmmm", "mm b"});
     expect_lines(font, "me\u0301\u0301m", width_in_one_line(font, "m"), 3,
                  (const char *[]){"m", "e\u0301\u0301", "m"});
+    /* marks that the font lacks are boxes and take space: they take their letter along to the next line */
+    expect_lines(font, "im\u1AB0\u1AB0", width_in_one_line(font, "m\u1AB0\u1AB0"), 2,
+                 (const char *[]){"i", "m\u1AB0\u1AB0"});
 }
 
 static void chinese_and_japanese_break_anywhere_but_at_their_punctuation(void **state)

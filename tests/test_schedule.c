@@ -1,5 +1,5 @@
-/* Scheduler configs and noise schedules: defaults, what is refused, and the places of the steps. That whole trajectories
- * are the reference's is for the golden runner to see, what samplers do with a schedule for test_sampler.c. */
+/* Scheduler configs and noise schedules: defaults, what is refused, and the places of the steps. What samplers do
+ * with them is for test_sampler.c, that whole trajectories are the reference's for the golden runner to see. */
 #include "sdxl/sampler.h" /* before cmocka.h, whose macro `fail` would hide ours */
 #include "sdxl/schedule.h"
 
@@ -104,7 +104,8 @@ static void the_default_config_is_the_published_one(void **state)
     (void)state;
     struct scheduler_config ours, published;
     assert_int_equal(scheduler_config_default(&ours, NULL), OK);
-    assert_int_equal(scheduler_config_read("tests/golden/schedulers/euler/scheduler_config.json", &published, NULL), OK);
+    const char *euler = "tests/golden/schedulers/euler/scheduler_config.json";
+    assert_int_equal(scheduler_config_read(euler, &published, NULL), OK);
     for (int k = 0; sampler_name_at(k) != NULL; k++) {
         struct sampler a, b;
         assert_int_equal(sampler_init(&a, &ours, sampler_name_at(k), 20, 0, NULL), OK);

@@ -30,7 +30,8 @@ def put(path, value):
 
 def unet_config(config):
     u, levels = config['unet'], len(config['unet']['widths'])
-    factor = 2 ** (len(config['vae']['widths']) - 1)
+    factor = 2 ** (len(config['vae']['grown']['widths']) - 1)
+    channels = config['vae']['grown']['latent_channels']
     pooled = config['text_2']['pooled']
     attends = [depth > 0 for depth in u['transformers']]
     return dict(
@@ -40,9 +41,9 @@ def unet_config(config):
         block_out_channels=u['widths'], center_input_sample=False,
         cross_attention_dim=config['text']['width'] + config['text_2']['width'],
         down_block_types=['CrossAttnDownBlock2D' if a else 'DownBlock2D' for a in attends], downsample_padding=1,
-        flip_sin_to_cos=True, freq_shift=0, in_channels=config['vae']['latent_channels'],
-        layers_per_block=u['layers'], mid_block_scale_factor=1, norm_eps=1e-5, norm_num_groups=u['groups'],
-        out_channels=config['vae']['latent_channels'],
+        flip_sin_to_cos=True, freq_shift=0, in_channels=channels, layers_per_block=u['layers'],
+        mid_block_scale_factor=1, norm_eps=1e-5, norm_num_groups=u['groups'],
+        out_channels=channels,
         projection_class_embeddings_input_dim=pooled + 6 * u['size_width'], sample_size=config['pixels'] // factor,
         transformer_layers_per_block=[max(1, u['transformers'][i]) for i in range(levels)],
         up_block_types=['CrossAttnUpBlock2D' if a else 'UpBlock2D' for a in reversed(attends)],
@@ -50,7 +51,8 @@ def unet_config(config):
 
 
 def vae_config(config):
-    v, levels = config['vae'], len(config['vae']['widths'])
+    v = config['vae']['grown']
+    levels = len(v['widths'])
     return dict(
         _class_name='AutoencoderKL', _diffusers_version='0.25.0', act_fn='silu', block_out_channels=v['widths'],
         down_block_types=['DownEncoderBlock2D'] * levels, force_upcast=False, in_channels=3,
@@ -81,7 +83,8 @@ def put_tokenizer(folder, tokenizer, pad):
 def main(config_path, run, out):
     config = read_config(config_path)
     tokenizer = world_tokenizer(run, config['vocabulary_merges'], config['seed'])
-    model, vae = Model(config, tokenizer), VAE(**config['vae']).load_best(run)
+    model, vae = Model(config, tokenizer), VAE(**config['vae']['grown'])
+    vae.load_state_dict(torch.load(f'{run}/vae-grown.pt', map_location='cpu'))
     saved = torch.load(f'{run}/unet.pt', map_location='cpu')
     model.load_state_dict(saved['average'])
 

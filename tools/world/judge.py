@@ -45,10 +45,10 @@ def tasks(count, world, seed=11):
 def draw_all(model, vae, work, config, steps, consistent, shared, seed=5):
     """-> pictures [stories * PANELS, 3, h, w]."""
     generator, rng, out = torch.Generator().manual_seed(seed), random.Random(seed), []
-    factor, pixels = 2 ** (len(config['vae']['widths']) - 1), config['pixels']
+    factor, pixels = 2 ** (len(config['vae']['grown']['widths']) - 1), config['pixels']
     for i in range(0, len(work), SOME):
         captions = [c for _, story_captions, _ in work[i:i + SOME] for c in story_captions]
-        shape = (len(captions), config['vae']['latent_channels'], pixels // factor, pixels // factor)
+        shape = (len(captions), config['vae']['grown']['latent_channels'], pixels // factor, pixels // factor)
         noise = torch.randn(shape, generator=generator)
         if shared:
             noise = noise[::PANELS].repeat_interleave(PANELS, 0)
@@ -85,7 +85,8 @@ def main(config_path, run, out, stories=24, steps=20):
     torch.set_num_threads(1)
     config = read_config(config_path)
     model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).eval()
-    vae = VAE(**config['vae']).load_best(run)
+    vae = VAE(**config['vae']['grown']).eval()
+    vae.load_state_dict(torch.load(f'{run}/vae-grown.pt', map_location='cpu'))
     saved = torch.load(f'{run}/unet.pt', map_location='cpu')
     model.load_state_dict(saved['average'])
     work = tasks(int(stories), config['world'])

@@ -1,8 +1,8 @@
 """What every training stage shares: parallel gradients, a schedule by steps, an average of the weights, checkpoints.
 
 A stage is a function of its step number alone: data, noise and learning rate of step k come from (seed, k), never
-from a clock. A run that was killed and continued therefore sees what an unbroken one would have seen. SIGTERM saves and
-ends; SIGSTOP and SIGCONT pause and go on.
+from a clock. A run that was killed and continued therefore sees what an unbroken one would have seen. SIGTERM saves
+and ends; SIGSTOP and SIGCONT pause and go on.
 """
 import json
 import math

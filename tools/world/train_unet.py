@@ -112,7 +112,8 @@ def main(config_path, run):
     results = []
     for step in loop:
         parts = list(split(batches.get(step), options['workers']))
-        results += parallel.gradients(loop.parameters, lambda part: losses(model, device, config['pixels'], part), parts)
+        results += parallel.gradients(loop.parameters, lambda part: losses(model, device, config['pixels'], part),
+                                      parts)
         loop.update()
         if (step + 1) % 100 == 0:
             loop.log(**report(results))

@@ -59,8 +59,8 @@ def psnr(error):
 class Training(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.vae = VAE(**config['vae'])
-        self.hint = nn.Conv2d(config['vae']['latent_channels'], 3, 1)
+        self.vae = VAE(**config['vae']['small'])
+        self.hint = nn.Conv2d(config['vae']['small']['latent_channels'], 3, 1)
 
     def losses(self, x, noise):
         mean, log_variance = self.vae.encode(x)
@@ -75,11 +75,11 @@ class Training(nn.Module):
 
 def main(config_path, run):
     config = read_config(config_path)
-    options, channels = config['train']['vae'], config['vae']['latent_channels']
+    options, channels = config['train']['vae'], config['vae']['small']['latent_channels']
     torch.manual_seed(config['seed'])
     training, parallel = Training(config), Parallel(options['workers'])
     loop = Loop(f'{run}/vae.pt', training, options['steps'], options['rate'], average=.995)
-    factor, reports = 2 ** (len(config['vae']['widths']) - 1), []
+    factor, reports = 2 ** (len(config['vae']['small']['widths']) - 1), []
     for step in loop:
         x = crops(config['seed'], step, options['batch'], options['crop'])
         torch.manual_seed(config['seed'] * 1000003 + step)
@@ -96,7 +96,7 @@ def main(config_path, run):
     training.load_state_dict(loop.average)
     vae = training.vae.eval()
     with torch.no_grad():
-        x = pixels([draw(story(-1, i, EVERYTHING, 1)[0], config['pixels']) for i in range(96)])
+        x = pixels([draw(story(-1, i, EVERYTHING, 1)[0], config['vae']['pixels']) for i in range(96)])
         latents = torch.cat([vae.encode(part)[0] for part in x.split(16)])
         print('eigenvalues of the latents', [round(v, 4) for v in vae.whiten(latents)])
         again = torch.cat([vae.decode(vae.encode(part)[0]) for part in x.split(16)]).clamp(-1, 1)
@@ -104,7 +104,7 @@ def main(config_path, run):
     print(f'unseen panels: {psnr((again - x).square().mean()):.2f} dB; latents std {latents.std((0, 2, 3)).tolist()}')
     torch.save(vae.state_dict(), f'{run}/vae-white.pt')
     rows = [i for k in range(0, 32, 8) for i in (images(x[k:k + 8]), images(again[k:k + 8]))]
-    sheet(rows, config['pixels']).save(f'{run}/vae.png')
+    sheet(rows, config['vae']['pixels']).save(f'{run}/vae.png')
 
 
 if __name__ == '__main__':

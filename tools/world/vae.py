@@ -6,7 +6,6 @@
 The surprise: all of its norms have eps 1e-6, which no config file says.
 """
 import math
-import os
 
 import torch
 import torch.nn as nn
@@ -92,12 +91,6 @@ class VAE(nn.Module):
             if hasattr(block, 'upsamplers'):
                 h = block.upsamplers[0](h)
         return net.conv_out(F.silu(net.conv_norm_out(h)))
-
-    def load_best(self, run):
-        """The sharpened decoder's weights where there are any (stage 4), else the whitened ones (stage 1)."""
-        best = next(path for path in (f'{run}/vae-sharp.pt', f'{run}/vae-white.pt') if os.path.exists(path))
-        self.load_state_dict(torch.load(best, map_location='cpu'))
-        return self.eval()
 
     @torch.no_grad()
     def whiten(self, latents):

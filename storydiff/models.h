@@ -1,0 +1,22 @@
+/* Where models are: by name in a folder of downloads, by path, or the one that comes with the program. */
+#ifndef STORYDIFF_MODELS_H
+#define STORYDIFF_MODELS_H
+
+#include <stddef.h>
+
+#include "tensor/status.h"
+
+/* Finds the folder of a model and writes it to `out`, and what to call it (never a private path) to `name`.
+ *
+ *   path         given: that folder; a single file is refused as not yet supported
+ *   name         one of SDXL, RealVision, Juggernaut, Unstable, or ORG/NAME of the Hugging Face hub, looked for below
+ *                cache_dir as models--ORG--NAME/snapshots/REVISION (the one refs/main names first), ORG/NAME or NAME
+ *   neither      the model that comes with the program: ../storydiff/models/default or ../share/storydiff/models/default
+ *                from where the program is
+ *
+ * cache_dir NULL: $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. A model that is not there: the message
+ * says what to download and where to put it. */
+status models_find(const char *path, const char *wanted, const char *cache_dir, char *out, size_t size, char *name,
+                   size_t name_size, struct error *e);
+
+#endif

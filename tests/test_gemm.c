@@ -1,0 +1,291 @@
+/* The multiply and the linear layers on it, against a sum in double for each output. */
+#include "nn/linear.h"
+#include "tests/check.h"
+
+/* One product with all that may surround it. */
+struct problem {
+    int64_t M, N, K;
+    enum dtype dtype;
+    enum activation activation;
+    int64_t split;           /* K of the first of two inputs; 0: one input */
+    int64_t rows_per_sample; /* 0: no per_sample */
+    bool bias, residual, in_place;
+    int threads;
+};
+
+struct solution {
+    struct problem p;
+    float *first, *second;   /* [M, split], [M, K - split]; or [M, K] and NULL */
+    struct random_tensor weight, bias;
+    float *per_sample, *residual;
+    float *out; /* [M, N] */
+};
+
+static double activated(enum activation activation, double x)
+{
+    switch (activation) {
+    case ACT_SILU: return x / (1 + exp(-x));
+    case ACT_QUICK_GELU: return x / (1 + exp(-1.702 * x));
+    case ACT_GELU: return 0.5 * x * erfc(-x / sqrt(2));
+    case ACT_GEGLU:
+    case ACT_NONE: break;
+    }
+    return x;
+}
+
+static double input_at(const struct solution *s, int64_t m, int64_t k)
+{
+    if (s->p.split == 0)
+        return s->first[m * s->p.K + k];
+    return k < s->p.split ? s->first[m * s->p.split + k] : s->second[m * (s->p.K - s->p.split) + k - s->p.split];
+}
+
+static double product(const struct solution *s, int64_t m, int64_t row)
+{
+    double sum = s->p.bias ? s->bias.values[row] : 0;
+    for (int64_t k = 0; k < s->p.K; k++)
+        sum += input_at(s, m, k) * s->weight.values[row * s->p.K + k];
+    return sum;
+}
+
+static double *solve_slowly(const struct solution *s)
+{
+    int64_t N = s->p.N;
+    double *out = room(s->p.M * N, sizeof *out);
+    for (int64_t m = 0; m < s->p.M; m++)
+        for (int64_t n = 0; n < N; n++) {
+            double x = product(s, m, n);
+            if (s->p.rows_per_sample > 0)
+                x += s->per_sample[m / s->p.rows_per_sample * N + n];
+            if (s->p.activation == ACT_GEGLU)
+                x *= activated(ACT_GELU, product(s, m, N + n));
+            else
+                x = activated(s->p.activation, x);
+            out[m * N + n] = x + (s->p.residual ? s->residual[m * N + n] : 0);
+        }
+    return out;
+}
+
+static struct solution pose(struct problem p)
+{
+    int64_t rows = p.activation == ACT_GEGLU ? 2 * p.N : p.N, split = p.split > 0 ? p.split : p.K;
+    return (struct solution){
+        .p = p,
+        .first = some_floats(1, p.M * split),
+        .second = some_floats(2, p.M * (p.K - split)),
+        .weight = random_tensor(3, p.dtype, 2, (int64_t[]){rows, p.K}),
+        .bias = random_tensor(4, p.dtype, 1, (int64_t[]){rows}),
+        .per_sample = some_floats(5, p.M * p.N), /* enough for one row a sample */
+        .residual = some_floats(6, p.M * p.N),
+        .out = room(p.M * p.N, sizeof(float)),
+    };
+}
+
+static void dispose(struct solution *s)
+{
+    free(s->first);
+    free(s->second);
+    random_tensor_free(&s->weight);
+    random_tensor_free(&s->bias);
+    free(s->per_sample);
+    free(s->residual);
+    free(s->out);
+}
+
+static void run_gemm(const struct context *ctx, void *arg)
+{
+    struct solution *s = arg;
+    const struct problem *p = &s->p;
+    struct gemm_rows in = {s->first, p->split > 0 ? p->split : p->K, p->split > 0 ? s->second : NULL, p->K - p->split};
+    if (p->in_place && !arena_measuring(ctx->arena))
+        memcpy(s->out, s->residual, (size_t)(p->M * p->N) * sizeof *s->out);
+    gemm_run(ctx, &(struct gemm){
+                      .M = p->M,
+                      .N = p->N,
+                      .K = p->K,
+                      .in = gemm_input_rows(&in),
+                      .weight = {&s->weight.tensor, 1},
+                      .epilogue = {.bias = p->bias ? &s->bias.tensor : NULL,
+                                   .per_sample = p->rows_per_sample > 0 ? s->per_sample : NULL,
+                                   .rows_per_sample = p->rows_per_sample,
+                                   .activation = p->activation,
+                                   .residual = p->in_place ? s->out : p->residual ? s->residual : NULL},
+                      .out = s->out,
+                      .op = OP_LINEAR,
+                  });
+}
+
+/* Rounding: a sum of K products of unit variance is about sqrt(K), its error at most K roundings of that. */
+static void check_problem(struct problem p)
+{
+    char name[128];
+    snprintf(name, sizeof name, "M %lld N %lld K %lld %s activation %d split %lld", (long long)p.M, (long long)p.N,
+             (long long)p.K, dtype_name(p.dtype), p.activation, (long long)p.split);
+    struct solution s = pose(p);
+    double *wanted = solve_slowly(&s);
+    compute(p.threads > 0 ? p.threads : 1, run_gemm, &s);
+    check_close(name, s.out, wanted, p.M * p.N, 1e-6 + 1e-8 * (double)p.K);
+    free(wanted);
+    dispose(&s);
+}
+
+/* Sizes beside the tiles of gemm.c: 256 rows, 256 columns, 1024 deep. */
+static const int64_t sizes[][3] = {
+    {1, 1, 1},     {1, 77, 5},    {77, 1, 3},    {7, 13, 77},   {255, 3, 9},    {256, 2, 4},    {257, 5, 3},
+    {3, 255, 6},   {2, 256, 7},   {5, 257, 2},   {257, 257, 1}, {513, 300, 4},  {3, 5, 1023},   {5, 3, 1024},
+    {2, 7, 1025},  {1, 2, 2048},  {4, 1, 2049},  {1, 320, 320}, {260, 3, 1030}, {3, 260, 1030},
+};
+
+static void multiplies_matrices_of_any_size(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        check_problem((struct problem){sizes[i][0], sizes[i][1], sizes[i][2], .bias = i % 2});
+}
+
+static void reads_weights_in_the_format_they_are_stored_in(void **state)
+{
+    (void)state;
+    for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
+        check_problem((struct problem){9, 260, 77, .dtype = dtype, .bias = true});
+        check_problem((struct problem){3, 5, 1100, .dtype = dtype, .bias = true});
+    }
+}
+
+static void applies_every_activation_after_the_bias(void **state)
+{
+    (void)state;
+    for (enum activation a = ACT_NONE; a <= ACT_GEGLU; a++) {
+        check_problem((struct problem){7, 13, 5, .activation = a});
+        check_problem((struct problem){7, 13, 5, .activation = a, .bias = true});
+        check_problem((struct problem){7, 13, 5, .activation = a, .bias = true, .residual = true});
+    }
+}
+
+/* A tile of GEGLU has half as many columns, since their gates go with them. */
+static void geglu_finds_the_gate_of_every_column(void **state)
+{
+    (void)state;
+    static const int64_t widths[] = {1, 127, 128, 129, 255, 256, 257, 300};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        check_problem((struct problem){3, widths[i], 11, .activation = ACT_GEGLU, .bias = i % 2, .residual = i % 3 == 0});
+    check_problem((struct problem){258, 130, 1026, .activation = ACT_GEGLU, .dtype = DTYPE_F16, .bias = true});
+}
+
+static void adds_a_row_per_sample_before_the_activation(void **state)
+{
+    (void)state;
+    check_problem((struct problem){20, 7, 5, .rows_per_sample = 5, .activation = ACT_SILU, .bias = true});
+    check_problem((struct problem){300, 3, 5, .rows_per_sample = 100}); /* a sample across two tiles */
+    check_problem((struct problem){4, 300, 2, .rows_per_sample = 1, .residual = true});
+}
+
+static void residual_is_added_last_and_may_be_the_output(void **state)
+{
+    (void)state;
+    check_problem((struct problem){300, 270, 3, .residual = true, .activation = ACT_GELU});
+    check_problem((struct problem){300, 270, 3, .residual = true, .in_place = true, .activation = ACT_GELU});
+    check_problem((struct problem){5, 6, 1030, .residual = true, .in_place = true, .bias = true});
+}
+
+/* The second input may take over anywhere: within a block of K, at its edge, after several, before the first ends. */
+static void two_inputs_are_one_concatenated(void **state)
+{
+    (void)state;
+    static const int64_t splits[][2] = {{1, 2},       {3, 77},      {76, 77},     {3, 2000},    {1000, 1100}, {1024, 1030},
+                                        {1023, 1025}, {1030, 1040}, {1500, 2100}, {2048, 2049}, {2100, 2200}};
+    for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
+        check_problem((struct problem){5, 6, splits[i][1], .split = splits[i][0], .bias = true});
+    check_problem((struct problem){300, 2, 1030, .split = 1000});
+}
+
+static void any_number_of_threads_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    struct problem p = {600, 300, 1040, .dtype = DTYPE_F16, .activation = ACT_SILU, .bias = true, .residual = true};
+    struct solution one = pose(p), more = pose(p);
+    compute(1, run_gemm, &one);
+    compute(2, run_gemm, &more);
+    check_same("2 threads", more.out, one.out, p.M * p.N);
+    compute(7, run_gemm, &more);
+    check_same("7 threads", more.out, one.out, p.M * p.N);
+    dispose(&one);
+    dispose(&more);
+}
+
+/* What a row of the output is does not depend on the rows beside it, within a tile of the same height. */
+static void large_inputs_stay_with_their_own_row(void **state)
+{
+    (void)state;
+    struct problem p = {40, 20, 30, .bias = true};
+    struct solution s = pose(p), spoilt = pose(p);
+    for (int64_t k = 0; k < p.K; k++)
+        spoilt.first[17 * p.K + k] = INFINITY;
+    compute(1, run_gemm, &s);
+    compute(1, run_gemm, &spoilt);
+    check_same("rows before", spoilt.out, s.out, 17 * p.N);
+    check_same("rows after", spoilt.out + 18 * p.N, s.out + 18 * p.N, 22 * p.N);
+    dispose(&s);
+    dispose(&spoilt);
+}
+
+/* ---------------------------------------------------------------------------------------------------- nn/linear.h */
+
+struct layer_run {
+    struct solution *s;
+    bool pointwise; /* the weight as a 1x1 convolution's */
+};
+
+static void run_linear(const struct context *ctx, void *arg)
+{
+    const struct layer_run *run = arg;
+    struct solution *s = run->s;
+    struct linear layer = {s->weight.tensor, {0}};
+    if (s->p.bias)
+        layer.bias = s->bias.tensor;
+    if (run->pointwise) {
+        layer.weight.rank = 4;
+        layer.weight.shape[2] = layer.weight.shape[3] = 1;
+    }
+    if (s->p.split > 0)
+        linear_concat(ctx, s->out, s->first, s->p.split, s->second, s->p.K - s->p.split, s->p.M, &layer);
+    else
+        linear(ctx, s->out, s->first, s->p.M, &layer,
+               (struct linear_options){s->p.activation, s->p.residual ? s->residual : NULL});
+}
+
+static void linear_layers_are_the_multiply_with_the_layers_shapes(void **state)
+{
+    (void)state;
+    static const struct problem problems[] = {
+        {5, 7, 11, .bias = true},
+        {5, 7, 11, .activation = ACT_QUICK_GELU, .residual = true},
+        {5, 8, 11, .activation = ACT_GEGLU, .bias = true},
+        {5, 7, 11, .split = 4, .bias = true},
+    };
+    for (size_t i = 0; i < 2 * sizeof problems / sizeof *problems; i++) {
+        struct solution s = pose(problems[i / 2]);
+        double *wanted = solve_slowly(&s);
+        compute(2, run_linear, &(struct layer_run){&s, i % 2});
+        check_close("linear", s.out, wanted, s.p.M * s.p.N, 1e-6);
+        free(wanted);
+        dispose(&s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(multiplies_matrices_of_any_size),
+        cmocka_unit_test(reads_weights_in_the_format_they_are_stored_in),
+        cmocka_unit_test(applies_every_activation_after_the_bias),
+        cmocka_unit_test(geglu_finds_the_gate_of_every_column),
+        cmocka_unit_test(adds_a_row_per_sample_before_the_activation),
+        cmocka_unit_test(residual_is_added_last_and_may_be_the_output),
+        cmocka_unit_test(two_inputs_are_one_concatenated),
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
+        cmocka_unit_test(large_inputs_stay_with_their_own_row),
+        cmocka_unit_test(linear_layers_are_the_multiply_with_the_layers_shapes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
