@@ -1,0 +1,29 @@
+/* --dump: intermediate tensors as safetensors files, one each, to hold against another implementation.
+ *
+ *   DIR/text/hidden_states.1.safetensors
+ *   DIR/step-001-pass-1/down_blocks.0.safetensors        a second forward of the same pass: down_blocks.0.2.safetensors
+ *   DIR/decode/decoder.conv_in.safetensors
+ *
+ * Images are channels last, [n, h, w, c]. */
+#ifndef STORYDIFF_DUMP_H
+#define STORYDIFF_DUMP_H
+
+#include "tensor/context.h"
+#include "tensor/status.h"
+
+struct dump {
+    const char *folder;
+    char part[64];        /* "text", "step-001-pass-1", "decode" */
+    struct error error;   /* the first failure to write; later tensors are dropped */
+};
+
+/* Creates the folder. */
+status dump_start(struct dump *d, const char *folder, struct error *e);
+
+/* What follows belongs to this part. */
+void dump_part(struct dump *d, const char *part);
+void dump_pass(struct dump *d, int step, int pass);
+
+struct observer dump_observer(struct dump *d);
+
+#endif

@@ -1,0 +1,212 @@
+/* The program: options in, a comic out, what there is to say on the terminal. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "storydiff/comic.h"
+#include "storydiff/draw.h"
+#include "storydiff/dump.h"
+#include "storydiff/progress.h"
+#include "tensor/blas.h"
+#include "tensor/cpu.h"
+
+enum { EXIT_FAILED = 1, EXIT_MISTAKE = 2, EXIT_STOPPED = 130 };
+
+/* Everything of one run. */
+struct run {
+    int argc;
+    char **argv;
+    struct options options;
+    struct comic comic;
+    struct progress progress;
+    struct dump dump;
+    struct profile profile;
+    struct observer observer;
+    struct context ctx;
+    double start;
+};
+
+static volatile sig_atomic_t stop; /* a signal handler can tell nobody else */
+
+static void ask_to_stop(int signal)
+{
+    (void)signal;
+    stop = 1;
+}
+
+/* The first Ctrl-C finishes the step; a second one ends the program at once. */
+static void catch_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESETHAND | SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static int report(const struct error *e)
+{
+    fprintf(stderr, "storydiff: %s\n", e->message);
+    return e->code == ERR_MEMORY ? EXIT_FAILED : EXIT_MISTAKE;
+}
+
+static int print_version(void)
+{
+    struct cpu cpu = cpu_detect();
+    struct error e = {0};
+    status s = blas_load(&e);
+    printf("storydiff %s\n", STORYDIFF_VERSION);
+    printf("CPU       %s, %d cores (%d threads), %s\n", cpu.name, cpu.physical_cores, cpu.logical_cores,
+           cpu.avx512 ? "AVX-512" : cpu.avx2_fma ? "AVX2 and FMA" : "no AVX2");
+    printf("memory    %.1f GB, %.1f GB available\n", (double)cpu.memory / 1e9, (double)cpu.memory_available / 1e9);
+    printf("kernels   %s\n", s == OK ? blas_core() : e.message);
+    printf("libraries %s; zlib %s\n", s == OK ? blas_config() : "no OpenBLAS", zlibVersion());
+    return s == OK ? EXIT_SUCCESS : EXIT_FAILED;
+}
+
+static void print_lines(const struct text *lines)
+{
+    for (const char *line = lines->data; line != NULL && *line != '\0';) {
+        size_t length = strcspn(line, "\n");
+        fprintf(stderr, "note: %.*s\n", (int)length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
+static void print_notice(void *self, const char *line)
+{
+    (void)self;
+    fprintf(stderr, "note: %s\n", line);
+}
+
+/* The command that goes on: the same words and --resume, quoted for the shell. */
+static void print_resume_command(const struct run *r)
+{
+    fputs("go on with:", stderr);
+    for (int i = 0; i < r->argc; i++) {
+        const char *word = r->argv[i];
+        if (strcmp(word, "--overwrite") == 0 || strcmp(word, "--resume") == 0)
+            continue;
+        bool plain = word[0] != '\0' && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./,:") == strlen(word);
+        fputs(plain ? " " : " '", stderr);
+        for (const char *p = word; *p != '\0'; p++)
+            fputs(*p == '\'' ? "'\\''" : (char[]){*p, '\0'}, stderr);
+        fputs(plain ? "" : "'", stderr);
+    }
+    fputs(" --resume\n", stderr);
+}
+
+static void print_profile(const struct run *r)
+{
+    printf("%-12s %8s %9s %9s %9s %9s\n", "operation", "calls", "seconds", "GFLOP", "GFLOP/s", "GB/s");
+    for (enum op op = 0; op < OP_COUNT; op++) {
+        const struct profile_row *row = &r->profile.rows[op];
+        double seconds = row->seconds > 0 ? row->seconds : 1e-9;
+        printf("%-12s %8lld %9.2f %9.2f %9.1f %9.1f\n", op_name(op), (long long)row->calls, row->seconds, row->flops / 1e9,
+               row->flops / seconds / 1e9, row->bytes / seconds / 1e9);
+    }
+}
+
+static void pass_done(void *self, int step, int pass)
+{
+    struct run *r = self;
+    progress_pass_done(&r->progress, step, pass);
+    bool last_pass = pass == r->comic.request.pass_count - 1;
+    if (last_pass && step == r->comic.sampler.steps - 1)
+        dump_part(&r->dump, "decode");
+    else
+        dump_pass(&r->dump, last_pass ? step + 1 : step, last_pass ? 0 : pass + 1);
+}
+
+static status draw(struct run *r, struct error *e)
+{
+    struct draw_watch watch = {pass_done, print_notice, r, &stop};
+    struct draw_result result;
+    TRY(draw_check_output(&r->comic, &result, e));
+    if (result.was_finished) {
+        printf("already finished: %s\n", r->options.output_dir);
+        return OK;
+    }
+    catch_interrupt();
+    dump_pass(&r->dump, 0, 0);
+    progress_start(&r->progress, &r->comic, stderr);
+    status s = draw_comic(&r->comic, &r->ctx, &watch, &result, e);
+    progress_end(&r->progress);
+    if (s == OK && r->dump.error.code != OK)
+        s = fail(e, r->dump.error.code, "%s", r->dump.error.message);
+    TRY(s);
+    printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s\n", result.panels, result.panels == 1 ? "" : "s", result.pages,
+           result.pages == 1 ? "" : "s", r->options.output_dir, (unsigned long long)r->comic.options.seed, seconds_now() - r->start);
+    if (result.first_page[0] != '\0')
+        printf("%s\n", result.first_page);
+    return OK;
+}
+
+static status describe(const struct run *r, struct error *e)
+{
+    struct text out = {0};
+    status s = comic_describe(&r->comic, &r->ctx, &out, e);
+    if (s == OK)
+        fputs(out.data, stdout);
+    text_free(&out);
+    return s;
+}
+
+static status run(struct run *r, struct error *e)
+{
+    TRY(comic_plan(&r->comic, &r->options, r->argc, r->argv, e));
+    print_lines(&r->comic.notices);
+    r->ctx.threads = (int)r->comic.options.threads;
+    if (r->options.profile)
+        r->ctx.profile = &r->profile;
+    if (r->options.dump != NULL && !r->options.dry_run) {
+        TRY(dump_start(&r->dump, r->options.dump, e));
+        r->observer = dump_observer(&r->dump);
+        r->ctx.observer = &r->observer;
+    }
+    if (!r->options.dry_run) { /* before any work */
+        struct draw_result ignored;
+        TRY(draw_check_output(&r->comic, &ignored, e));
+    }
+    TRY(comic_encode(&r->comic, &r->ctx, e));
+    if (r->options.dry_run)
+        return describe(r, e);
+    if (r->options.verbose)
+        fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, %d threads, %s kernels\n", r->comic.model_name,
+                (long long)r->comic.options.width, (long long)r->comic.options.height, r->comic.sampler.steps,
+                sampler_name(&r->comic.sampler), r->ctx.threads, blas_core());
+    return draw(r, e);
+}
+
+static void print_memory(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("peak resident memory %.0f MB, mapped weights included\n", (double)usage.ru_maxrss * 1024 / 1e6);
+}
+
+int main(int argc, char **argv)
+{
+    struct run r = {.argc = argc, .argv = argv, .options = options_default(), .start = seconds_now()};
+    struct error e = {0};
+    if (options_parse(argc, argv, &r.options, &e) != OK)
+        return report(&e);
+    if (r.options.help || argc == 1) {
+        options_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (r.options.version)
+        return print_version();
+    status s = run(&r, &e);
+    if (s == ERR_STOPPED) {
+        fprintf(stderr, "%s%s\n", e.message, r.options.no_save ? "; --no_save: nothing to resume" : ", saved");
+        if (!r.options.no_save)
+            print_resume_command(&r);
+    } else if (s == OK && r.options.profile) {
+        print_profile(&r);
+        print_memory();
+    }
+    comic_free(&r.comic);
+    return s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(&e);
+}

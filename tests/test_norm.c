@@ -1,0 +1,238 @@
+/* Normalisation against means and variances in double. */
+#include "nn/norm.h"
+#include "tests/check.h"
+
+struct problem {
+    int64_t n, h, w, c, concat, groups;
+    enum dtype dtype;
+    enum activation activation;
+    float eps, offset, spread; /* x = offset + spread * normal */
+    bool in_place;
+};
+
+struct solution {
+    struct problem p;
+    struct features x, concat;
+    struct random_tensor weight, bias;
+    float *y;
+};
+
+static void spread_out(float *x, int64_t n, const struct problem *p)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = p->offset + p->spread * x[i];
+}
+
+static struct solution pose(struct problem p)
+{
+    p.spread = p.spread > 0 ? p.spread : 1;
+    int64_t pixels = p.n * p.h * p.w, C = p.c + p.concat;
+    struct solution s = {
+        .p = p,
+        .x = {some_floats(1, pixels * p.c), p.n, p.h, p.w, p.c},
+        .concat = {some_floats(2, pixels * p.concat), p.n, p.h, p.w, p.concat},
+        .weight = random_tensor(3, p.dtype, 1, (int64_t[]){C}),
+        .bias = random_tensor(4, p.dtype, 1, (int64_t[]){C}),
+        .y = room(pixels * C, sizeof(float)),
+    };
+    spread_out(s.x.x, pixels * p.c, &p);
+    spread_out(s.concat.x, pixels * p.concat, &p);
+    return s;
+}
+
+static void dispose(struct solution *s)
+{
+    free(s->x.x);
+    free(s->concat.x);
+    random_tensor_free(&s->weight);
+    random_tensor_free(&s->bias);
+    free(s->y);
+}
+
+static double input_at(const struct solution *s, int64_t row, int64_t c)
+{
+    return c < s->p.c ? s->x.x[row * s->p.c + c] : s->concat.x[row * s->p.concat + c - s->p.c];
+}
+
+struct block {
+    int64_t first_row, rows, first_c, channels;
+};
+
+/* out = (x - mean) / sqrt(var + eps) * weight + bias over one block: a group of a sample, or a row. */
+static void normalise_slowly(const struct solution *s, struct block b, double *out)
+{
+    double count = (double)(b.rows * b.channels), mean = 0, variance = 0;
+    int64_t C = s->p.c + s->p.concat;
+    for (int64_t r = b.first_row; r < b.first_row + b.rows; r++)
+        for (int64_t c = b.first_c; c < b.first_c + b.channels; c++)
+            mean += input_at(s, r, c) / count;
+    for (int64_t r = b.first_row; r < b.first_row + b.rows; r++)
+        for (int64_t c = b.first_c; c < b.first_c + b.channels; c++)
+            variance += pow(input_at(s, r, c) - mean, 2) / count;
+    for (int64_t r = b.first_row; r < b.first_row + b.rows; r++)
+        for (int64_t c = b.first_c; c < b.first_c + b.channels; c++) {
+            double y = (input_at(s, r, c) - mean) / sqrt(variance + (double)s->p.eps) * s->weight.values[c] +
+                       s->bias.values[c];
+            out[r * C + c] = s->p.activation == ACT_SILU ? y / (1 + exp(-y)) : y;
+        }
+}
+
+static void run_group_norm(const struct context *ctx, void *arg)
+{
+    struct solution *s = arg;
+    struct features x = s->x;
+    if (s->p.in_place && !arena_measuring(ctx->arena))
+        memcpy(s->y, x.x, (size_t)features_count(x) * sizeof(float));
+    if (s->p.in_place)
+        x.x = s->y;
+    struct norm layer = {s->weight.tensor, s->bias.tensor};
+    group_norm(ctx, s->y, x, s->p.concat > 0 ? &s->concat : NULL, &layer, s->p.groups, s->p.eps, s->p.activation);
+}
+
+static void run_layer_norm(const struct context *ctx, void *arg)
+{
+    struct solution *s = arg;
+    int64_t rows = features_rows(s->x);
+    struct norm layer = {s->weight.tensor, s->bias.tensor};
+    if (s->p.in_place && !arena_measuring(ctx->arena))
+        memcpy(s->y, s->x.x, (size_t)(rows * s->p.c) * sizeof(float));
+    layer_norm(ctx, s->y, s->p.in_place ? s->y : s->x.x, rows, s->p.c, &layer, s->p.eps);
+}
+
+static void check_group_norm(struct problem p, double tolerance)
+{
+    struct solution s = pose(p);
+    int64_t C = p.c + p.concat, pixels = p.h * p.w, width = C / p.groups;
+    double *wanted = room(p.n * pixels * C, sizeof *wanted);
+    for (int64_t i = 0; i < p.n; i++)
+        for (int64_t g = 0; g < p.groups; g++)
+            normalise_slowly(&s, (struct block){i * pixels, pixels, g * width, width}, wanted);
+    compute(1, run_group_norm, &s);
+    check_close("group norm", s.y, wanted, p.n * pixels * C, tolerance);
+    free(wanted);
+    dispose(&s);
+}
+
+static void check_layer_norm(struct problem p, double tolerance)
+{
+    struct solution s = pose(p);
+    int64_t rows = features_rows(s.x);
+    double *wanted = room(rows * p.c, sizeof *wanted);
+    for (int64_t r = 0; r < rows; r++)
+        normalise_slowly(&s, (struct block){r, 1, 0, p.c}, wanted);
+    compute(1, run_layer_norm, &s);
+    check_close("layer norm", s.y, wanted, rows * p.c, tolerance);
+    free(wanted);
+    dispose(&s);
+}
+
+static void normalises_each_group_of_each_sample(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][5] = {/* n, h, w, c, groups */
+                                        {1, 1, 1, 4, 2}, {2, 3, 5, 12, 4}, {3, 1, 7, 8, 8}, {2, 4, 4, 6, 1}, {1, 20, 30, 64, 32}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        check_group_norm((struct problem){shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], 0, shapes[i][4], .eps = 1e-5f},
+                         1e-6);
+}
+
+/* 10 + 6 channels in groups of 4: the third group has two channels of each input. */
+static void a_group_may_span_both_inputs(void **state)
+{
+    (void)state;
+    check_group_norm((struct problem){2, 3, 5, 10, 6, 4, .eps = 1e-5f}, 1e-6);
+    check_group_norm((struct problem){2, 3, 5, 1, 15, 2, .eps = 1e-5f}, 1e-6);
+    check_group_norm((struct problem){2, 3, 5, 15, 1, 1, .eps = 1e-5f, .activation = ACT_SILU}, 1e-6);
+}
+
+static void reads_weights_in_the_format_they_are_stored_in(void **state)
+{
+    (void)state;
+    for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
+        check_group_norm((struct problem){2, 3, 5, 8, 0, 2, .dtype = dtype, .eps = 1e-5f}, 1e-6);
+        check_layer_norm((struct problem){2, 3, 5, 8, 0, 1, .dtype = dtype, .eps = 1e-5f}, 1e-6);
+    }
+}
+
+/* Features of variance 1e-6 are halved by eps 1e-6 times 3, and hardly touched by 1e-8: eps must be the one given. */
+static void eps_is_added_to_the_variance(void **state)
+{
+    (void)state;
+    for (float eps = 1e-8f; eps < 1; eps *= 10) {
+        check_group_norm((struct problem){2, 4, 4, 8, 0, 2, .eps = eps, .spread = 1e-3f}, 1e-6);
+        check_layer_norm((struct problem){2, 4, 4, 8, 0, 1, .eps = eps, .spread = 1e-3f}, 1e-6);
+    }
+}
+
+/* The inputs themselves are rounded to 1e-7 of the offset, so that is how well a deviation of 1 is known. */
+static void a_large_mean_does_not_drown_the_variance(void **state)
+{
+    (void)state;
+    check_group_norm((struct problem){2, 8, 8, 16, 0, 4, .eps = 1e-5f, .offset = 1e4f}, 2e-3);
+    check_layer_norm((struct problem){2, 4, 4, 64, 0, 1, .eps = 1e-5f, .offset = 1e4f}, 2e-3);
+}
+
+static void constant_features_become_the_bias(void **state)
+{
+    (void)state;
+    struct solution s = pose((struct problem){1, 4, 4, 8, 0, 2, .eps = 1e-5f});
+    for (int64_t i = 0; i < features_count(s.x); i++)
+        s.x.x[i] = 3;
+    double wanted[128];
+    for (int i = 0; i < 128; i++)
+        wanted[i] = s.bias.values[i % 8];
+    compute(1, run_group_norm, &s);
+    check_close("group norm", s.y, wanted, 128, 1e-4); /* 3 * scale + shift, where scale is 316: 3e-5 */
+    compute(1, run_layer_norm, &s);
+    check_close("layer norm", s.y, wanted, 128, 1e-6);
+    dispose(&s);
+}
+
+static void the_input_may_be_the_output(void **state)
+{
+    (void)state;
+    check_group_norm((struct problem){2, 3, 5, 8, 0, 2, .eps = 1e-5f, .activation = ACT_SILU, .in_place = true}, 1e-6);
+    check_layer_norm((struct problem){2, 3, 5, 8, 0, 1, .eps = 1e-5f, .in_place = true}, 1e-6);
+}
+
+static void normalises_each_row(void **state)
+{
+    (void)state;
+    static const int64_t widths[] = {1, 2, 7, 64, 320, 1280};
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
+        check_layer_norm((struct problem){1, 3, 11, widths[i], 0, 1, .eps = 1e-5f}, 1e-6);
+}
+
+static void any_number_of_threads_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    struct problem p = {2, 40, 33, 24, 8, 4, .eps = 1e-6f, .activation = ACT_SILU};
+    struct solution one = pose(p), more = pose(p);
+    int64_t count = features_rows(one.x) * 32;
+    void (*const runs[])(const struct context *, void *) = {run_group_norm, run_layer_norm};
+    for (int i = 0; i < 2; i++) {
+        compute(1, runs[i], &one);
+        compute(2, runs[i], &more);
+        check_same("2 threads", more.y, one.y, count);
+        compute(7, runs[i], &more);
+        check_same("7 threads", more.y, one.y, count);
+    }
+    dispose(&one);
+    dispose(&more);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(normalises_each_group_of_each_sample),
+        cmocka_unit_test(a_group_may_span_both_inputs),
+        cmocka_unit_test(reads_weights_in_the_format_they_are_stored_in),
+        cmocka_unit_test(eps_is_added_to_the_variance),
+        cmocka_unit_test(a_large_mean_does_not_drown_the_variance),
+        cmocka_unit_test(constant_features_become_the_bias),
+        cmocka_unit_test(the_input_may_be_the_output),
+        cmocka_unit_test(normalises_each_row),
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
