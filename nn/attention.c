@@ -3,28 +3,29 @@
  *
  *   m' = max(m, max s_j)    l' = l e^(m - m') + sum e^(s_j - m')    o' = o e^(m - m') + sum e^(s_j - m') v_j
  *
- * The order of the keys is the order of the sets, so the result does not depend on threads. */
+ * The order of the keys is the order of the sets, so the result does not depend on threads. This is the definition, in
+ * double; K and V are read where they are. */
 #include "nn/attention.h"
 
 #include <math.h>
 
 #include "tensor/parallel.h"
 
-/* 32 queries x 64 keys: with d = 64 the tile of K, of V and of the scores together take 40 KiB, a level-1 cache. */
+/* 32 queries x 64 keys: with d = 64 the keys, the scores and the output of a tile take 64 KiB, well inside level 2. */
 enum { QUERY_TILE = 32, KEY_TILE = 64 };
 
 struct attention_job {
     const struct attention *a;
     int64_t tiles;
-    float *scratch; /* per thread: QUERY_TILE x (KEY_TILE + d + 2) and KEY_TILE x d for transposed keys */
+    double *scratch; /* per thread: QUERY_TILE x (KEY_TILE + d + 2) and KEY_TILE x d for transposed keys */
     int64_t scratch_size;
 };
 
 struct tile {
-    float *scores;  /* [QUERY_TILE, KEY_TILE] */
-    float *o;       /* [QUERY_TILE, d] */
-    float *m, *l;   /* [QUERY_TILE] */
-    float *k;       /* [d, KEY_TILE]: transposed, so that the inner loop runs over keys */
+    double *scores; /* [QUERY_TILE, KEY_TILE] */
+    double *o;      /* [QUERY_TILE, d] */
+    double *m, *l;  /* [QUERY_TILE] */
+    double *k;      /* [d, KEY_TILE]: transposed, so that the inner loop runs over keys */
     int64_t first, queries;
 };
 
@@ -38,15 +39,15 @@ static void score(const struct attention *a, struct tile *t, int64_t head, const
                   int64_t n)
 {
     int64_t width = a->heads * a->d;
-    float scale = 1.0f / sqrtf((float)a->d);
+    double scale = 1.0 / sqrt((double)a->d);
     for (int64_t j = 0; j < n; j++) {
         const float *k = set->k + row_of(set, first + j) * width + head * a->d;
         for (int64_t c = 0; c < a->d; c++)
-            t->k[c * KEY_TILE + j] = k[c] * scale;
+            t->k[c * KEY_TILE + j] = scale * k[c];
     }
     for (int64_t i = 0; i < t->queries; i++) {
         const float *q = a->q + (t->first + i) * width + head * a->d;
-        float *s = t->scores + i * KEY_TILE;
+        double *s = t->scores + i * KEY_TILE;
         for (int64_t j = 0; j < n; j++)
             s[j] = 0;
         for (int64_t c = 0; c < a->d; c++)
@@ -58,12 +59,12 @@ static void score(const struct attention *a, struct tile *t, int64_t head, const
 /* Folds one row of scores into the running softmax of query i; leaves exp(s - m) in the row. */
 static void fold(struct tile *t, int64_t i, int64_t n, int64_t d)
 {
-    float *s = t->scores + i * KEY_TILE, *o = t->o + i * d, m = t->m[i];
+    double *s = t->scores + i * KEY_TILE, *o = t->o + i * d, m = t->m[i];
     for (int64_t j = 0; j < n; j++)
         m = s[j] > m ? s[j] : m;
-    float rescale = expf(t->m[i] - m), sum = 0;
+    double rescale = exp(t->m[i] - m), sum = 0;
     for (int64_t j = 0; j < n; j++) {
-        s[j] = expf(s[j] - m);
+        s[j] = exp(s[j] - m);
         sum += s[j];
     }
     for (int64_t c = 0; c < d; c++)
@@ -77,7 +78,7 @@ static void run_query_tile(void *arg, int64_t index, int thread)
     const struct attention_job *job = arg;
     const struct attention *a = job->a;
     int64_t d = a->d, width = a->heads * d, head = index % a->heads, first = index / a->heads * QUERY_TILE;
-    float *scratch = job->scratch + thread * job->scratch_size;
+    double *scratch = job->scratch + thread * job->scratch_size;
     struct tile t = {
         .scores = scratch,
         .o = scratch + QUERY_TILE * KEY_TILE,
@@ -106,7 +107,7 @@ static void run_query_tile(void *arg, int64_t index, int thread)
                 fold(&t, i, seen, d);
                 for (int64_t j = 0; j < seen; j++) {
                     const float *v = set->v + row_of(set, key + j) * width + head * d;
-                    float p = t.scores[i * KEY_TILE + j];
+                    double p = t.scores[i * KEY_TILE + j];
                     for (int64_t c = 0; c < d; c++)
                         t.o[i * d + c] += p * v[c];
                 }
@@ -114,7 +115,7 @@ static void run_query_tile(void *arg, int64_t index, int thread)
         }
     for (int64_t i = 0; i < t.queries; i++)
         for (int64_t c = 0; c < d; c++)
-            a->out[(first + i) * width + head * d + c] = t.o[i * d + c] / t.l[i];
+            a->out[(first + i) * width + head * d + c] = (float)(t.o[i * d + c] / t.l[i]);
 }
 
 void attention(const struct context *ctx, const struct attention *a)
@@ -129,7 +130,7 @@ void attention(const struct context *ctx, const struct attention *a)
         .tiles = (a->queries + QUERY_TILE - 1) / QUERY_TILE,
         .scratch_size = QUERY_TILE * (KEY_TILE + a->d + 2) + KEY_TILE * a->d,
     };
-    job.scratch = arena_floats(ctx->arena, ctx->threads * job.scratch_size);
+    job.scratch = arena_bytes(ctx->arena, (size_t)(ctx->threads * job.scratch_size) * sizeof *job.scratch);
     if (!arena_measuring(ctx->arena))
         parallel_for(ctx->threads, job.tiles * a->heads, run_query_tile, &job);
     arena_release(ctx->arena, mark);

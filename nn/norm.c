@@ -1,6 +1,7 @@
 /* Two passes over the data: statistics, then y = x * scale[channel] + shift[channel] with weight, bias, mean and
- * deviation folded into two numbers per channel. Sums are kept in double: a group of a 1024 px VAE feature map has four
- * million values. Each (sample, group) is summed by one thread, in order. */
+ * deviation folded into two numbers per channel. Everything but x and y is double: a group of a 1024 px VAE feature map
+ * has four million values, and where the mean is far from zero scale and shift cancel. Each (sample, group) is summed by
+ * one thread, in order. */
 #include "nn/norm.h"
 
 #include <math.h>
@@ -13,7 +14,7 @@ struct group_job {
     int64_t groups, channels, pixels;
     const float *weight, *bias;
     float eps;
-    float *scale, *shift; /* [n, channels] */
+    double *scale, *shift; /* [n, channels] */
     float *y;
     enum activation activation;
     int64_t tasks;
@@ -61,8 +62,8 @@ static void group_statistics(void *arg, int64_t index, int thread)
     double inverse = 1.0 / sqrt((variance > 0 ? variance : 0) + job->eps);
     for (int64_t c = first; c < first + width; c++) {
         double scale = job->weight[c] * inverse;
-        job->scale[sample * job->channels + c] = (float)scale;
-        job->shift[sample * job->channels + c] = (float)(job->bias[c] - mean * scale);
+        job->scale[sample * job->channels + c] = scale;
+        job->shift[sample * job->channels + c] = job->bias[c] - mean * scale;
     }
 }
 
@@ -73,12 +74,12 @@ static void group_apply(void *arg, int64_t index, int thread)
     struct range rows = task_range(job->parts->n * job->pixels, job->tasks, index);
     for (int64_t row = rows.begin; row < rows.end; row++) {
         int64_t sample = row / job->pixels, c = 0;
-        const float *scale = job->scale + sample * job->channels, *shift = job->shift + sample * job->channels;
+        const double *scale = job->scale + sample * job->channels, *shift = job->shift + sample * job->channels;
         float *y = job->y + row * job->channels;
         for (int part = 0; part < job->count; part++) {
             const float *x = job->parts[part].x + row * job->parts[part].c;
             for (int64_t i = 0; i < job->parts[part].c; i++, c++)
-                y[c] = x[i] * scale[c] + shift[c];
+                y[c] = (float)(x[i] * scale[c] + shift[c]);
         }
         activate(job->activation, y, job->channels);
     }
@@ -100,8 +101,8 @@ void group_norm(const struct context *ctx, float *y, struct features x, const st
         .weight = read_vector(ctx, &layer->weight, channels),
         .bias = read_vector(ctx, &layer->bias, channels),
         .eps = eps,
-        .scale = arena_floats(ctx->arena, x.n * channels),
-        .shift = arena_floats(ctx->arena, x.n * channels),
+        .scale = arena_bytes(ctx->arena, (size_t)(x.n * channels) * sizeof(double)),
+        .shift = arena_bytes(ctx->arena, (size_t)(x.n * channels) * sizeof(double)),
         .y = y,
         .activation = activation,
         .tasks = task_count(x.n * pixels, channels * (activation == ACT_NONE ? 1 : 8)),
@@ -136,9 +137,9 @@ static void layer_rows(void *arg, int64_t index, int thread)
         double mean = sum / (double)job->c;
         for (int64_t i = 0; i < job->c; i++)
             squares += (x[i] - mean) * (x[i] - mean);
-        float inverse = (float)(1.0 / sqrt(squares / (double)job->c + job->eps)), middle = (float)mean;
+        double inverse = 1.0 / sqrt(squares / (double)job->c + job->eps);
         for (int64_t i = 0; i < job->c; i++)
-            y[i] = (x[i] - middle) * inverse * job->weight[i] + job->bias[i];
+            y[i] = (float)((x[i] - mean) * inverse * job->weight[i] + job->bias[i]);
     }
 }
 

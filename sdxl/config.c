@@ -1,5 +1,6 @@
 #include "sdxl/config.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "tensor/json.h"
@@ -29,6 +30,44 @@ static status read_int(const struct reader *r, const char *key, int64_t fallback
     TRY(read_size(r, key, fallback, most, &value));
     *out = (int)value;
     return OK;
+}
+
+/* Absent and null mean the default; any other kind of value than the one expected is refused, never passed over. */
+static status check_kind(const struct reader *r, const char *key, bool right, const char *expected)
+{
+    const struct json *v = json_get(r->root, key);
+    if (v == NULL || v->kind == JSON_NULL || right)
+        return OK;
+    return fail(r->e, ERR_FORMAT, "%s: \"%s\" must be %s", r->path, key, expected);
+}
+
+static status read_number(const struct reader *r, const char *key, double fallback, double *out)
+{
+    const struct json *v = json_get(r->root, key);
+    *out = json_double(v, fallback);
+    return check_kind(r, key, v != NULL && v->kind == JSON_NUMBER, "a number");
+}
+
+static status read_positive(const struct reader *r, const char *key, double fallback, double *out)
+{
+    TRY(read_number(r, key, fallback, out));
+    if (!((float)*out > 0) || isinf((float)*out))
+        return fail(r->e, ERR_FORMAT, "%s: \"%s\" must be positive, and a float", r->path, key);
+    return OK;
+}
+
+static status read_flag(const struct reader *r, const char *key, bool fallback, bool *out)
+{
+    const struct json *v = json_get(r->root, key);
+    *out = json_bool(v, fallback);
+    return check_kind(r, key, v != NULL && (v->kind == JSON_TRUE || v->kind == JSON_FALSE), "true or false");
+}
+
+static status read_text(const struct reader *r, const char *key, const char *fallback, const char **out)
+{
+    const struct json *v = json_get(r->root, key);
+    *out = json_string(v, fallback);
+    return check_kind(r, key, v != NULL && v->kind == JSON_STRING, "a text");
 }
 
 /* A list with one entry per level, or one number for all of them. */
@@ -80,9 +119,27 @@ struct expected_text {
 static status refuse_unless_equal(const struct reader *r, const struct expected_text *rows, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        const char *found = json_string(json_get(r->root, rows[i].key), rows[i].value);
+        const char *found;
+        TRY(read_text(r, rows[i].key, rows[i].value, &found));
         if (strcmp(found, rows[i].value) != 0)
             return fail(r->e, ERR_FORMAT, "%s: \"%s\" is \"%s\", only \"%s\" is supported", r->path, rows[i].key, found,
+                        rows[i].value);
+    }
+    return OK;
+}
+
+struct expected_number {
+    const char *key;
+    double value;
+};
+
+static status refuse_unless_number(const struct reader *r, const struct expected_number *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        double found;
+        TRY(read_number(r, rows[i].key, rows[i].value, &found));
+        if (found != rows[i].value)
+            return fail(r->e, ERR_FORMAT, "%s: \"%s\" is %g, only %g is supported", r->path, rows[i].key, found,
                         rows[i].value);
     }
     return OK;
@@ -118,7 +175,8 @@ static status check_heads(const struct reader *r, const struct unet_config *c)
 
 static status read_addition(const struct reader *r, struct unet_config *c)
 {
-    const char *type = json_string(json_get(r->root, "addition_embed_type"), NULL);
+    const char *type;
+    TRY(read_text(r, "addition_embed_type", NULL, &type));
     if (type == NULL)
         return OK;
     if (strcmp(type, "text_time") != 0)
@@ -145,8 +203,11 @@ static status read_unet(const struct reader *r, struct unet_config *c)
     static const struct expected_text equal[] = {
         {"act_fn", "silu"}, {"attention_type", "default"}, {"mid_block_type", "UNetMidBlock2DCrossAttn"},
         {"resnet_time_scale_shift", "default"}, {"time_embedding_type", "positional"}};
+    static const struct expected_number numbers[] = {
+        {"conv_in_kernel", 3}, {"conv_out_kernel", 3}, {"downsample_padding", 1}, {"mid_block_scale_factor", 1}};
     TRY(refuse_unless_absent(r, absent));
     TRY(refuse_unless_equal(r, equal, sizeof equal / sizeof *equal));
+    TRY(refuse_unless_number(r, numbers, sizeof numbers / sizeof *numbers));
     TRY(read_widths(r, &c->levels, c->block_out_channels, &c->norm_num_groups));
     TRY(read_block_types(r, "down_block_types", "CrossAttnDownBlock2D", "DownBlock2D", c->levels, c->down_attention));
     TRY(read_block_types(r, "up_block_types", "CrossAttnUpBlock2D", "UpBlock2D", c->levels, c->up_attention));
@@ -172,11 +233,11 @@ static status read_unet(const struct reader *r, struct unet_config *c)
         c->transformer_layers[i] = (int)depth[i];
         c->heads[i] = (int)heads[i];
     }
-    c->norm_eps = (float)json_double(json_get(r->root, "norm_eps"), 1e-5);
-    c->flip_sin_to_cos = json_bool(json_get(r->root, "flip_sin_to_cos"), true);
-    c->freq_shift = json_double(json_get(r->root, "freq_shift"), 0);
-    if (!(c->norm_eps > 0))
-        return fail(r->e, ERR_FORMAT, "%s: \"norm_eps\" must be positive", r->path);
+    double eps;
+    TRY(read_positive(r, "norm_eps", 1e-5, &eps));
+    c->norm_eps = (float)eps;
+    TRY(read_flag(r, "flip_sin_to_cos", true, &c->flip_sin_to_cos));
+    TRY(read_number(r, "freq_shift", 0, &c->freq_shift));
     if (c->block_out_channels[0] % 2 != 0 || !(c->freq_shift >= 0 && c->freq_shift < 1))
         return fail(r->e, ERR_FORMAT, "%s: the time embedding needs an even first width and a \"freq_shift\" in [0, 1)",
                     r->path);
@@ -191,18 +252,20 @@ static status read_vae(const struct reader *r, struct vae_config *c)
     TRY(refuse_unless_equal(r, equal, 1));
     TRY(refuse_unless_absent(r, absent));
     TRY(read_widths(r, &c->levels, c->block_out_channels, &c->norm_num_groups));
-    TRY(read_size(r, "in_channels", 3, 4, &c->in_channels));
-    TRY(read_size(r, "out_channels", 3, 4, &c->out_channels));
+    static const struct expected_number rgb[] = {{"in_channels", 3}, {"out_channels", 3}};
+    TRY(refuse_unless_number(r, rgb, 2));
+    c->in_channels = c->out_channels = 3;
     TRY(read_size(r, "latent_channels", 4, MAX_WIDTH, &c->latent_channels));
     TRY(read_size(r, "sample_size", 32, MAX_WIDTH, &c->sample_size));
     TRY(read_int(r, "layers_per_block", 1, MAX_LAYERS_PER_BLOCK, &c->layers_per_block));
-    c->scaling_factor = json_double(json_get(r->root, "scaling_factor"), 0.18215);
-    if (!(c->scaling_factor > 0))
-        return fail(r->e, ERR_FORMAT, "%s: \"scaling_factor\" must be positive", r->path);
-    if (!json_bool(json_get(r->root, "use_quant_conv"), true) || !json_bool(json_get(r->root, "use_post_quant_conv"), true) ||
-        !json_bool(json_get(r->root, "mid_block_add_attention"), true))
-        return fail(r->e, ERR_FORMAT, "%s: a VAE without quant_conv, post_quant_conv or mid attention is not supported",
-                    r->path);
+    TRY(read_positive(r, "scaling_factor", 0.18215, &c->scaling_factor));
+    static const char *const parts[] = {"use_quant_conv", "use_post_quant_conv", "mid_block_add_attention"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        bool there;
+        TRY(read_flag(r, parts[i], true, &there));
+        if (!there)
+            return fail(r->e, ERR_FORMAT, "%s: \"%s\" is false: such a VAE is not supported", r->path, parts[i]);
+    }
     return OK;
 }
 
@@ -219,20 +282,23 @@ static status read_clip(const struct reader *r, struct clip_config *c)
     if (c->hidden_size % c->heads != 0)
         return fail(r->e, ERR_FORMAT, "%s: \"hidden_size\" %lld does not divide into %d heads", r->path,
                     (long long)c->hidden_size, c->heads);
-    const char *architecture = json_string(json_at(json_get(r->root, "architectures"), 0), "CLIPTextModel");
+    const struct json *architectures = json_get(r->root, "architectures");
+    TRY(check_kind(r, "architectures", json_string(json_at(architectures, 0), NULL) != NULL, "a list of names"));
+    const char *architecture = json_string(json_at(architectures, 0), "CLIPTextModel");
     if (strcmp(architecture, "CLIPTextModelWithProjection") == 0)
         TRY(read_size(r, "projection_dim", 512, MAX_WIDTH, &c->projection_dim));
     else if (strcmp(architecture, "CLIPTextModel") != 0)
         return fail(r->e, ERR_FORMAT, "%s: \"architectures\" has \"%s\", only CLIPTextModel and CLIPTextModelWithProjection "
                                       "are supported", r->path, architecture);
-    const char *act = json_string(json_get(r->root, "hidden_act"), "quick_gelu");
+    const char *act;
+    TRY(read_text(r, "hidden_act", "quick_gelu", &act));
     if (strcmp(act, "quick_gelu") != 0 && strcmp(act, "gelu") != 0)
         return fail(r->e, ERR_FORMAT, "%s: \"hidden_act\" is \"%s\", only \"quick_gelu\" and \"gelu\" are supported", r->path,
                     act);
     c->activation = act[0] == 'q' ? ACT_QUICK_GELU : ACT_GELU;
-    c->layer_norm_eps = (float)json_double(json_get(r->root, "layer_norm_eps"), 1e-5);
-    if (!(c->layer_norm_eps > 0))
-        return fail(r->e, ERR_FORMAT, "%s: \"layer_norm_eps\" must be positive", r->path);
+    double eps;
+    TRY(read_positive(r, "layer_norm_eps", 1e-5, &eps));
+    c->layer_norm_eps = (float)eps;
     return OK;
 }
 

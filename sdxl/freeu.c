@@ -12,6 +12,7 @@ struct job {
     float *cosine, *sine; /* [BINS, h*w]: of 2 pi (u y / h + v x / w) */
 };
 
+/* In a single row (or column) frequency -1 is frequency 0 again; it counts once, so the other wave is none. */
 static void fill_waves(const struct job *job)
 {
     const double two_pi = 6.283185307179586477;
@@ -21,8 +22,9 @@ static void fill_waves(const struct job *job)
             for (int64_t x = 0; x < w; x++) {
                 double u = bin < 2 ? -1 : 0, v = bin % 2 == 0 ? -1 : 0;
                 double angle = two_pi * (u * (double)y / (double)h + v * (double)x / (double)w);
-                job->cosine[(bin * h + y) * w + x] = (float)cos(angle);
-                job->sine[(bin * h + y) * w + x] = (float)sin(angle);
+                bool again = (u < 0 && h == 1) || (v < 0 && w == 1);
+                job->cosine[(bin * h + y) * w + x] = again ? 0 : (float)cos(angle);
+                job->sine[(bin * h + y) * w + x] = again ? 0 : (float)sin(angle);
             }
 }
 

@@ -10,9 +10,14 @@
 #include <string.h>
 
 #include "tensor/blas.h"
+#include "tensor/gemm_portable.h"
 
 /* Panels of 1 MiB: two of them and a tile of 256 KiB are what a core's share of the last two cache levels holds. */
 enum { TILE_M = 256, TILE_N = 256, TILE_K = 1024 };
+
+/* Weights up to this many values go to gemm_portable, which says why. The smallest weight of SDXL's blocks has 50 times
+ * as many. */
+enum { SMALL_WEIGHT = 8192 };
 
 struct scratch {
     float *in_panel, *weight_panel, *tile;
@@ -23,6 +28,7 @@ struct job {
     int64_t tiles_n, columns; /* columns of out per tile */
     const float *bias;        /* [weight rows], float32, or NULL */
     struct scratch *scratch;  /* one per thread */
+    void (*multiply)(int64_t M, int64_t N, int64_t K, const float *a, const float *b, float *c, enum blas_beta beta);
 };
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -123,7 +129,7 @@ static void run_tile(void *arg, int64_t index, int thread)
         pack_weight(&g->weight, g->K, n, k, s->weight_panel);
         if (geglu)
             pack_weight(&g->weight, g->K, gate, k, s->weight_panel + width * (k.end - k.begin));
-        blas_sgemm_nt(rows, total, k.end - k.begin, s->in_panel, s->weight_panel, s->tile,
+        job->multiply(rows, total, k.end - k.begin, s->in_panel, s->weight_panel, s->tile,
                       k0 == 0 ? BLAS_REPLACE : BLAS_ADD);
     }
     for (int64_t i = 0; i < rows; i++)
@@ -138,6 +144,7 @@ void gemm_run(const struct context *ctx, const struct gemm *g)
     int64_t weight_rows = geglu ? 2 * g->N : g->N, depth = smaller(g->K, TILE_K);
     struct job job = {.g = g, .columns = geglu ? TILE_N / 2 : TILE_N};
     job.tiles_n = tiles(g->N, job.columns);
+    job.multiply = weight_rows * g->K <= SMALL_WEIGHT ? gemm_portable : blas_sgemm_nt;
     int64_t count = tiles(g->M, TILE_M) * job.tiles_n;
 
     const struct tensor *bias = g->epilogue.bias;

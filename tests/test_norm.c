@@ -154,7 +154,7 @@ static void reads_weights_in_the_format_they_are_stored_in(void **state)
     }
 }
 
-/* Features of variance 1e-6 are halved by eps 1e-6 times 3, and hardly touched by 1e-8: eps must be the one given. */
+/* With features of variance 1e-6 the results for an eps of 1e-5 and of 1e-6 differ by a factor of two. */
 static void eps_is_added_to_the_variance(void **state)
 {
     (void)state;
