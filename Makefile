@@ -6,12 +6,13 @@ PREFIX  ?= /usr/local
 BUILD   ?= build
 GOLDEN  ?= tests/golden
 CLIP    ?= ../shared/clip
+VERSION := $(shell cat VERSION)
 export CLIP
 
-WARN     = -Wall -Wextra
-CFLAGS  ?= -O3 -g
+WARN       = -Wall -Wextra
+CFLAGS    ?= -O3 -g
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DSTORYDIFF_VERSION='"$(VERSION)"' -I. -ffp-contract=off -pthread $(WARN) $(CFLAGS)
-LIBS     = -pthread -lz -lm -ldl
+LIBS       = -pthread -lz -lm -ldl
 
 # make SANITIZE=1: AddressSanitizer and UBSan, in a build folder of their own
 ifdef SANITIZE
@@ -24,11 +25,10 @@ LIBRARY  = $(filter-out storydiff/main.c,$(wildcard tensor/*.c nn/*.c sdxl/*.c s
 TESTS    = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 GOLDEN_C = $(wildcard tests/golden_*.c)
 objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-PACKAGES = gcc libc6-dev libopenblas0-pthread zlib1g-dev libstb-dev libcmocka-dev fonts-dejavu-core
-VERSION  = $(shell cat VERSION)
 
 .PHONY: all demo test golden install clean help setup
 .SECONDARY:
+
 all: $(BUILD)/storydiff
 
 $(BUILD)/libstorydiff.a: $(call objects,$(LIBRARY))
@@ -47,8 +47,46 @@ $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
 # Code that is not ours is compiled without our warnings.
 $(BUILD)/obj/storydiff/stb_truetype_impl.o: WARN = -w -fno-sanitize=undefined
 
-$(BUILD)/obj/%.o: %.c
+$(BUILD)/obj/%.o: %.c VERSION
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/main.c $(wildcard tests/*.c))
+
+# The two commands. Each installs what is missing and builds in a make of its own, which then sees what is new.
+demo:
+	@tools/setup
+	@$(MAKE) --no-print-directory all
+	$(BUILD)/storydiff --story storydiff/examples/demo.story --output_dir outputs --overwrite
+
+test:
+	@tools/setup
+	@$(MAKE) --no-print-directory run-tests
+
+.PHONY: run-tests
+run-tests: $(BUILD)/storydiff $(BUILD)/golden $(TESTS)
+	STORYDIFF=$(BUILD)/storydiff tests/run $(BUILD)/golden $(TESTS)
+
+# make golden GOLDEN=DIR CLIP=DIR: recorded outputs of the reference code against ours, tensor by tensor
+golden: $(BUILD)/golden
+	$(BUILD)/golden $(GOLDEN)
+
+setup:
+	@tools/setup
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/storydiff
+	install $(BUILD)/storydiff $(DESTDIR)$(PREFIX)/bin/storydiff
+	cp -R storydiff/models storydiff/examples $(DESTDIR)$(PREFIX)/share/storydiff/
+
+clean:
+	rm -rf $(BUILD)
+
+help:
+	@echo "make              build/storydiff"
+	@echo "make demo         install what is missing, build, draw the example story into outputs/"
+	@echo "make test         install what is missing, build, run all tests; SANITIZE=1: under ASan and UBSan"
+	@echo "make golden       compare with recordings: GOLDEN=DIR (tests/golden), CLIP=DIR (../shared/clip) for the vocabulary"
+	@echo "make install      PREFIX=/usr/local, DESTDIR="
+	@echo "make setup        install the Debian packages that are missing"
+	@echo "make clean        remove build/"

@@ -162,12 +162,12 @@ static status read_block_types(const struct reader *r, const char *key, const ch
     return OK;
 }
 
-static status check_heads(const struct reader *r, const struct unet_config *c)
+static status check_heads(const struct reader *r, const char *key, const struct unet_config *c)
 {
     for (int i = 0; i < c->levels; i++) {
         bool used = c->down_attention[i] || c->up_attention[c->levels - 1 - i] || i == c->levels - 1;
         if (used && c->block_out_channels[i] % c->heads[i] != 0)
-            return fail(r->e, ERR_FORMAT, "%s: width %lld of level %d does not divide into %d heads", r->path,
+            return fail(r->e, ERR_FORMAT, "%s: \"%s\": width %lld of level %d does not divide into %d heads", r->path, key,
                         (long long)c->block_out_channels[i], i, c->heads[i]);
     }
     return OK;
@@ -242,7 +242,7 @@ static status read_unet(const struct reader *r, struct unet_config *c)
         return fail(r->e, ERR_FORMAT, "%s: the time embedding needs an even first width and a \"freq_shift\" in [0, 1)",
                     r->path);
     TRY(read_addition(r, c));
-    return check_heads(r, c);
+    return check_heads(r, heads_key, c);
 }
 
 static status read_vae(const struct reader *r, struct vae_config *c)

@@ -20,9 +20,8 @@ static inline const char *end_of_value(const char *at)
     return at;
 }
 
-/* `json` with another value for a key of the outermost object, or with that key in front; NULL: without the key (or
- * null). The
- * caller frees. */
+/* `json` with another value for a key of the outermost object, or with that key in front; NULL: without the key.
+ * The caller frees. */
 static inline char *with_value(const char *json, const char *key, const char *value)
 {
     char quoted[96];

@@ -13,7 +13,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 import attributes as A
-from loop import Loop, Parallel, read_config
+from loop import DEVICE, Loop, Parallel, read_config
 from train_vae import pixels
 from world import draw, story
 
@@ -79,13 +79,13 @@ def main(config_path, run):
     config = read_config(config_path)
     world, options = config['world'], config['train']['classifier']
     torch.manual_seed(config['seed'])
-    classifier, parallel = Classifier(world), Parallel(options['workers'])
+    classifier, parallel = Classifier(world).to(DEVICE), Parallel(options['workers'])
     loop = Loop(f'{run}/classifier.pt', classifier, options['steps'], options['rate'], average=.99)
 
     def losses(part):
         x, panels = part
-        guesses = classifier(x)
-        loss = sum(F.cross_entropy(guesses[q], right) for q, right in truth(panels, world).items()
+        guesses = classifier(x.to(DEVICE))
+        loss = sum(F.cross_entropy(guesses[q], right.to(DEVICE)) for q, right in truth(panels, world).items()
                    if (right >= 0).any())
         return loss, dict(loss=loss.detach())
 
@@ -102,6 +102,7 @@ def main(config_path, run):
             loop.log(loss=sum(r['loss'] for r in reports) / len(reports))
             reports = []
     classifier.load_state_dict(loop.average)
+    classifier.cpu().eval()
     panels = [story(-3, i, world, 1)[0] for i in range(1000)]
     x = torch.cat([pixels([draw(p, 128) for p in panels[i:i + 100]]) for i in range(0, 1000, 100)])
     right = accuracy(classifier, x, panels, world)

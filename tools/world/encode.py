@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import torch
 
-from loop import read_config
+from loop import DEVICE, read_config
 from train_vae import pixels
 from vae import VAE
 from world import PANELS, draw, story
@@ -23,8 +23,8 @@ STORIES = 250
 def main(config_path, run):
     config = read_config(config_path)
     torch.set_num_threads(1)
-    vae = VAE(**config['vae']['small']).eval()
-    vae.load_state_dict(torch.load(f'{run}/vae-white.pt'))
+    vae = VAE(**config['vae']['small']).to(DEVICE).eval()
+    vae.load_state_dict(torch.load(f'{run}/vae-white.pt', map_location=DEVICE))
     os.makedirs(f'{run}/latents', exist_ok=True)
     for shard in range(config['train']['panels'] // (STORIES * PANELS)):
         path = f'{run}/latents/{shard:04d}.npy'
@@ -36,7 +36,8 @@ def main(config_path, run):
         for index in range(shard * STORIES, (shard + 1) * STORIES, 2):
             panels = story(config['seed'], index, config['world']) + story(config['seed'], index + 1, config['world'])
             with torch.no_grad():
-                out.append(vae.encode(pixels([draw(p, config['vae']['pixels']) for p in panels]))[0].half().numpy())
+                x = pixels([draw(p, config['vae']['pixels']) for p in panels]).to(DEVICE)
+                out.append(vae.encode(x)[0].half().cpu().numpy())
         np.save(path, np.concatenate(out))
         print(path, flush=True)
 

@@ -20,7 +20,7 @@ from model import Model
 from tokenizer import world_tokenizer
 from train_vae import images
 from unet import Consistency
-from vae import VAE
+from vae import final_config, load_final
 from world import PANELS, sheet, story
 
 SOME = 4   # stories sampled at a time
@@ -45,11 +45,11 @@ def tasks(count, world, seed=11):
 def draw_all(model, vae, work, config, steps, consistent, shared, seed=5):
     """-> pictures [stories * PANELS, 3, h, w]."""
     generator, rng, out = torch.Generator().manual_seed(seed), random.Random(seed), []
-    factor, pixels = 2 ** (len(config['vae']['grown']['widths']) - 1), config['pixels']
+    v, pixels = final_config(config), config['pixels']
+    cells = pixels // 2 ** (len(v['widths']) - 1)
     for i in range(0, len(work), SOME):
         captions = [c for _, story_captions, _ in work[i:i + SOME] for c in story_captions]
-        shape = (len(captions), config['vae']['grown']['latent_channels'], pixels // factor, pixels // factor)
-        noise = torch.randn(shape, generator=generator)
+        noise = torch.randn((len(captions), v['latent_channels'], cells, cells), generator=generator)
         if shared:
             noise = noise[::PANELS].repeat_interleave(PANELS, 0)
         z = sample(model, captions, noise, pixels, steps,
@@ -85,8 +85,7 @@ def main(config_path, run, out, stories=24, steps=20):
     torch.set_num_threads(1)
     config = read_config(config_path)
     model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).eval()
-    vae = VAE(**config['vae']['grown']).eval()
-    vae.load_state_dict(torch.load(f'{run}/vae-grown.pt', map_location='cpu'))
+    vae = load_final(config, run)
     saved = torch.load(f'{run}/unet.pt', map_location='cpu')
     model.load_state_dict(saved['average'])
     work = tasks(int(stories), config['world'])

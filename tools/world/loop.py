@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
 
 def read_config(path):
     with open(path) as file:
@@ -61,9 +63,9 @@ class Loop:
         self.stopping = True
 
     def _load(self):
-        saved = torch.load(self.path, map_location='cpu')
+        saved = torch.load(self.path, map_location=DEVICE)
         self.module.load_state_dict(saved['weights'])
-        self.average = {k: v.to(self.average[k].device) for k, v in saved['average'].items()}
+        self.average = saved['average']
         self.optimiser.load_state_dict(saved['optimiser'])
         self.step, self.curve, self.seconds = saved['step'], saved['curve'], saved['seconds']
 

@@ -13,7 +13,7 @@ import sys
 
 import torch
 
-from loop import Loop, Parallel, read_config
+from loop import DEVICE, Loop, Parallel, read_config
 from train_vae import images, pixels, psnr
 from vae import VAE
 from world import draw, sheet, story
@@ -47,8 +47,8 @@ class Pairs:
     def get(self, step, count):
         rng = random.Random(f'{self.seed}/grow/{step}')
         panels = [story(self.seed, rng.randrange(1 << 30), self.world, 1)[0] for _ in range(count)]
-        x = pixels([draw(p, self.large) for p in panels])
-        z = self.small.encode(pixels([draw(p, self.small_pixels) for p in panels]))[0]
+        x = pixels([draw(p, self.large) for p in panels]).to(DEVICE)
+        z = self.small.encode(pixels([draw(p, self.small_pixels) for p in panels]).to(DEVICE))[0]
         if step % WHOLE == WHOLE - 1:
             return x, z
         cells, out_x, out_z = z.shape[-1] // 2, [], []
@@ -65,8 +65,8 @@ def main(config_path, run):
     config = read_config(config_path)
     options = config['train']['grow']
     torch.manual_seed(config['seed'])
-    small, grown = VAE(**config['vae']['small']).eval(), VAE(**config['vae']['grown'])
-    small.load_state_dict(torch.load(f'{run}/vae-white.pt', map_location='cpu'))
+    small, grown = VAE(**config['vae']['small']).to(DEVICE).eval(), VAE(**config['vae']['grown']).to(DEVICE)
+    small.load_state_dict(torch.load(f'{run}/vae-white.pt', map_location=DEVICE))
     inherit(grown, small)
     parallel, pairs = Parallel(options['workers']), Pairs(config, small)
     loop = Loop(f'{run}/grow.pt', grown, options['steps'], options['rate'], average=.99)
@@ -93,6 +93,7 @@ def main(config_path, run):
     if loop.stopping:
         return
     grown.load_state_dict(loop.average)
+    grown, small = grown.cpu(), small.cpu()
     torch.save(grown.state_dict(), f'{run}/vae-grown.pt')
     panels = [story(-1, i, config['world'], 1)[0] for i in range(64)]
     x = pixels([draw(p, pairs.large) for p in panels])

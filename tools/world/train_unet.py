@@ -19,7 +19,7 @@ import torch
 from captions import negative, story_captions
 from encode import STORIES
 from diffusion import mixed
-from loop import Loop, Parallel, read_config
+from loop import DEVICE, Loop, Parallel, read_config
 from model import Model
 from tokenizer import world_tokenizer
 from unet import Consistency
@@ -78,8 +78,8 @@ def split(batch, parts):
         yield {k: v[own] if k in ('x', 'noise', 't', 'captions', 'keep') else v for k, v in batch.items()}
 
 
-def losses(model, device, pixels, batch):
-    x, noise, t, keep = (batch[k].to(device) for k in ('x', 'noise', 't', 'keep'))
+def losses(model, pixels, batch):
+    x, noise, t, keep = (batch[k].to(DEVICE) for k in ('x', 'noise', 't', 'keep'))
     text, pooled = model.encode(batch['captions'])
     noisy, v = mixed(x, noise, t)
     looking = batch['seed'] is not None
@@ -102,9 +102,8 @@ def report(results):
 def main(config_path, run):
     config = read_config(config_path)
     options = config['train']['unet']
-    device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     torch.manual_seed(config['seed'])
-    model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(device)
+    model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(DEVICE)
     print('parameters', {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
     parallel, batches = Parallel(options['workers']), Batches(config, run)
     loop = Loop(f'{run}/unet.pt', model, options['steps'], options['rate'], warmup=200, average=options['average'],
@@ -112,8 +111,7 @@ def main(config_path, run):
     results = []
     for step in loop:
         parts = list(split(batches.get(step), options['workers']))
-        results += parallel.gradients(loop.parameters, lambda part: losses(model, device, config['pixels'], part),
-                                      parts)
+        results += parallel.gradients(loop.parameters, lambda part: losses(model, config['pixels'], part), parts)
         loop.update()
         if (step + 1) % 100 == 0:
             loop.log(**report(results))

@@ -16,7 +16,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from loop import Loop, Parallel, read_config
+from loop import DEVICE, Loop, Parallel, read_config
 from vae import VAE
 from world import EVERYTHING, draw, sheet, story
 
@@ -77,14 +77,14 @@ def main(config_path, run):
     config = read_config(config_path)
     options, channels = config['train']['vae'], config['vae']['small']['latent_channels']
     torch.manual_seed(config['seed'])
-    training, parallel = Training(config), Parallel(options['workers'])
+    training, parallel = Training(config).to(DEVICE), Parallel(options['workers'])
     loop = Loop(f'{run}/vae.pt', training, options['steps'], options['rate'], average=.995)
     factor, reports = 2 ** (len(config['vae']['small']['widths']) - 1), []
     for step in loop:
         x = crops(config['seed'], step, options['batch'], options['crop'])
         torch.manual_seed(config['seed'] * 1000003 + step)
         noise = torch.randn(len(x), channels, x.shape[2] // factor, x.shape[3] // factor)
-        parts = list(zip(x.chunk(parallel.workers), noise.chunk(parallel.workers)))
+        parts = list(zip(x.to(DEVICE).chunk(parallel.workers), noise.to(DEVICE).chunk(parallel.workers)))
         reports += parallel.gradients(loop.parameters, lambda part: training.losses(*part), parts)
         loop.update()
         if (step + 1) % 100 == 0:
@@ -94,7 +94,7 @@ def main(config_path, run):
     if loop.stopping:
         return
     training.load_state_dict(loop.average)
-    vae = training.vae.eval()
+    vae = training.vae.cpu().eval()
     with torch.no_grad():
         x = pixels([draw(story(-1, i, EVERYTHING, 1)[0], config['vae']['pixels']) for i in range(96)])
         latents = torch.cat([vae.encode(part)[0] for part in x.split(16)])

@@ -112,3 +112,15 @@ class VAE(nn.Module):
         post.bias += (old @ mean).to(post.bias)
         post.weight[:, :, 0, 0] = (old @ grow).to(post.weight)
         return eigenvalues.tolist()
+
+
+def final_config(config):
+    """The sizes of the VAE that ships: grown (stage 4) where the configuration says so, else that of stage 1."""
+    return config['vae'].get('grown', config['vae']['small'])
+
+
+def load_final(config, run):
+    name = 'vae-grown' if 'grown' in config['vae'] else 'vae-white'
+    vae = VAE(**final_config(config))
+    vae.load_state_dict(torch.load(f'{run}/{name}.pt', map_location='cpu'))
+    return vae.eval()

@@ -1,0 +1,537 @@
+/* Lockstep sampling of a small story: what may not change the result, to the bit, and what comes back from a file. */
+#include "storydiff/lockstep.h"
+#include "tests/check.h"
+#include "tests/folder.h"
+#include "tests/small_story.h"
+
+/* DDIM remembers nothing, Euler ancestral draws noise, DPM-Solver++ has a history, LCM draws noise on all steps but one. */
+static const char *const samplers[] = {"ddim", "euler_a", "dpmpp_2m", "lcm"};
+enum { SAMPLERS = sizeof samplers / sizeof *samplers, STEPS = 3 };
+
+static void any_number_of_threads_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    struct small_story s;
+    small_story_open(&s, "euler_a", STEPS);
+    float *one = final_latents(&s.request, 1), *two = final_latents(&s.request, 2), *seven = final_latents(&s.request, 7);
+    int64_t count = STORY_PANELS * (s.request.height / 8) * (s.request.width / 8) * 4;
+    check_same("2 threads", two, one, count);
+    check_same("7 threads", seven, one, count);
+    free(one);
+    free(two);
+    free(seven);
+    small_story_close(&s);
+}
+
+static void the_seed_decides(void **state)
+{
+    (void)state;
+    struct small_story s;
+    small_story_open(&s, "ddim", 1);
+    struct lockstep a, b;
+    lockstep_open_well(&a, &s.request, 1);
+    s.request.seed++;
+    lockstep_open_well(&b, &s.request, 1);
+    assert_memory_not_equal(a.latents, b.latents, (size_t)latent_floats(&a) * sizeof(float));
+    lockstep_close(&a);
+    lockstep_close(&b);
+    small_story_close(&s);
+}
+
+/* ---------------------------------------------------------------------------------------------------- saved states */
+
+/* Two locksteps are at the same point: all that the next step depends on. */
+static void check_same_state(const struct lockstep *found, const struct lockstep *wanted)
+{
+    int64_t count = wanted->request->panels * latent_floats(wanted);
+    assert_int_equal(found->step, wanted->step);
+    check_same("latents", found->latents, wanted->latents, count);
+    if (sampler_keeps_history(wanted->request->sampler))
+        check_same("history", found->history, wanted->history, count);
+}
+
+static void save_well(const struct lockstep *l, const char *path)
+{
+    struct error e = {0};
+    if (lockstep_save(l, path, "a recipe", &e) != OK)
+        fail_msg("%s", e.message);
+}
+
+static void load_well(struct lockstep *l, const char *path)
+{
+    struct error e = {0};
+    if (lockstep_load(l, path, &e) != OK)
+        fail_msg("%s", e.message);
+}
+
+static struct file_path state_path(const struct folder *folder, int step)
+{
+    char name[32];
+    snprintf(name, sizeof name, "step-%d.safetensors", step);
+    return folder_path(folder, name);
+}
+
+/* Runs the story to its end, saving at every step: STEPS + 1 files. */
+static void run_and_save(struct lockstep *l, const struct folder *folder)
+{
+    for (int step = 0; step <= STEPS; step++) {
+        lockstep_advance(l, 1, step);
+        save_well(l, state_path(folder, step).text);
+    }
+}
+
+static void a_loaded_state_continues_to_the_same_bits(void **state)
+{
+    (void)state;
+    struct folder folder = folder_new();
+    for (int i = 0; i < SAMPLERS; i++) {
+        struct small_story s;
+        struct lockstep whole, resumed;
+        small_story_open(&s, samplers[i], STEPS);
+        lockstep_open_well(&whole, &s.request, 1);
+        run_and_save(&whole, &folder);
+        for (int step = 0; step <= STEPS; step++) {
+            lockstep_open_well(&resumed, &s.request, 1);
+            load_well(&resumed, state_path(&folder, step).text);
+            assert_int_equal(resumed.step, step);
+            lockstep_advance(&resumed, 1, STEPS);
+            check_same_state(&resumed, &whole);
+            lockstep_close(&resumed);
+        }
+        lockstep_close(&whole);
+        small_story_close(&s);
+    }
+    folder_remove(&folder);
+}
+
+static void loading_goes_back_as_well_as_forward(void **state)
+{
+    (void)state;
+    struct folder folder = folder_new();
+    struct small_story s;
+    struct lockstep whole, again;
+    small_story_open(&s, "euler_a", STEPS);
+    lockstep_open_well(&whole, &s.request, 1);
+    run_and_save(&whole, &folder);
+    lockstep_open_well(&again, &s.request, 1);
+    lockstep_advance(&again, 1, STEPS);
+    for (int step = STEPS; step >= 0; step--) {
+        load_well(&again, state_path(&folder, step).text);
+        lockstep_advance(&again, 1, STEPS);
+        check_same_state(&again, &whole);
+    }
+    lockstep_close(&whole);
+    lockstep_close(&again);
+    small_story_close(&s);
+    folder_remove(&folder);
+}
+
+static void a_state_keeps_its_recipe(void **state)
+{
+    (void)state;
+    struct folder folder = folder_new();
+    struct small_story s;
+    struct lockstep l;
+    struct safetensors file;
+    struct error e = {0};
+    small_story_open(&s, "ddim", STEPS);
+    lockstep_open_well(&l, &s.request, 1);
+    save_well(&l, state_path(&folder, 0).text);
+    assert_int_equal(safetensors_open(state_path(&folder, 0).text, &file, &e), OK);
+    assert_string_equal(safetensors_meta(&file, "recipe"), "a recipe");
+    safetensors_close(&file);
+    lockstep_close(&l);
+    small_story_close(&s);
+    folder_remove(&folder);
+}
+
+static void check_load_refused(struct lockstep *l, const struct lockstep *before, const char *path)
+{
+    struct error e = {0};
+    assert_int_not_equal(lockstep_load(l, path, &e), OK);
+    assert_non_null(strstr(e.message, path));
+    check_same_state(l, before);
+}
+
+static void states_of_other_stories_are_refused(void **state)
+{
+    (void)state;
+    struct folder folder = folder_new();
+    struct small_story s;
+    struct lockstep l, before, other;
+    small_story_open(&s, "dpmpp_2m", STEPS);
+    lockstep_open_well(&l, &s.request, 1);
+    lockstep_open_well(&before, &s.request, 1);
+    struct file_path path = state_path(&folder, 0);
+
+    struct lockstep_request larger = s.request;
+    larger.width *= 2;
+    lockstep_open_well(&other, &larger, 1);
+    save_well(&other, path.text);
+    check_load_refused(&l, &before, path.text);
+    lockstep_close(&other);
+
+    struct lockstep_request fewer = s.request;
+    fewer.panels = STORY_PANELS - 1;
+    fewer.pass_count = STORY_PASSES - 1;
+    lockstep_open_well(&other, &fewer, 1);
+    save_well(&other, path.text);
+    check_load_refused(&l, &before, path.text);
+    lockstep_close(&other);
+
+    check_load_refused(&l, &before, "tests/golden/vae/diffusion_pytorch_model.safetensors");
+    check_load_refused(&l, &before, "/nowhere/state.safetensors");
+    lockstep_close(&l);
+    lockstep_close(&before);
+    small_story_close(&s);
+    folder_remove(&folder);
+}
+
+static void steps_that_the_run_does_not_have_are_refused(void **state)
+{
+    (void)state;
+    static const char *const steps[] = {"4", "-1", "", "2x", "1e0", "99999999999999999999", NULL};
+    struct folder folder = folder_new();
+    struct small_story s;
+    struct lockstep l, before;
+    small_story_open(&s, "ddim", STEPS);
+    lockstep_open_well(&l, &s.request, 1);
+    lockstep_open_well(&before, &s.request, 1);
+    struct file_path path = state_path(&folder, 0);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        struct error e = {0};
+        struct tensor t = {l.latents, DTYPE_F32, 4, {STORY_PANELS, l.h, l.w, l.c}};
+        struct named_tensor tensors[] = {{"latents", t}, {"history", t}};
+        assert_int_equal(safetensors_write(path.text, tensors, 2, (const char *const[]){"step", steps[i], NULL}, &e), OK);
+        check_load_refused(&l, &before, path.text);
+    }
+    lockstep_close(&l);
+    lockstep_close(&before);
+    small_story_close(&s);
+    folder_remove(&folder);
+}
+
+static void states_cut_short_are_refused(void **state)
+{
+    (void)state;
+    struct folder folder = folder_new();
+    struct small_story s;
+    struct lockstep l, before;
+    small_story_open(&s, "dpmpp_2m", STEPS);
+    lockstep_open_well(&l, &s.request, 1);
+    lockstep_open_well(&before, &s.request, 1);
+    struct file_path path = state_path(&folder, 0);
+    save_well(&l, path.text);
+    size_t size;
+    char *bytes = read_bytes(path.text, &size);
+    for (size_t kept = 0; kept < size; kept += kept < 600 ? 1 : 97) {
+        write_bytes(path.text, bytes, kept);
+        check_load_refused(&l, &before, path.text);
+    }
+    free(bytes);
+    lockstep_close(&l);
+    lockstep_close(&before);
+    small_story_close(&s);
+    folder_remove(&folder);
+}
+
+/* Numbers have no check sums, and the recipe is any text; whatever else a changed byte hits is noticed, or it is another
+ * step of the same run. */
+static void damaged_headers_are_refused_or_harmless(void **state)
+{
+    (void)state;
+    struct folder folder = folder_new();
+    struct small_story s;
+    struct lockstep l, before;
+    small_story_open(&s, "dpmpp_2m", STEPS);
+    lockstep_open_well(&l, &s.request, 1);
+    lockstep_open_well(&before, &s.request, 1);
+    struct file_path path = state_path(&folder, 0);
+    save_well(&l, path.text);
+    size_t size, header = 0;
+    char *bytes = read_bytes(path.text, &size);
+    for (int i = 7; i >= 0; i--)
+        header = header << 8 | (unsigned char)bytes[i];
+    int refused = 0;
+    for (size_t i = 0; i < 8 + header; i++) {
+        struct error e = {0};
+        bytes[i] ^= (char)(1 << i % 7);
+        write_bytes(path.text, bytes, size);
+        bytes[i] ^= (char)(1 << i % 7);
+        if (lockstep_load(&l, path.text, &e) != OK) {
+            check_same_state(&l, &before);
+            refused++;
+        } else {
+            assert_in_range(l.step, 0, STEPS);
+            l.step = 0;
+            check_same_state(&l, &before);
+        }
+    }
+    assert_true(refused > (int)header / 2);
+    free(bytes);
+    lockstep_close(&l);
+    lockstep_close(&before);
+    small_story_close(&s);
+    folder_remove(&folder);
+}
+
+/* ---------------------------------------------------------------------------------------------- passes and noise */
+
+/* A pass alone: write passes alone, read passes after those of the characters they look at. The panels of the passes
+ * that are left out stay as they were drawn. */
+static void check_alone(const struct small_story *s, const float *together, const int *chosen, int count)
+{
+    struct lockstep_pass passes[STORY_PASSES];
+    struct lockstep_request r = s->request;
+    for (int i = 0; i < count; i++)
+        passes[i] = s->passes[chosen[i]];
+    r.passes = passes;
+    r.pass_count = count;
+    float *alone = final_latents(&r, 1);
+    int64_t size = (r.height / 8) * (r.width / 8) * 4;
+    for (int i = 0; i < count; i++)
+        for (int j = 0; j < passes[i].panel_count; j++)
+            check_same("a panel", alone + passes[i].panels[j] * size, together + passes[i].panels[j] * size, size);
+    free(alone);
+}
+
+static void check_each_pass_alone(const struct small_story *s)
+{
+    float *together = final_latents(&s->request, 1);
+    check_alone(s, together, (const int[]){0}, 1);
+    check_alone(s, together, (const int[]){1}, 1);
+    check_alone(s, together, (const int[]){0, 2}, 2);
+    check_alone(s, together, (const int[]){0, 1, 3}, 3);
+    check_alone(s, together, (const int[]){4}, 1);
+    free(together);
+}
+
+static void a_pass_does_not_notice_the_others(void **state)
+{
+    (void)state;
+    struct small_story s;
+    small_story_open(&s, "euler_a", STEPS);
+    check_each_pass_alone(&s);
+    s.request.csa = csa_defaults(CSA_MASKED);
+    s.request.csa.id_length = 2;
+    s.request.csa.start = 2; /* step 1 sees all tokens, step 2 some */
+    check_each_pass_alone(&s);
+    s.request.csa.mode = CSA_OFF;
+    check_each_pass_alone(&s);
+    small_story_close(&s);
+}
+
+static void readers_look_at_their_characters(void **state)
+{
+    (void)state;
+    struct small_story s;
+    small_story_open(&s, "ddim", STEPS);
+    float *with = final_latents(&s.request, 1);
+    s.request.csa.mode = CSA_OFF;
+    float *without = final_latents(&s.request, 1);
+    int64_t size = (s.request.height / 8) * (s.request.width / 8) * 4;
+    for (int panel = 0; panel < 6; panel++)
+        assert_memory_not_equal(with + panel * size, without + panel * size, (size_t)size * sizeof(float));
+    check_same("the panel of nobody", with + 6 * size, without + 6 * size, size);
+    free(with);
+    free(without);
+    small_story_close(&s);
+}
+
+/* torch.randn of a pass's panels together, from the seed: channels first. */
+static void the_reference_noise_begins_anew_in_every_pass(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep l;
+    small_story_open(&s, "ddim", STEPS);
+    lockstep_open_well(&l, &s.request, 1);
+    int64_t size = latent_floats(&l), pixels = l.h * l.w;
+    float *pair = some_floats(s.request.seed, 2 * size), *single = some_floats(s.request.seed, size);
+    for (int panel = 0; panel < STORY_PANELS; panel++)
+        for (int64_t i = 0; i < size; i++) {
+            int64_t at = i % l.c * pixels + i / l.c;
+            assert_true(l.latents[panel * size + i] == (panel < 4 ? pair[panel % 2 * size + at] : single[at]));
+        }
+    free(pair);
+    free(single);
+    lockstep_close(&l);
+    small_story_close(&s);
+}
+
+static void shared_noise_is_the_same_in_all_panels(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep l;
+    small_story_open(&s, "euler_a", STEPS);
+    s.request.noise = NOISE_SHARED;
+    lockstep_open_well(&l, &s.request, 1);
+    for (int panel = 1; panel < STORY_PANELS; panel++)
+        check_same("a panel", l.latents + panel * latent_floats(&l), l.latents, latent_floats(&l));
+    lockstep_close(&l);
+    small_story_close(&s);
+}
+
+static void own_noise_is_another_in_every_panel(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep l;
+    small_story_open(&s, "euler_a", STEPS);
+    s.request.noise = NOISE_OWN;
+    lockstep_open_well(&l, &s.request, 1);
+    size_t bytes = (size_t)latent_floats(&l) * sizeof(float);
+    for (int a = 0; a < STORY_PANELS; a++)
+        for (int b = 0; b < a; b++)
+            assert_memory_not_equal(l.latents + a * latent_floats(&l), l.latents + b * latent_floats(&l), bytes);
+    lockstep_close(&l);
+    small_story_close(&s);
+}
+
+static void every_noise_mode_can_be_resumed(void **state)
+{
+    (void)state;
+    struct folder folder = folder_new();
+    for (enum noise_mode noise = NOISE_REFERENCE; noise <= NOISE_OWN; noise++) {
+        struct small_story s;
+        struct lockstep whole, resumed;
+        small_story_open(&s, "euler_a", STEPS);
+        s.request.noise = noise;
+        lockstep_open_well(&whole, &s.request, 1);
+        lockstep_open_well(&resumed, &s.request, 1);
+        lockstep_advance(&whole, 1, 1);
+        save_well(&whole, state_path(&folder, 1).text);
+        lockstep_advance(&whole, 1, STEPS);
+        load_well(&resumed, state_path(&folder, 1).text);
+        lockstep_advance(&resumed, 1, STEPS);
+        check_same_state(&resumed, &whole);
+        lockstep_close(&whole);
+        lockstep_close(&resumed);
+        small_story_close(&s);
+    }
+    folder_remove(&folder);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the rest */
+
+/* Guidance 1 is the conditional half alone; it is computed without the other one. */
+static void without_guidance_the_negative_prompt_is_not_looked_at(void **state)
+{
+    (void)state;
+    struct small_story s;
+    small_story_open(&s, "ddim", STEPS);
+    s.request.guidance_scale = 1;
+    float *before = final_latents(&s.request, 1);
+    int64_t states = STORY_TOKENS * s.text.width, size = (s.request.height / 8) * (s.request.width / 8) * 4;
+    for (int64_t i = 0; i < states; i++)
+        s.text.states[STORY_PANELS * states + i] = NAN;
+    float *after = final_latents(&s.request, 1);
+    check_same("latents", after, before, STORY_PANELS * size);
+    free(before);
+    free(after);
+    small_story_close(&s);
+}
+
+struct calls {
+    int passes[STEPS * STORY_PASSES], steps[STEPS * STORY_PASSES], count;
+};
+
+static void count_pass(void *self, int step, int pass)
+{
+    struct calls *c = self;
+    c->steps[c->count] = step;
+    c->passes[c->count++] = pass;
+}
+
+static void progress_is_told_of_every_pass(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep l;
+    struct calls calls = {0};
+    small_story_open(&s, "ddim", STEPS);
+    lockstep_open_well(&l, &s.request, 1);
+    for (int i = 0; i < STEPS; i++)
+        lockstep_step(&l, &(struct context){.threads = 1}, &(struct lockstep_progress){count_pass, &calls});
+    assert_int_equal(calls.count, STEPS * STORY_PASSES);
+    for (int i = 0; i < calls.count; i++) {
+        assert_int_equal(calls.steps[i], i / STORY_PASSES);
+        assert_int_equal(calls.passes[i], i % STORY_PASSES);
+    }
+    lockstep_close(&l);
+    small_story_close(&s);
+}
+
+static void the_cost_is_known_before_the_run(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep l;
+    struct lockstep_cost cost;
+    struct profile profile = {0};
+    struct error e = {0};
+    small_story_open(&s, "ddim", STEPS);
+    assert_int_equal(lockstep_measure(&s.request, 2, NULL, &cost, &e), OK);
+    lockstep_open_well(&l, &s.request, 2);
+    assert_int_equal(cost.memory, l.fixed.capacity + l.work.capacity + l.csa.memory.capacity);
+    for (int i = 0; i < STEPS; i++)
+        lockstep_step(&l, &(struct context){.threads = 2, .profile = &profile}, NULL);
+    assert_int_equal(l.work.peak, l.work.capacity);
+    for (int op = 0; op < OP_COUNT; op++) {
+        assert_int_equal(cost.profile.rows[op].calls, profile.rows[op].calls);
+        assert_true(cost.profile.rows[op].flops == profile.rows[op].flops);
+        assert_true(cost.profile.rows[op].bytes == profile.rows[op].bytes);
+        assert_true(cost.profile.rows[op].seconds == 0);
+    }
+    lockstep_close(&l);
+    small_story_close(&s);
+}
+
+static void sizes_that_do_not_divide_are_refused(void **state)
+{
+    (void)state;
+    static const int64_t sizes[][2] = {{64, 40}, {36, 64}, {0, 64}, {64, 0}, {-64, 64}, {16, 64}, {33, 33}};
+    struct small_story s;
+    small_story_open(&s, "ddim", STEPS);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct lockstep l;
+        struct lockstep_cost cost;
+        struct error e = {0};
+        s.request.height = sizes[i][0];
+        s.request.width = sizes[i][1];
+        assert_int_equal(lockstep_open(&l, &s.request, 1, NULL, &e), ERR_ARGUMENT);
+        assert_non_null(strstr(e.message, "--height"));
+        assert_non_null(strstr(e.message, "32"));
+        lockstep_close(&l);
+        error_clear(&e);
+        assert_int_equal(lockstep_measure(&s.request, 1, NULL, &cost, &e), ERR_ARGUMENT);
+    }
+    small_story_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
+        cmocka_unit_test(the_seed_decides),
+        cmocka_unit_test(a_loaded_state_continues_to_the_same_bits),
+        cmocka_unit_test(loading_goes_back_as_well_as_forward),
+        cmocka_unit_test(a_state_keeps_its_recipe),
+        cmocka_unit_test(states_of_other_stories_are_refused),
+        cmocka_unit_test(steps_that_the_run_does_not_have_are_refused),
+        cmocka_unit_test(states_cut_short_are_refused),
+        cmocka_unit_test(damaged_headers_are_refused_or_harmless),
+        cmocka_unit_test(a_pass_does_not_notice_the_others),
+        cmocka_unit_test(readers_look_at_their_characters),
+        cmocka_unit_test(the_reference_noise_begins_anew_in_every_pass),
+        cmocka_unit_test(shared_noise_is_the_same_in_all_panels),
+        cmocka_unit_test(own_noise_is_another_in_every_panel),
+        cmocka_unit_test(every_noise_mode_can_be_resumed),
+        cmocka_unit_test(without_guidance_the_negative_prompt_is_not_looked_at),
+        cmocka_unit_test(progress_is_told_of_every_pass),
+        cmocka_unit_test(the_cost_is_known_before_the_run),
+        cmocka_unit_test(sizes_that_do_not_divide_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
