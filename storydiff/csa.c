@@ -87,17 +87,23 @@ static status check(const struct unet *u, const struct csa_settings *s, int64_t 
     return OK;
 }
 
+static void begin_anew(struct csa *csa)
+{
+    python_seed(&csa->gates, (int64_t)csa->settings.seed);
+    torch_seed(&csa->subsets, csa->settings.seed);
+    csa->plan.step = -1;
+}
+
 status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w,
                 int characters, int halves, struct error *e)
 {
-    *csa = (struct csa){.settings = *settings, .characters = characters, .halves = halves, .plan.step = -1};
+    *csa = (struct csa){.settings = *settings, .characters = characters, .halves = halves};
     TRY(check(u, settings, h, w, characters, e));
     measure_layers(csa, u, h, w);
     TRY(arena_open(&csa->memory, csa_memory(u, settings, h, w, characters, halves), "the bank of consistent self-attention",
                    e));
     allocate(csa, &csa->memory);
-    python_seed(&csa->gates, (int64_t)settings->seed);
-    torch_seed(&csa->subsets, settings->seed);
+    begin_anew(csa);
     return OK;
 }
 
@@ -148,6 +154,8 @@ static void draw_step(struct csa *csa, int step)
 
 void csa_begin_step(struct csa *csa, int step)
 {
+    if (step < csa->plan.step)
+        begin_anew(csa);
     while (csa->plan.step < step)
         draw_step(csa, csa->plan.step + 1);
 }

@@ -75,8 +75,8 @@ status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings
                 int characters, int halves, struct error *e);
 void csa_close(struct csa *csa); /* fine on a zeroed struct */
 
-/* Draws the plan of a step. Steps are visited in order from 0; a later step may be asked for directly (a resumed run):
- * the draws between are made and dropped. */
+/* Draws the plan of a step. Steps are visited in order from 0; a later one may be asked for directly (a resumed run), the
+ * draws between are then made and dropped; so may an earlier one, which begins anew from the seed. */
 void csa_begin_step(struct csa *csa, int step);
 
 /* A batch under way: `panels` samples of each of the halves first_half ..; given to the UNet through csa_hook. */

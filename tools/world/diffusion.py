@@ -41,7 +41,7 @@ def sample(model, captions, noise, pixels, steps=20, guidance=5.0, negative=None
     times = trailing(steps)
     for i, t in enumerate(times):
         seen = consistency() if consistency and i >= start else None
-        both = model(torch.cat([x, x]), torch.full((2 * n,), t), text, pooled, pixels, seen)
+        both = model(torch.cat([x, x]), torch.full((2 * n,), t, device=x.device), text, pooled, pixels, seen)
         without, with_text = both.chunk(2)
         v = without + guidance * (with_text - without)
         a = ALPHAS[t]

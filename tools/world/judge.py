@@ -15,7 +15,7 @@ from attributes import OPEN
 from captions import ACTION, SCENE, description, styled
 from classifier import Classifier, answers, visible
 from diffusion import sample
-from loop import read_config
+from loop import DEVICE, read_config
 from model import Model
 from tokenizer import world_tokenizer
 from train_vae import images
@@ -52,10 +52,10 @@ def draw_all(model, vae, work, config, steps, consistent, shared, seed=5):
         noise = torch.randn((len(captions), v['latent_channels'], cells, cells), generator=generator)
         if shared:
             noise = noise[::PANELS].repeat_interleave(PANELS, 0)
-        z = sample(model, captions, noise, pixels, steps,
+        z = sample(model, captions, noise.to(DEVICE), pixels, steps,
                    consistency=(lambda: Consistency(PANELS, rng)) if consistent else None)
         with torch.no_grad():
-            out.append(vae.decode(z).clamp(-1, 1))
+            out.append(vae.decode(z).clamp(-1, 1).cpu())
     return torch.cat(out)
 
 
@@ -84,8 +84,8 @@ def numbers(classifier, x, work, world):
 def main(config_path, run, out, stories=24, steps=20):
     torch.set_num_threads(1)
     config = read_config(config_path)
-    model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).eval()
-    vae = load_final(config, run)
+    model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(DEVICE).eval()
+    vae = load_final(config, run).to(DEVICE)
     saved = torch.load(f'{run}/unet.pt', map_location='cpu')
     model.load_state_dict(saved['average'])
     work = tasks(int(stories), config['world'])
