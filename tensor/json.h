@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "tensor/status.h"
+#include "tensor/text.h"
 
 enum json_kind { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
@@ -49,21 +50,5 @@ int64_t json_int(const struct json *v, int64_t fallback);
 double json_double(const struct json *v, double fallback);
 bool json_bool(const struct json *v, bool fallback);
 const char *json_string(const struct json *v, const char *fallback);
-
-/* A growing text for writing JSON (and anything else): append-only, always terminated, starts as {0}. After a failed
- * allocation it stays as it was, whatever is appended, and `failed` is set: check once at the end. Free with
- * text_free, which leaves {0}. */
-struct text {
-    char *data; /* NULL while empty */
-    size_t length, capacity;
-    bool failed;
-};
-void text_append(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void text_append_bytes(struct text *t, const char *bytes, size_t length);
-void text_free(struct text *t);
-
-/* Appends a JSON string with its quotes and escapes. Every byte that is not UTF-8 becomes U+FFFD: what is written can
- * always be read again. */
-void text_append_json_string(struct text *t, const char *utf8);
 
 #endif

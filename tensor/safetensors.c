@@ -1,10 +1,10 @@
-/* Reading and writing safetensors files; the format is drawn in tensor/safetensors.h.
+/* Reading safetensors files; the format is drawn in tensor/safetensors.h.
  *
  * Opening costs one parse of the header and two sorts, nothing per byte of data: by offset, so that overlaps and
  * holes show up between neighbours, then by name, for lookup. The surprise: data is aligned only if the writer was
  * kind. Old writers did not pad the header, so a float can start at an odd address, where C forbids to read it. Such
  * tensors, and only they, are copied once into aligned memory. */
-#include "tensor/safetensors.h"
+#include "tensor/safetensors_format.h"
 
 #include <inttypes.h>
 #include <stdint.h>
@@ -12,10 +12,6 @@
 #include <string.h>
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are used as stored, and stored little endian");
-
-enum { LENGTH_BYTES = 8, HEADER_MAX = 100000000, ALIGNMENT = 64 };
-
-static const char METADATA[] = "__metadata__";
 
 /* Where a tensor's bytes are, counted from the end of the header. */
 struct span {
@@ -37,15 +33,6 @@ static int compare_names(const void *left, const void *right)
 {
     const struct named_tensor *a = left, *b = right;
     return strcmp(a->name, b->name);
-}
-
-/* Names end up in messages and on terminals: no line breaks, no escape sequences. */
-static bool is_printable(const char *name)
-{
-    for (; *name != '\0'; name++)
-        if ((unsigned char)*name < 0x20 || *name == 0x7f)
-            return false;
-    return true;
 }
 
 /* Reading one file */
@@ -72,7 +59,7 @@ static status read_entry(const char *path, const struct json *entry, size_t room
                          struct error *e)
 {
     const char *name = entry->key;
-    if (!is_printable(name))
+    if (!safetensors_name_ok(name))
         return fail(e, ERR_FORMAT, "%s: a tensor's name contains control characters", path);
     const struct json *shape = json_get(entry, "shape"), *offsets = json_get(entry, "data_offsets");
     const char *dtype = json_string(json_get(entry, "dtype"), NULL);
@@ -136,11 +123,6 @@ static bool is_aligned(const unsigned char *data, enum dtype dtype)
     return (uintptr_t)data % dtype_size(dtype) == 0;
 }
 
-static size_t round_up(size_t size)
-{
-    return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
 /* Points the tensors at their bytes: in the map, or in an aligned copy if the map has them at an odd address. An
  * empty tensor points at the map's start, because NULL would say that there is no such tensor. */
 static status place_tensors(struct safetensors *file, size_t shard, const char *path, const unsigned char *data,
@@ -149,10 +131,10 @@ static status place_tensors(struct safetensors *file, size_t shard, const char *
     size_t total = 0; /* does not overflow: the file's size, and 64 bytes a tensor for rounding */
     for (size_t i = 0; i < count; i++)
         if (!is_aligned(data + spans[i].begin, file->items[spans[i].item].tensor.dtype))
-            total += round_up(spans[i].end - spans[i].begin);
+            total += safetensors_align(spans[i].end - spans[i].begin);
     unsigned char *copy = NULL;
     if (total > 0) {
-        copy = file->copies[shard] = aligned_alloc(ALIGNMENT, total);
+        copy = file->copies[shard] = aligned_alloc(SAFETENSORS_ALIGNMENT, total);
         if (copy == NULL)
             return fail(e, ERR_MEMORY, "%s: no memory for aligned copies of its tensors (%zu bytes)", path, total);
     }
@@ -164,7 +146,7 @@ static status place_tensors(struct safetensors *file, size_t shard, const char *
         if (size == 0 || is_aligned(bytes, t->dtype))
             continue;
         t->data = memcpy(copy, bytes, size);
-        copy += round_up(size);
+        copy += safetensors_align(size);
     }
     return OK;
 }
@@ -174,7 +156,7 @@ static status check_metadata(const char *path, const struct json *metadata, stru
     bool strings = metadata->kind == JSON_OBJECT;
     for (const struct json *v = metadata->child; strings && v != NULL; v = v->next)
         strings = v->kind == JSON_STRING;
-    return strings ? OK : fail(e, ERR_FORMAT, "%s: %s is not an object of strings", path, METADATA);
+    return strings ? OK : fail(e, ERR_FORMAT, "%s: %s is not an object of strings", path, SAFETENSORS_METADATA);
 }
 
 /* The header's JSON, from the mapped file. */
@@ -184,19 +166,19 @@ static status parse_header(const char *path, const struct file_map *map, const s
     static const char lfs[] = "version https://git-lfs.github.com";
     if (map->size >= sizeof lfs - 1 && memcmp(map->data, lfs, sizeof lfs - 1) == 0)
         return fail(e, ERR_FORMAT, "%s: is a Git LFS pointer, not the weights themselves: run `git lfs pull`", path);
-    if (map->size < LENGTH_BYTES)
+    if (map->size < SAFETENSORS_LENGTH_BYTES)
         return fail(e, ERR_FORMAT, "%s: %zu bytes are too few for a safetensors file", path, map->size);
     uint64_t stated = 0;
-    for (int i = 0; i < LENGTH_BYTES; i++)
+    for (int i = 0; i < SAFETENSORS_LENGTH_BYTES; i++)
         stated |= (uint64_t)map->data[i] << (8 * i);
-    if (stated > HEADER_MAX)
+    if (stated > SAFETENSORS_HEADER_MAX)
         return fail(e, ERR_FORMAT, "%s: its header would be %" PRIu64 " bytes long, more than %d: this is not a "
-                    "safetensors file", path, stated, HEADER_MAX);
-    if (stated > map->size - LENGTH_BYTES)
+                    "safetensors file", path, stated, SAFETENSORS_HEADER_MAX);
+    if (stated > map->size - SAFETENSORS_LENGTH_BYTES)
         return fail(e, ERR_FORMAT, "%s: its header is %" PRIu64 " bytes long, but the file only %zu: the file is "
                     "incomplete, fetch it again", path, stated, map->size);
     *length = (size_t)stated;
-    status result = json_parse("header", (const char *)map->data + LENGTH_BYTES, *length, header, e);
+    status result = json_parse("header", (const char *)map->data + SAFETENSORS_LENGTH_BYTES, *length, header, e);
     if (result != OK) {
         fail_context(e, "%s", path);
         return result;
@@ -209,10 +191,10 @@ static status parse_header(const char *path, const struct file_map *map, const s
 static status read_entries(struct safetensors *file, size_t shard, const char *path, size_t header_length,
                            struct span *spans, struct error *e)
 {
-    const unsigned char *data = file->maps[shard].data + LENGTH_BYTES + header_length;
-    size_t room = file->maps[shard].size - LENGTH_BYTES - header_length, count = 0;
+    const unsigned char *data = file->maps[shard].data + SAFETENSORS_LENGTH_BYTES + header_length;
+    size_t room = file->maps[shard].size - SAFETENSORS_LENGTH_BYTES - header_length, count = 0;
     for (const struct json *entry = file->headers[shard]->child; entry != NULL; entry = entry->next) {
-        if (strcmp(entry->key, METADATA) == 0) {
+        if (strcmp(entry->key, SAFETENSORS_METADATA) == 0) {
             TRY(check_metadata(path, entry, e));
             if (shard == 0)
                 file->metadata = entry;
@@ -272,16 +254,11 @@ static int compare_places(const void *left, const void *right)
     return strcmp(a->name, b->name);
 }
 
-static int compare_strings(const void *left, const void *right)
-{
-    return strcmp(*(const char *const *)left, *(const char *const *)right);
-}
-
 /* The index must not lead out of its folder. */
 static bool is_plain_name(const char *name)
 {
     return name[0] != '\0' && strchr(name, '/') == NULL && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
-           is_printable(name);
+           safetensors_name_ok(name);
 }
 
 /* Fills both arrays with one entry per line: `places` sorted by tensor, `shards` sorted, still with repetitions. */
@@ -290,7 +267,7 @@ static status read_places(const char *path, const struct json *weight_map, struc
 {
     size_t count = 0;
     for (const struct json *v = weight_map->child; v != NULL; v = v->next) {
-        if (!is_printable(v->key))
+        if (!safetensors_name_ok(v->key))
             return fail(e, ERR_FORMAT, "%s: a tensor's name contains control characters", path);
         if (v->kind != JSON_STRING || strlen(v->string) != v->string_length || !is_plain_name(v->string))
             return fail(e, ERR_FORMAT, "%s: tensor '%.200s': its file is not a plain file name in the same folder",
@@ -299,7 +276,7 @@ static status read_places(const char *path, const struct json *weight_map, struc
         shards[count++] = v->string;
     }
     qsort(places, count, sizeof *places, compare_places);
-    qsort(shards, count, sizeof *shards, compare_strings);
+    qsort(shards, count, sizeof *shards, safetensors_compare_strings);
     return OK;
 }
 
@@ -424,126 +401,4 @@ const struct tensor *safetensors_find(const struct safetensors *file, const char
 const char *safetensors_meta(const struct safetensors *file, const char *key)
 {
     return json_string(json_get(file->metadata, key), NULL);
-}
-
-/* Writing */
-
-static status check_names(const char *path, const struct named_tensor *items, size_t count, struct error *e)
-{
-    const char **names = malloc((count + 1) * sizeof *names);
-    if (names == NULL)
-        return fail(e, ERR_MEMORY, "%s: no memory to write %zu tensors", path, count);
-    for (size_t i = 0; i < count; i++)
-        names[i] = items[i].name;
-    qsort(names, count, sizeof *names, compare_strings);
-    status result = OK;
-    for (size_t i = 0; i < count && result == OK; i++) {
-        if (names[i][0] == '\0' || strcmp(names[i], METADATA) == 0 || !is_printable(names[i]))
-            result = fail(e, ERR_ARGUMENT, "%s: cannot write a tensor whose name is empty, %s or has control "
-                          "characters", path, METADATA);
-        else if (i > 0 && strcmp(names[i - 1], names[i]) == 0)
-            result = fail(e, ERR_ARGUMENT, "%s: cannot write two tensors named '%.200s'", path, names[i]);
-    }
-    free(names);
-    return result;
-}
-
-/* Appends the JSON; the data of item i begins where that of item i - 1 ends. */
-static status compose_header(struct text *header, const char *path, const struct named_tensor *items, size_t count,
-                             const char *const *metadata, struct error *e)
-{
-    const char *comma = "";
-    text_append(header, "{");
-    if (metadata != NULL && metadata[0] != NULL) {
-        text_append(header, "\"%s\":{", METADATA);
-        for (; metadata[0] != NULL; metadata += 2) {
-            text_append(header, "%s", comma);
-            text_append_json_string(header, metadata[0]);
-            text_append(header, ":");
-            text_append_json_string(header, metadata[1]);
-            comma = ",";
-        }
-        text_append(header, "}");
-    }
-    size_t begin = 0, bytes;
-    for (size_t i = 0; i < count; i++) {
-        const struct tensor *t = &items[i].tensor;
-        if (t->rank < 0 || t->rank > TENSOR_MAX_RANK || !shape_bytes(t->dtype, t->rank, t->shape, &bytes) ||
-            bytes > INT64_MAX - begin || (bytes > 0 && t->data == NULL))
-            return fail(e, ERR_ARGUMENT, "%s: cannot write tensor '%.200s': no data, or a shape that is negative or "
-                        "too large", path, items[i].name);
-        text_append(header, "%s", comma);
-        text_append_json_string(header, items[i].name);
-        text_append(header, ":{\"dtype\":\"%s\",\"shape\":[", dtype_name(t->dtype));
-        for (int d = 0; d < t->rank; d++)
-            text_append(header, "%s%" PRId64, d > 0 ? "," : "", t->shape[d]);
-        text_append(header, "],\"data_offsets\":[%zu,%zu]}", begin, begin + bytes);
-        begin += bytes;
-        comma = ",";
-    }
-    text_append(header, "}");
-    size_t unpadded = LENGTH_BYTES + header->length;
-    text_append(header, "%*s", (int)(round_up(unpadded) - unpadded), "");
-    if (header->failed)
-        return fail(e, ERR_MEMORY, "%s: no memory for the header of %zu tensors", path, count);
-    if (header->length > HEADER_MAX)
-        return fail(e, ERR_ARGUMENT, "%s: cannot write a header of %zu bytes, the format allows %d", path,
-                    header->length, HEADER_MAX);
-    return OK;
-}
-
-/* Reads the header back, so that what is written can be read. JSON is UTF-8: in any other name, bytes have been
- * replaced, and nobody would find the tensor. */
-static status check_header(const char *path, const struct text *header, const struct named_tensor *items,
-                           size_t count, struct error *e)
-{
-    const struct json *parsed;
-    struct error cause = {0};
-    if (json_parse("header", header->data, header->length, &parsed, &cause) != OK)
-        return fail(e, cause.code == ERR_MEMORY ? ERR_MEMORY : ERR_ARGUMENT,
-                    "%s: cannot write this, nobody could read it: %s", path, cause.message);
-    const struct json *entry = parsed->child;
-    if (entry != NULL && strcmp(entry->key, METADATA) == 0)
-        entry = entry->next;
-    size_t same = 0;
-    for (; same < count && strcmp(entry->key, items[same].name) == 0; same++)
-        entry = entry->next;
-    json_free(parsed);
-    if (same < count)
-        return fail(e, ERR_ARGUMENT, "%s: cannot write tensor number %zu: its name is not UTF-8", path, same);
-    return OK;
-}
-
-static status write_file(const char *path, const struct text *header, const struct named_tensor *items, size_t count,
-                         struct error *e)
-{
-    unsigned char length[LENGTH_BYTES];
-    for (int i = 0; i < LENGTH_BYTES; i++)
-        length[i] = (unsigned char)((uint64_t)header->length >> (8 * i));
-    struct file_writer w;
-    TRY(file_create(path, &w, e));
-    TRY(file_append(&w, length, sizeof length, e));
-    TRY(file_append(&w, header->data, header->length, e));
-    for (size_t i = 0; i < count; i++) {
-        const struct tensor *t = &items[i].tensor;
-        size_t bytes = 0;
-        shape_bytes(t->dtype, t->rank, t->shape, &bytes); /* true: compose_header has asked */
-        TRY(file_append(&w, t->data, bytes, e));
-    }
-    return file_commit(&w, e);
-}
-
-status safetensors_write(const char *path, const struct named_tensor *items, size_t count,
-                         const char *const *metadata, struct error *e)
-{
-    struct text header = {0};
-    status result = check_names(path, items, count, e);
-    if (result == OK)
-        result = compose_header(&header, path, items, count, metadata, e);
-    if (result == OK)
-        result = check_header(path, &header, items, count, e);
-    if (result == OK)
-        result = write_file(path, &header, items, count, e);
-    text_free(&header);
-    return result;
 }

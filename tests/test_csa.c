@@ -5,8 +5,7 @@
 #include "tests/check.h"
 #include "tests/small_story.h"
 
-/* A CSA of the small model: up_blocks.0 has 3 x 2 layers of 2 x 1 tokens, up_blocks.1 3 x 1 of 4 x 2 for an 8 x 4
- * latent; here 8 x 8. */
+/* The small model's up_blocks.0 has 3 x 2 layers, of a quarter of the latents' side, its up_blocks.1 3 x 1, of a half. */
 enum { H = 8, W = 8, TOKENS_32 = 4, TOKENS_16 = 16, LAYERS = 9, LAYERS_32 = 6, IDS = 2 };
 
 struct opened {
@@ -304,7 +303,7 @@ static void check_reader(enum csa_mode mode, int step)
     for (int layer = 0; layer < LAYERS; layer++) {
         bool consistent = step >= settings.start && o.csa.plan.consistent[layer];
         bool all = step < settings.start && settings.read_before_start == BEFORE_ALL_TOKENS;
-        for (int c = 0; c < 2; c++) /* half by half, as pages of several panels go */
+        for (int c = 0; c < 2; c++) /* half by half, as passes of several panels go */
             for (int half = 0; half < 2; half++) {
                 struct batch b = batch_new(&o.csa, layer, IDS, 1 + 2 * c + half);
                 enter(&(struct csa_pass){&o.csa, CSA_WRITE, IDS, half, &c, 1}, &b);

@@ -1,0 +1,28 @@
+/* A growing text: what is printed, and what is written as JSON. */
+#ifndef TENSOR_TEXT_H
+#define TENSOR_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Append-only, always terminated, starts as {0}. After a failed
+ * allocation it stays as it was, whatever is appended, and `failed` is set: check once at the end. Free with
+ * text_free, which leaves {0}. */
+struct text {
+    char *data; /* NULL while empty */
+    size_t length, capacity;
+    bool failed;
+};
+void text_append(struct text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_append_bytes(struct text *t, const char *bytes, size_t length);
+void text_free(struct text *t);
+
+/* Appends a JSON string with its quotes and escapes. Every byte that is not UTF-8 becomes U+FFFD: what is written can
+ * always be read again. */
+void text_append_json_string(struct text *t, const char *utf8);
+
+/* The length in bytes, 1 to 4, of the UTF-8 character that opens s, or 0 if it is none: a stray continuation byte, a
+ * character cut short, an overlong form, a surrogate, beyond U+10FFFF (Unicode 15, table 3-7). */
+size_t utf8_length(const unsigned char *s, size_t available);
+
+#endif
