@@ -52,19 +52,21 @@ static float *copy_channels(const struct window *w, int64_t pixel, struct range 
     return panel;
 }
 
-static void pack_window(const void *self, struct range m, struct range k, float *panel)
+static void pack_window(const void *self, struct range m, struct range k, float *panel, int64_t stride)
 {
     const struct window *w = self;
     int64_t C = w->in.c + (w->concat ? w->concat->c : 0);
-    for (int64_t row = m.begin; row < m.end; row++) {
+    for (int64_t row = m.begin; row < m.end; row++, panel += stride) {
         int64_t x = row % w->out.w, y = row / w->out.w % w->out.h, sample = row / (w->out.w * w->out.h);
+        float *run = panel;
         for (int64_t i = k.begin; i < k.end;) {
-            int64_t tap = i / C, c = i % C, end = c + (k.end - i) < C ? c + (k.end - i) : C;
-            int64_t from_y = source(w->kind, y, tap / 3, w->in.h, w->out.h);
-            int64_t from_x = source(w->kind, x, tap % 3, w->in.w, w->out.w);
+            struct gemm_column at = gemm_column_at(i, C);
+            int64_t end = at.first + at.count < at.c + k.end - i ? at.first + at.count : at.c + k.end - i;
+            int64_t from_y = source(w->kind, y, at.tap / 3, w->in.h, w->out.h);
+            int64_t from_x = source(w->kind, x, at.tap % 3, w->in.w, w->out.w);
             int64_t pixel = from_y < 0 || from_x < 0 ? -1 : (sample * w->in.h + from_y) * w->in.w + from_x;
-            panel = copy_channels(w, pixel, (struct range){c, end}, panel);
-            i += end - c;
+            run = copy_channels(w, pixel, (struct range){at.c, end}, run);
+            i += end - at.c;
         }
     }
 }

@@ -2,8 +2,8 @@
  *
  *   out[n, y, x, :] = sum over taps (i, j) of  W[:, :, i, j] . in[n, y s + i - top, x s + j - left, :]  + bias
  *
- * A row of the input matrix is the 3x3 neighbourhood of one output pixel, k = (tap, channel): nine runs of c contiguous
- * floats. The packer reads them from where they are, and zeros where the window leaves the image. Stride, the VAE's
+ * A row of the input matrix is the 3x3 neighbourhood of one output pixel, k = (block of channels, tap, channel): runs of
+ * contiguous floats. The packer reads them from where they are, and zeros where the window leaves the image. Stride, the VAE's
  * one-sided padding, nearest upsampling and a second input are all other addresses for the same runs. */
 #ifndef NN_CONV_H
 #define NN_CONV_H

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor/blas.h"
+#include "tensor/gemm.h"
 
 /* One tokenizer and encoder over all prompts. */
 struct encoding {
@@ -109,7 +109,7 @@ status conditioning_encode(const struct context *ctx, const struct model *m, con
     *out = (struct conditioning){.count = count,
                                  .width = m->text_encoder.config.hidden_size + m->text_encoder_2.config.hidden_size,
                                  .pooled_width = m->text_encoder_2.config.projection_dim};
-    status s = first && second ? blas_load(e) : fail(e, ERR_MEMORY, "not enough memory for %lld prompts", (long long)count);
+    status s = first && second ? gemm_ready(e) : fail(e, ERR_MEMORY, "not enough memory for %lld prompts", (long long)count);
     if (s == OK)
         s = tokenize_all(m->tokenizer, prompts, count, mode, first, &most, e);
     if (s == OK)

@@ -1,6 +1,6 @@
 #include "storydiff/estimate.h"
 
-#include "tensor/blas.h"
+#include "tensor/gemm.h"
 
 /* One call of each kind of operation, at the sizes of the level that has most of the UNet's work. */
 struct probe {
@@ -53,7 +53,7 @@ status estimate_seconds(const struct lockstep_request *r, const struct profile *
     struct context ctx = {.arena = &arena, .threads = threads};
     for (enum op op = 0; op < OP_OTHER; op++)
         run_probe(&ctx, &p, op);
-    TRY(blas_load(e));
+    TRY(gemm_ready(e));
     TRY(arena_open(&arena, arena.peak, "the estimate", e));
     *seconds = 0;
     for (enum op op = 0; op < OP_OTHER; op++)

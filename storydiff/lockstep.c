@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tensor/blas.h"
+#include "tensor/gemm.h"
 
 static int64_t latent_size(const struct lockstep *l)
 {
@@ -249,7 +249,7 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
 status lockstep_open(struct lockstep *l, const struct lockstep_request *request, int threads,
                      const struct observer *observer, struct error *e)
 {
-    status s = blas_load(e);
+    status s = gemm_ready(e);
     *l = (struct lockstep){0};
     if (s == OK)
         s = prepare(l, request, e);

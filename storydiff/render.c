@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor/blas.h"
+#include "tensor/gemm.h"
 
 static size_t decoder_memory(const struct model *m, struct features one, int threads, const struct observer *observer,
                              struct profile *profile)
@@ -46,7 +46,7 @@ status render_latents(const struct context *outer, const struct model *m, struct
     float *picture = malloc((size_t)(f * latents.h * f * latents.w * 3) * sizeof *picture);
     if (images != NULL)
         memset(images, 0, (size_t)latents.n * sizeof *images);
-    status s = picture ? blas_load(e) : fail(e, ERR_MEMORY, "not enough memory for a decoded picture");
+    status s = picture ? gemm_ready(e) : fail(e, ERR_MEMORY, "not enough memory for a decoded picture");
     if (s == OK)
         s = arena_open(&arena, decoder_memory(m, one, ctx.threads, ctx.observer, NULL), "the VAE", e);
     if (s == OK)

@@ -7,7 +7,7 @@
 #include "tensor/cpu.h"
 
 /* The part of cblas.h that we use, so that the header is not needed to build. */
-enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
+enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111 };
 typedef void sgemm_function(int order, int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *a,
                             int lda, const float *b, int ldb, float beta, float *c, int ldc);
 typedef char *text_function(void);
@@ -70,8 +70,9 @@ const char *blas_config(void)
     return library.config;
 }
 
-void blas_sgemm_nt(int64_t M, int64_t N, int64_t K, const float *a, const float *b, float *c, enum blas_beta beta)
+void blas_sgemm(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                int64_t ldc)
 {
-    library.sgemm(ROW_MAJOR, NO_TRANSPOSE, TRANSPOSE, (int)M, (int)N, (int)K, 1.0f, a, (int)K, b, (int)K,
-                  beta == BLAS_ADD ? 1.0f : 0.0f, c, (int)N);
+    library.sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, (int)M, (int)N, (int)K, 1.0f, a, (int)lda, b, (int)ldb, 0.0f, c,
+                  (int)ldc);
 }

@@ -20,8 +20,9 @@ status blas_load(struct error *e);
 const char *blas_core(void);
 const char *blas_config(void);
 
-/* c[M,N] (+)= a[M,K] . b[N,K]^T, all row-major and contiguous, on the calling thread. blas_load must have succeeded. */
-enum blas_beta { BLAS_REPLACE, BLAS_ADD };
-void blas_sgemm_nt(int64_t M, int64_t N, int64_t K, const float *a, const float *b, float *c, enum blas_beta beta);
+/* c[M,N] = a[M,K] . b[K,N], row-major with rows of lda, ldb, ldc floats, on the calling thread. blas_load must have
+ * succeeded. */
+void blas_sgemm(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                int64_t ldc);
 
 #endif

@@ -1,7 +1,9 @@
 #include "tensor/cpu.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -86,4 +88,27 @@ struct cpu cpu_detect(void)
     count_cores(&cpu);
     read_memory(&cpu);
     return cpu;
+}
+
+/* A fact about the process: constant once it is known. */
+static pthread_once_t family_once = PTHREAD_ONCE_INIT;
+static enum cpu_family family;
+
+static void decide_family(void)
+{
+    static const char *const names[] = {
+        [CPU_PORTABLE] = "portable", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512", [CPU_OPENBLAS] = "openblas"};
+    struct cpu cpu = cpu_detect();
+    bool supported[] = {[CPU_PORTABLE] = true, [CPU_AVX2] = cpu.avx2_fma, [CPU_AVX512] = cpu.avx512, [CPU_OPENBLAS] = true};
+    const char *wanted = getenv("STORYDIFF_CPU");
+    family = cpu.avx512 ? CPU_AVX512 : cpu.avx2_fma ? CPU_AVX2 : CPU_OPENBLAS;
+    for (enum cpu_family f = CPU_PORTABLE; wanted != NULL && f <= CPU_OPENBLAS; f++)
+        if (supported[f] && strcmp(wanted, names[f]) == 0)
+            family = f;
+}
+
+enum cpu_family cpu_family(void)
+{
+    pthread_once(&family_once, decide_family);
+    return family;
 }

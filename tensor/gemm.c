@@ -1,34 +1,42 @@
-/* Tiles of the output, each made by one thread:
+/* Blocks within blocks (Goto & van de Geijn 2008), sized for caches from the outside in:
  *
- *   for every tile of out (TILE_M x TILE_N):
- *     for every block of K:  tile += panel of in [TILE_M, TILE_K] . panel of weight [TILE_N, TILE_K]^T
- *     out = epilogue(tile)
+ *   for every block of NC columns and every block of K:          (a packed block of the weight: a share of level 3)
+ *     pack its strips [K, NR], in parallel
+ *     for every block of MC rows, in parallel:                   (a packed block of the input: half of level 2)
+ *       for every strip, for every MR rows:  tile = a . b        (registers; the strip streams through level 1)
+ *         after the last block of K the tile goes through the epilogue, before that its sums wait in `out`
  *
- * A GEGLU tile holds its value columns and, beside them, the matching gate columns. */
+ * A strip of a GEGLU weight is followed by the strip of its gates. */
 #include "tensor/gemm.h"
 
 #include <string.h>
 
 #include "tensor/blas.h"
-#include "tensor/gemm_portable.h"
+#include "tensor/cpu.h"
+#include "tensor/gemm_kernel.h"
 
-/* Panels of 1 MiB: two of them and a tile of 256 KiB are what a core's share of the last two cache levels holds. */
-enum { TILE_M = 256, TILE_N = 256, TILE_K = 1024 };
-
-/* Weights up to this many values go to gemm_portable, which says why. The smallest weight of SDXL's blocks has 50 times
- * as many. */
-enum { SMALL_WEIGHT = 8192 };
-
-struct scratch {
-    float *in_panel, *weight_panel, *tile;
+enum {
+    NC = 1024,           /* 5 MiB of packed weight at most */
+    /* Weights up to this many values go to gemm_portable, which says why. The smallest weight of SDXL's blocks has 50
+     * times as many. */
+    SMALL_WEIGHT = 8192,
+    /* Tasks that keep any sensible number of threads busy; with fewer blocks of rows the columns are split, too. */
+    ENOUGH_TASKS = 16,
 };
 
 struct job {
     const struct gemm *g;
-    int64_t tiles_n, columns; /* columns of out per tile */
-    const float *bias;        /* [weight rows], float32, or NULL */
-    struct scratch *scratch;  /* one per thread */
-    void (*multiply)(int64_t M, int64_t N, int64_t K, const float *a, const float *b, float *c, enum blas_beta beta);
+    const struct gemm_kernel *kernel;
+    const float *bias; /* [weight rows], float32, or NULL */
+    int parts;         /* strips per strip of output: 2 with GEGLU */
+    int64_t strips, row_blocks, column_groups;
+    struct range n, k; /* the current block */
+    float *packed;     /* [strips * parts, GEMM_K, NR] */
+    struct scratch {   /* per thread */
+        float *rows;   /* [NR or MC, GEMM_STRIDE]: weight rows to transpose, or the packed input */
+        float *filter; /* [GEMM_K]: a filter in the file's order */
+        float *tile;   /* [parts][MR, NR] */
+    } *scratch;
 };
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -36,17 +44,19 @@ static int64_t smaller(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int64_t tiles(int64_t size, int64_t tile)
+static int64_t blocks(int64_t size, int64_t block)
 {
-    return (size + tile - 1) / tile;
+    return (size + block - 1) / block;
 }
 
-static void pack_rows(const void *self, struct range m, struct range k, float *panel)
+/* ---------------------------------------------------------------------------------------------------------- packing */
+
+static void pack_rows(const void *self, struct range m, struct range k, float *panel, int64_t stride)
 {
     const struct gemm_rows *rows = self;
     int64_t split = smaller(rows->width > k.begin ? rows->width : k.begin, k.end); /* where the second tensor takes over */
     size_t first = (size_t)(split - k.begin) * sizeof(float), second = (size_t)(k.end - split) * sizeof(float);
-    for (int64_t i = m.begin; i < m.end; i++, panel += k.end - k.begin) {
+    for (int64_t i = m.begin; i < m.end; i++, panel += stride) {
         memcpy(panel, rows->data + i * rows->width + k.begin, first);
         if (second > 0)
             memcpy(panel + (split - k.begin), rows->next + i * rows->next_width + (split - rows->width), second);
@@ -58,27 +68,44 @@ struct gemm_input gemm_input_rows(const struct gemm_rows *rows)
     return (struct gemm_input){pack_rows, rows};
 }
 
-/* The file keeps a filter as [C, 3, 3]; k runs over (tap, channel). A run of channels of one tap is a strided read. */
-static void pack_filter(const struct tensor *w, int64_t taps, int64_t row, struct range k, float *panel)
+struct gemm_column gemm_column_at(int64_t k, int64_t C)
 {
-    int64_t K = tensor_count(w) / w->shape[0], C = K / taps;
-    for (int64_t i = k.begin; i < k.end;) {
-        int64_t tap = i / C, c = i % C, run = smaller(C - c, k.end - i);
-        for (int64_t j = 0; j < run; j++)
-            tensor_read(w, row * K + (c + j) * taps + tap, 1, panel++);
-        i += run;
-    }
+    int64_t first = k / (9 * GEMM_CHANNELS) * GEMM_CHANNELS, count = smaller(GEMM_CHANNELS, C - first), within = k - 9 * first;
+    return (struct gemm_column){first, count, within / count, first + within % count};
 }
 
-static void pack_weight(const struct gemm_weight *weight, int64_t K, struct range n, struct range k, float *panel)
+/* One row of the weight, columns k. A block of filters is read as it lies, [channel, tap], and turned to [tap, channel]. */
+static void pack_weight_row(const struct job *job, int64_t row, float *filter, float *out)
 {
-    for (int64_t row = n.begin; row < n.end; row++, panel += k.end - k.begin) {
-        if (weight->taps == 1)
-            tensor_read(weight->tensor, row * K + k.begin, k.end - k.begin, panel);
-        else
-            pack_filter(weight->tensor, weight->taps, row, k, panel);
+    const struct gemm_weight *weight = &job->g->weight;
+    struct range k = job->k;
+    int64_t count = k.end - k.begin;
+    if (weight->taps == 1) {
+        tensor_read(weight->tensor, row * job->g->K + k.begin, count, out);
+        return;
     }
+    tensor_read(weight->tensor, row * job->g->K + k.begin, count, filter);
+    int64_t channels = count / 9;
+    for (int64_t tap = 0; tap < 9; tap++)
+        for (int64_t c = 0; c < channels; c++)
+            out[tap * channels + c] = filter[c * 9 + tap];
 }
+
+/* Strip `index` of the current block; columns beyond the weight are zeros. */
+static void pack_strip(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->scratch[thread];
+    int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
+    int64_t used = smaller(NR, job->n.end - first);
+    for (int64_t i = 0; i < used; i++)
+        pack_weight_row(job, part * job->g->N + first + i, s->filter, s->rows + i * GEMM_STRIDE);
+    for (int64_t i = used; i < NR; i++)
+        memset(s->rows + i * GEMM_STRIDE, 0, (size_t)(job->k.end - job->k.begin) * sizeof(float));
+    job->kernel->transpose(s->rows, job->k.end - job->k.begin, job->packed + index * GEMM_K * NR);
+}
+
+/* --------------------------------------------------------------------------------------------------------- epilogue */
 
 static void add(float *y, const float *x, int64_t n)
 {
@@ -86,88 +113,182 @@ static void add(float *y, const float *x, int64_t n)
         y[i] += x[i];
 }
 
-/* One finished row of a tile: `row` has the columns n of output row m (and, for GEGLU, as many gate columns after them). */
-static void finish_row(const struct job *job, int64_t m, struct range n, float *row)
+/* Between blocks of K the sums wait in `out`. A residual that is `out` itself must be taken in before they do. */
+static bool residual_comes_first(const struct epilogue *e)
+{
+    return e->residual != NULL && e->activation == ACT_NONE;
+}
+
+/* Columns n of output row m are in `row`; with GEGLU their gates are in `gate`. */
+static void finish_row(const struct job *job, int64_t m, struct range n, float *row, float *gate)
 {
     const struct gemm *g = job->g;
     const struct epilogue *e = &g->epilogue;
     int64_t width = n.end - n.begin;
     float *out = g->out + m * g->N + n.begin;
-    if (job->bias != NULL)
-        add(row, job->bias + n.begin, width);
-    if (e->per_sample != NULL)
-        add(row, e->per_sample + m / e->rows_per_sample * g->N + n.begin, width);
-    if (e->activation == ACT_GEGLU) {
-        float *gate = row + width;
-        if (job->bias != NULL)
-            add(gate, job->bias + g->N + n.begin, width);
-        activate(ACT_GELU, gate, width);
-        for (int64_t i = 0; i < width; i++)
-            row[i] *= gate[i];
-    } else {
-        activate(e->activation, row, width);
-    }
-    if (e->residual != NULL)
+    bool first = job->k.begin == 0, last = job->k.end == g->K;
+    if (!first)
+        add(row, out, width);
+    if (first && residual_comes_first(e))
         add(row, e->residual + m * g->N + n.begin, width);
+    if (last) {
+        if (job->bias != NULL)
+            add(row, job->bias + n.begin, width);
+        if (e->per_sample != NULL)
+            add(row, e->per_sample + m / e->rows_per_sample * g->N + n.begin, width);
+        if (e->activation == ACT_GEGLU) {
+            if (job->bias != NULL)
+                add(gate, job->bias + g->N + n.begin, width);
+            activate(ACT_GELU, gate, width);
+            for (int64_t i = 0; i < width; i++)
+                row[i] *= gate[i];
+        } else {
+            activate(e->activation, row, width);
+        }
+        if (e->residual != NULL && !residual_comes_first(e))
+            add(row, e->residual + m * g->N + n.begin, width);
+    }
     memcpy(out, row, (size_t)width * sizeof(float));
 }
 
-static void run_tile(void *arg, int64_t index, int thread)
+/* ----------------------------------------------------------------------------------------------------------- blocks */
+
+static void run_tile(const struct job *job, const struct scratch *s, struct range m, int64_t strip, const float *a)
+{
+    const struct gemm_kernel *kernel = job->kernel;
+    int64_t K = job->k.end - job->k.begin, tile_size = (int64_t)kernel->MR * kernel->NR;
+    struct range n = {job->n.begin + strip * kernel->NR, 0};
+    n.end = smaller(n.begin + kernel->NR, job->n.end);
+    for (int part = 0; part < job->parts; part++)
+        kernel->run(m.end - m.begin, K, a, job->packed + (strip * job->parts + part) * GEMM_K * kernel->NR,
+                    s->tile + part * tile_size);
+    for (int64_t i = 0; i < m.end - m.begin; i++)
+        finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
+}
+
+static void run_block(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
-    const struct gemm *g = job->g;
     const struct scratch *s = &job->scratch[thread];
-    int64_t first_m = index / job->tiles_n * TILE_M, first_n = index % job->tiles_n * job->columns;
-    struct range m = {first_m, smaller(first_m + TILE_M, g->M)}, n = {first_n, smaller(first_n + job->columns, g->N)};
-    struct range gate = {n.begin + g->N, n.end + g->N};
-    bool geglu = g->epilogue.activation == ACT_GEGLU;
-    int64_t rows = m.end - m.begin, width = n.end - n.begin, total = geglu ? 2 * width : width;
+    int64_t MR = job->kernel->MR, first = index / job->column_groups * job->kernel->MC;
+    struct range m = {first, smaller(first + job->kernel->MC, job->g->M)};
+    struct range strips = task_range(job->strips, job->column_groups, index % job->column_groups);
+    job->g->in.pack(job->g->in.self, m, job->k, s->rows, GEMM_STRIDE);
+    for (int64_t strip = strips.begin; strip < strips.end; strip++)
+        for (int64_t i = m.begin; i < m.end; i += MR)
+            run_tile(job, s, (struct range){i, smaller(i + MR, m.end)}, strip, s->rows + (i - m.begin) * GEMM_STRIDE);
+}
 
-    for (int64_t k0 = 0; k0 < g->K; k0 += TILE_K) {
-        struct range k = {k0, smaller(k0 + TILE_K, g->K)};
-        g->in.pack(g->in.self, m, k, s->in_panel);
-        pack_weight(&g->weight, g->K, n, k, s->weight_panel);
-        if (geglu)
-            pack_weight(&g->weight, g->K, gate, k, s->weight_panel + width * (k.end - k.begin));
-        job->multiply(rows, total, k.end - k.begin, s->in_panel, s->weight_panel, s->tile,
-                      k0 == 0 ? BLAS_REPLACE : BLAS_ADD);
+static void run_columns(const struct context *ctx, struct job *job)
+{
+    const struct gemm *g = job->g;
+    int64_t depth = g->weight.taps == 9 ? 9 * GEMM_CHANNELS : GEMM_K;
+    job->strips = blocks(job->n.end - job->n.begin, job->kernel->NR);
+    job->column_groups = smaller(blocks(ENOUGH_TASKS, job->row_blocks), job->strips);
+    for (int64_t k = 0; k < g->K; k += depth) {
+        job->k = (struct range){k, smaller(k + depth, g->K)};
+        parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
+        parallel_for(ctx->threads, job->row_blocks * job->column_groups, run_block, job);
     }
-    for (int64_t i = 0; i < rows; i++)
-        finish_row(job, m.begin + i, n, s->tile + i * total);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- call */
+
+static const struct gemm_kernel *large_kernel(void)
+{
+    switch (cpu_family()) {
+#if defined(__x86_64__)
+    case CPU_AVX512: return &gemm_avx512;
+    case CPU_AVX2: return &gemm_avx2;
+#endif
+    case CPU_PORTABLE: return &gemm_portable;
+    default: return &gemm_openblas;
+    }
+}
+
+const char *gemm_kernel_name(void)
+{
+    return large_kernel()->name;
+}
+
+status gemm_ready(struct error *e)
+{
+    return cpu_family() == CPU_OPENBLAS ? blas_load(e) : OK;
+}
+
+static const float *read_bias(const struct context *ctx, const struct tensor *bias, int64_t count)
+{
+    if (bias == NULL || bias->data == NULL)
+        return NULL;
+    float *values = arena_floats(ctx->arena, count);
+    if (!arena_measuring(ctx->arena))
+        tensor_read(bias, 0, count, values);
+    return values;
+}
+
+static void allocate(const struct context *ctx, struct job *job)
+{
+    const struct gemm_kernel *kernel = job->kernel;
+    int64_t columns = smaller(job->g->N, NC), strips = blocks(columns, kernel->NR) * job->parts;
+    int64_t rows = kernel->MC > kernel->NR ? kernel->MC : kernel->NR;
+    job->packed = arena_floats(ctx->arena, strips * GEMM_K * kernel->NR);
+    job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
+    for (int t = 0; t < ctx->threads; t++) {
+        struct scratch s = {
+            .rows = arena_floats(ctx->arena, rows * GEMM_STRIDE),
+            .filter = arena_floats(ctx->arena, GEMM_K),
+            .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
+        };
+        if (!arena_measuring(ctx->arena))
+            job->scratch[t] = s;
+    }
+}
+
+/* A GEGLU tile needs both of its sums at once, so its K must fit one block; a wider one is two products. */
+static bool geglu_is_too_deep(const struct gemm *g)
+{
+    return g->epilogue.activation == ACT_GEGLU && g->K > GEMM_K;
+}
+
+static void run_deep_geglu(const struct context *ctx, const struct gemm *g)
+{
+    size_t mark = arena_mark(ctx->arena);
+    struct gemm both = *g;
+    both.N = 2 * g->N;
+    both.epilogue = (struct epilogue){.bias = g->epilogue.bias};
+    both.out = arena_floats(ctx->arena, g->M * both.N);
+    gemm_run(ctx, &both);
+    for (int64_t m = 0; m < g->M && !arena_measuring(ctx->arena); m++) {
+        float *value = both.out + m * both.N, *gate = value + g->N, *out = g->out + m * g->N;
+        activate(ACT_GELU, gate, g->N);
+        for (int64_t n = 0; n < g->N; n++)
+            out[n] = value[n] * gate[n] + (g->epilogue.residual ? g->epilogue.residual[m * g->N + n] : 0);
+    }
+    arena_release(ctx->arena, mark);
 }
 
 void gemm_run(const struct context *ctx, const struct gemm *g)
 {
+    if (geglu_is_too_deep(g)) {
+        run_deep_geglu(ctx, g);
+        return;
+    }
     double start = seconds_now();
     size_t mark = arena_mark(ctx->arena);
-    bool geglu = g->epilogue.activation == ACT_GEGLU;
-    int64_t weight_rows = geglu ? 2 * g->N : g->N, depth = smaller(g->K, TILE_K);
-    struct job job = {.g = g, .columns = geglu ? TILE_N / 2 : TILE_N};
-    job.tiles_n = tiles(g->N, job.columns);
-    job.multiply = weight_rows * g->K <= SMALL_WEIGHT ? gemm_portable : blas_sgemm_nt;
-    int64_t count = tiles(g->M, TILE_M) * job.tiles_n;
-
-    const struct tensor *bias = g->epilogue.bias;
-    if (bias != NULL && bias->data != NULL) {
-        float *values = arena_floats(ctx->arena, weight_rows);
-        if (!arena_measuring(ctx->arena))
-            tensor_read(bias, 0, weight_rows, values);
-        job.bias = values;
+    int parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1;
+    int64_t weight_rows = parts * g->N;
+    struct job job = {
+        .g = g,
+        .kernel = weight_rows * g->K <= SMALL_WEIGHT ? &gemm_portable : large_kernel(),
+        .bias = read_bias(ctx, g->epilogue.bias, weight_rows),
+        .parts = parts,
+    };
+    job.row_blocks = blocks(g->M, job.kernel->MC);
+    allocate(ctx, &job);
+    for (int64_t n = 0; n < g->N && !arena_measuring(ctx->arena); n += NC) {
+        job.n = (struct range){n, smaller(n + NC, g->N)};
+        run_columns(ctx, &job);
     }
-    struct scratch *scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *scratch);
-    for (int t = 0; t < ctx->threads; t++) {
-        struct scratch s = {
-            .in_panel = arena_floats(ctx->arena, smaller(g->M, TILE_M) * depth),
-            .weight_panel = arena_floats(ctx->arena, smaller(weight_rows, TILE_N) * depth),
-            .tile = arena_floats(ctx->arena, smaller(g->M, TILE_M) * smaller(weight_rows, TILE_N)),
-        };
-        if (!arena_measuring(ctx->arena))
-            scratch[t] = s;
-    }
-    job.scratch = scratch;
-    if (!arena_measuring(ctx->arena))
-        parallel_for(ctx->threads, count, run_tile, &job);
-
     arena_release(ctx->arena, mark);
     double weight_bytes = (double)(weight_rows * g->K) * (double)dtype_size(g->weight.tensor->dtype);
     profile_add(ctx->profile, g->op, start, 2.0 * (double)g->M * (double)weight_rows * (double)g->K,

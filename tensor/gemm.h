@@ -18,9 +18,9 @@
 #include "tensor/parallel.h"
 #include "tensor/tensor.h"
 
-/* Packs rows m and columns k of the input matrix: panel[m.end - m.begin][k.end - k.begin]. */
+/* Packs rows m and columns k of the input matrix into rows of `stride` floats. */
 struct gemm_input {
-    void (*pack)(const void *self, struct range m, struct range k, float *panel);
+    void (*pack)(const void *self, struct range m, struct range k, float *panel, int64_t stride);
     const void *self;
 };
 
@@ -34,11 +34,20 @@ struct gemm_rows {
 };
 struct gemm_input gemm_input_rows(const struct gemm_rows *rows);
 
-/* weight: [N, K], or [N, C, 3, 3] with `taps` = 9, where K = 9 C is ordered (tap, channel): the input packer's order. */
+/* weight: [N, K], or [N, C, 3, 3] with `taps` = 9. Then K = 9 C is cut into blocks of GEMM_CHANNELS channels, each ordered
+ * (tap, channel of the block): a block is contiguous in the file's rows, and nine runs of neighbouring floats in an image.
+ * An input packer is asked for one such block, or a part of it, at a time. */
 struct gemm_weight {
     const struct tensor *tensor;
     int64_t taps; /* 1 or 9 */
 };
+enum { GEMM_CHANNELS = 128 };
+
+/* Where column k of such a matrix is: channels first .. first + count - 1 are a block; k is tap `tap` of channel c. */
+struct gemm_column {
+    int64_t first, count, tap, c;
+};
+struct gemm_column gemm_column_at(int64_t k, int64_t C);
 
 /* y = activation(x + bias + per_sample[m / rows_per_sample]) + residual. With ACT_GEGLU the weight has 2N rows, the
  * value half first: y = (value + bias) * GELU(gate + bias'). */
@@ -59,7 +68,13 @@ struct gemm {
     enum op op; /* the row of the profile it counts in */
 };
 
-/* Computes. Shapes were checked when the weights were bound; this cannot fail. blas_load must have succeeded. */
+/* To be called before the first product: loads OpenBLAS where it is what multiplies. */
+status gemm_ready(struct error *e);
+
+/* Computes. Shapes were checked when the weights were bound; this cannot fail. */
 void gemm_run(const struct context *ctx, const struct gemm *g);
+
+/* The name of the micro-kernel for large weights: "avx512 14x32", "avx2 6x16", ... */
+const char *gemm_kernel_name(void);
 
 #endif

@@ -1,21 +1,29 @@
-#include "tensor/gemm_portable.h"
+/* The micro-kernel as its definition: every sum in double, rounded once.
+ *
+ * The oracle of the others, and what small weights are multiplied with: a layer of a few dozen channels fills no vector
+ * kernel anyway, and models built from such layers amplify rounding so much that only sums this exact can be compared
+ * with a recording at all (a tiny random UNet turns 1e-7 into 1e-4 in one forward pass). */
+#include "tensor/gemm_kernel.h"
 
-void gemm_portable(int64_t M, int64_t N, int64_t K, const float *a, const float *b, float *c, enum blas_beta beta)
+enum { MR = 8, NR = 8 };
+
+static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile)
 {
-    enum { TOGETHER = 4 }; /* independent sums, so that each addition need not wait for the one before */
-    for (int64_t m = 0; m < M; m++, a += K)
-        for (int64_t n0 = 0; n0 < N; n0 += TOGETHER) {
-            const float *row[TOGETHER];
-            double sum[TOGETHER] = {0};
-            int64_t count = N - n0 < TOGETHER ? N - n0 : TOGETHER;
-            for (int64_t j = 0; j < TOGETHER; j++)
-                row[j] = b + (n0 + (j < count ? j : 0)) * K;
-            for (int64_t k = 0; k < K; k++)
-                for (int j = 0; j < TOGETHER; j++)
-                    sum[j] += (double)a[k] * row[j][k];
-            for (int64_t j = 0; j < count; j++) {
-                float *out = c + m * N + n0 + j;
-                *out = (float)(beta == BLAS_ADD ? *out + sum[j] : sum[j]);
-            }
-        }
+    for (int64_t m = 0; m < rows; m++, a += GEMM_STRIDE, tile += NR) {
+        double sum[NR] = {0};
+        for (int64_t k = 0; k < K; k++)
+            for (int n = 0; n < NR; n++)
+                sum[n] += (double)a[k] * b[k * NR + n];
+        for (int n = 0; n < NR; n++)
+            tile[n] = (float)sum[n];
+    }
 }
+
+static void transpose(const float *rows, int64_t K, float *strip)
+{
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t n = 0; n < NR; n++)
+            strip[k * NR + n] = rows[n * GEMM_STRIDE + k];
+}
+
+const struct gemm_kernel gemm_portable = {"portable 8x8", MR, NR, 96, run, transpose};

@@ -8,6 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 static const struct {
     const char *name;
     size_t size;
@@ -138,16 +142,41 @@ uint16_t f32_to_bf16(float f)
     return (uint16_t)round_shift(bits, 16);
 }
 
+#if defined(__x86_64__)
+/* Eight at a time where the CPU converts by itself. */
+__attribute__((target("avx,f16c"))) static int64_t f16_read_f16c(const uint16_t *in, int64_t count, float *out)
+{
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(in + i))));
+    return i;
+}
+
+static int64_t f16_read_fast(const uint16_t *in, int64_t count, float *out)
+{
+    return __builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c") ? f16_read_f16c(in, count, out) : 0;
+}
+#else
+static int64_t f16_read_fast(const uint16_t *in, int64_t count, float *out)
+{
+    (void)in, (void)count, (void)out;
+    return 0;
+}
+#endif
+
+static void f16_read(const uint16_t *in, int64_t count, float *out)
+{
+    for (int64_t i = f16_read_fast(in, count, out); i < count; i++)
+        out[i] = f16_to_f32(in[i]);
+}
+
 void tensor_read(const struct tensor *t, int64_t first, int64_t count, float *out)
 {
     switch (t->dtype) {
     case DTYPE_F32:
         memcpy(out, (const float *)t->data + first, (size_t)count * sizeof *out);
         break;
-    case DTYPE_F16:
-        for (int64_t i = 0; i < count; i++)
-            out[i] = f16_to_f32(((const uint16_t *)t->data)[first + i]);
-        break;
+    case DTYPE_F16: f16_read((const uint16_t *)t->data + first, count, out); break;
     case DTYPE_BF16:
         for (int64_t i = 0; i < count; i++)
             out[i] = bf16_to_f32(((const uint16_t *)t->data)[first + i]);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "tensor/blas.h"
+#include "tensor/gemm.h"
 #include "tensor/cpu.h"
 #include "tests/golden.h"
 
@@ -328,7 +328,7 @@ int main(int argc, char **argv)
         }
     }
     struct error e = {0};
-    if (!file_is_directory(folder) || blas_load(&e) != OK) {
+    if (!file_is_directory(folder) || gemm_ready(&e) != OK) {
         fprintf(stderr, "golden: %s\n", e.code != OK ? e.message : "no such folder: give that of the recorded cases");
         return 2;
     }

@@ -1,0 +1,59 @@
+/* 14 x 32 in AVX-512: 28 accumulators of 16 floats, two registers for a row of the strip, one for a broadcast input. Per
+ * k: two loads, 14 broadcasts, 28 multiply-adds; the multiply-adds are what limits. */
+#include "tensor/gemm_kernel.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define TARGET __attribute__((target("avx512f,avx512vl,fma")))
+
+enum { MR = 14, NR = 32 };
+
+/* `rows` is a constant wherever this is inlined, so the accumulators stay in registers. */
+TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t K, const float *a, const float *b,
+                                                                  float *tile)
+{
+    __m512 sum[MR][2];
+#pragma GCC unroll 14
+    for (int m = 0; m < rows; m++)
+        sum[m][0] = sum[m][1] = _mm512_setzero_ps();
+    for (int64_t k = 0; k < K; k++) {
+        __m512 b0 = _mm512_loadu_ps(b + k * NR), b1 = _mm512_loadu_ps(b + k * NR + 16);
+#pragma GCC unroll 14
+        for (int m = 0; m < rows; m++) {
+            __m512 x = _mm512_set1_ps(a[m * GEMM_STRIDE + k]);
+            sum[m][0] = _mm512_fmadd_ps(x, b0, sum[m][0]);
+            sum[m][1] = _mm512_fmadd_ps(x, b1, sum[m][1]);
+        }
+    }
+#pragma GCC unroll 14
+    for (int m = 0; m < rows; m++) {
+        _mm512_storeu_ps(tile + m * NR, sum[m][0]);
+        _mm512_storeu_ps(tile + m * NR + 16, sum[m][1]);
+    }
+}
+
+TARGET static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile)
+{
+    while (rows > 0) {
+        int64_t done = rows >= 14 ? 14 : rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+        switch (done) {
+        case 14: tile_of(14, K, a, b, tile); break;
+        case 8: tile_of(8, K, a, b, tile); break;
+        case 4: tile_of(4, K, a, b, tile); break;
+        case 2: tile_of(2, K, a, b, tile); break;
+        default: tile_of(1, K, a, b, tile); break;
+        }
+        rows -= done;
+        a += done * GEMM_STRIDE;
+        tile += done * NR;
+    }
+}
+
+static void transpose(const float *rows, int64_t K, float *strip)
+{
+    gemm_transpose_avx2(rows, K, NR, strip);
+}
+
+const struct gemm_kernel gemm_avx512 = {"avx512 14x32", MR, NR, 6 * MR, run, transpose};
+#endif

@@ -1,0 +1,29 @@
+/* Micro-kernels: the innermost product, one per instruction set. Private to tensor/gemm*.c.
+ *
+ *   tile[rows, NR] = a[rows, K] . b[K, NR]
+ *
+ * a: rows of GEMM_STRIDE floats, so that a kernel reaches every row from one register and a constant. The stride is an
+ * odd number of cache lines: rows do not fall on the same sets. b: a strip of NR columns of the packed weight, k by k. */
+#ifndef TENSOR_GEMM_KERNEL_H
+#define TENSOR_GEMM_KERNEL_H
+
+#include <stdint.h>
+
+enum { GEMM_K = 1280, GEMM_STRIDE = GEMM_K + 16 };
+
+struct gemm_kernel {
+    const char *name;
+    int MR, NR;   /* rows and columns of a tile */
+    int MC;       /* rows of input that are packed together: as many as half of a level 2 cache holds */
+    void (*run)(int64_t rows, int64_t K, const float *a, const float *b, float *tile);
+    /* strip[K, NR] = transpose of NR rows of GEMM_STRIDE floats */
+    void (*transpose)(const float *rows, int64_t K, float *strip);
+};
+
+extern const struct gemm_kernel gemm_portable, gemm_openblas;
+#if defined(__x86_64__)
+extern const struct gemm_kernel gemm_avx2, gemm_avx512;
+void gemm_transpose_avx2(const float *rows, int64_t K, int64_t NR, float *strip); /* NR a multiple of 8 */
+#endif
+
+#endif

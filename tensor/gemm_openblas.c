@@ -1,0 +1,19 @@
+/* OpenBLAS as a micro-kernel of large tiles: the baseline, and what runs where none of our instruction sets does. */
+#include "tensor/blas.h"
+#include "tensor/gemm_kernel.h"
+
+enum { MR = 256, NR = 256 };
+
+static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile)
+{
+    blas_sgemm(rows, NR, K, a, GEMM_STRIDE, b, NR, tile, NR);
+}
+
+static void transpose(const float *rows, int64_t K, float *strip)
+{
+    for (int64_t n = 0; n < NR; n++)
+        for (int64_t k = 0; k < K; k++)
+            strip[k * NR + n] = rows[n * GEMM_STRIDE + k];
+}
+
+const struct gemm_kernel gemm_openblas = {"openblas", MR, NR, MR, run, transpose};
