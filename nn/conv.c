@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "nn/winograd.h"
+
 struct window {
     struct features out, in;
     const struct features *concat;
@@ -19,8 +21,7 @@ int64_t conv_out_size(enum conv_kind kind, int64_t size)
     return size;
 }
 
-/* The input coordinate under tap `tap` (0, 1, 2) of output coordinate `at`, or -1 outside the image. */
-static int64_t source(enum conv_kind kind, int64_t at, int64_t tap, int64_t in_size, int64_t out_size)
+int64_t conv_source(enum conv_kind kind, int64_t at, int64_t tap, int64_t in_size, int64_t out_size)
 {
     int64_t stride = kind == CONV_DOWN || kind == CONV_DOWN_ASYMMETRIC ? 2 : 1;
     int64_t before = kind == CONV_DOWN_ASYMMETRIC ? 0 : 1;
@@ -62,8 +63,8 @@ static void pack_window(const void *self, struct range m, struct range k, float 
         for (int64_t i = k.begin; i < k.end;) {
             struct gemm_column at = gemm_column_at(i, C);
             int64_t end = at.first + at.count < at.c + k.end - i ? at.first + at.count : at.c + k.end - i;
-            int64_t from_y = source(w->kind, y, at.tap / 3, w->in.h, w->out.h);
-            int64_t from_x = source(w->kind, x, at.tap % 3, w->in.w, w->out.w);
+            int64_t from_y = conv_source(w->kind, y, at.tap / 3, w->in.h, w->out.h);
+            int64_t from_x = conv_source(w->kind, x, at.tap % 3, w->in.w, w->out.w);
             int64_t pixel = from_y < 0 || from_x < 0 ? -1 : (sample * w->in.h + from_y) * w->in.w + from_x;
             run = copy_channels(w, pixel, (struct range){at.c, end}, run);
             i += end - at.c;
@@ -71,8 +72,8 @@ static void pack_window(const void *self, struct range m, struct range k, float 
     }
 }
 
-void conv3x3(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
-             enum conv_kind kind, struct conv_options options)
+static void implicit_gemm(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
+                          enum conv_kind kind, struct conv_options options)
 {
     struct window window = {.out = out, .in = in, .concat = options.concat, .kind = kind};
     gemm_run(ctx, &(struct gemm){
@@ -88,4 +89,13 @@ void conv3x3(const struct context *ctx, struct features out, struct features in,
                       .out = out.x,
                       .op = OP_CONV,
                   });
+}
+
+void conv3x3(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
+             enum conv_kind kind, struct conv_options options)
+{
+    if (winograd_wins(out, in.c + (options.concat ? options.concat->c : 0), kind))
+        winograd_conv(ctx, out, in, layer, kind, options);
+    else
+        implicit_gemm(ctx, out, in, layer, kind, options);
 }

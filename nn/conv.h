@@ -29,10 +29,14 @@ struct conv_options {
     const float *residual;         /* [n, h, w, N] of the output; may be out.x */
 };
 
+/* The input coordinate under tap 0, 1 or 2 of output coordinate `at`, or -1 outside of the image. */
+int64_t conv_source(enum conv_kind kind, int64_t at, int64_t tap, int64_t in_size, int64_t out_size);
+
 /* Output height (or width) for an input height, for all kinds but CONV_UP, whose size the caller chooses. */
 int64_t conv_out_size(enum conv_kind kind, int64_t size);
 
-/* `out` has its final shape: n of the input, conv_out_size of h and w, c = N. */
+/* `out` has its final shape: n of the input, conv_out_size of h and w, c = N. Large ones are computed by Winograd's
+ * algorithm (winograd.h). */
 void conv3x3(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
              enum conv_kind kind, struct conv_options options);
 

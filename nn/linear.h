@@ -14,7 +14,7 @@ struct linear {
 /* What may follow the product, all optional. */
 struct linear_options {
     enum activation activation; /* ACT_GEGLU: weight [2N, K], y: [rows, N] */
-    const float *residual;      /* [rows, N]; may be y */
+    const float *residual;      /* [rows, N]; may be y if there is no activation */
 };
 
 void linear(const struct context *ctx, float *y, const float *x, int64_t rows, const struct linear *layer,

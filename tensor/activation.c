@@ -2,6 +2,20 @@
 
 #include <math.h>
 
+#include "tensor/activation_forms.h"
+
+static void exp_row(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = expf(x[i]);
+}
+
+static void erf_row(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = erff(x[i]);
+}
+
 static void silu(float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
@@ -21,12 +35,26 @@ static void quick_gelu(float *x, int64_t n)
         x[i] = x[i] / (1.0f + expf(-1.702f * x[i]));
 }
 
+const struct activation_form activation_portable = {"portable", exp_row, erf_row, silu, gelu, quick_gelu};
+
+const struct activation_form *activation_form(enum cpu_family family)
+{
+    switch (family) {
+#if defined(__x86_64__)
+    case CPU_AVX512: return &activation_avx512;
+    case CPU_AVX2: return &activation_avx2;
+#endif
+    default: return &activation_portable;
+    }
+}
+
 void activate(enum activation act, float *x, int64_t n)
 {
+    const struct activation_form *form = activation_form(cpu_family());
     switch (act) {
-    case ACT_SILU: silu(x, n); break;
-    case ACT_GELU: gelu(x, n); break;
-    case ACT_QUICK_GELU: quick_gelu(x, n); break;
+    case ACT_SILU: form->silu(x, n); break;
+    case ACT_GELU: form->gelu(x, n); break;
+    case ACT_QUICK_GELU: form->quick_gelu(x, n); break;
     case ACT_NONE:
     case ACT_GEGLU: break;
     }

@@ -71,8 +71,8 @@ const char *blas_config(void)
 }
 
 void blas_sgemm(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
-                int64_t ldc)
+                int64_t ldc, float beta)
 {
-    library.sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, (int)M, (int)N, (int)K, 1.0f, a, (int)lda, b, (int)ldb, 0.0f, c,
+    library.sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, (int)M, (int)N, (int)K, 1.0f, a, (int)lda, b, (int)ldb, beta, c,
                   (int)ldc);
 }

@@ -20,9 +20,9 @@ status blas_load(struct error *e);
 const char *blas_core(void);
 const char *blas_config(void);
 
-/* c[M,N] = a[M,K] . b[K,N], row-major with rows of lda, ldb, ldc floats, on the calling thread. blas_load must have
+/* c[M,N] = a[M,K] . b[K,N] + beta c, row-major with rows of lda, ldb, ldc floats, on the calling thread. blas_load must have
  * succeeded. */
 void blas_sgemm(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
-                int64_t ldc);
+                int64_t ldc, float beta);
 
 #endif

@@ -161,7 +161,7 @@ static void run_tile(const struct job *job, const struct scratch *s, struct rang
     n.end = smaller(n.begin + kernel->NR, job->n.end);
     for (int part = 0; part < job->parts; part++)
         kernel->run(m.end - m.begin, K, a, job->packed + (strip * job->parts + part) * GEMM_K * kernel->NR,
-                    s->tile + part * tile_size);
+                    s->tile + part * tile_size, kernel->NR);
     for (int64_t i = 0; i < m.end - m.begin; i++)
         finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
 }
@@ -194,7 +194,7 @@ static void run_columns(const struct context *ctx, struct job *job)
 
 /* ------------------------------------------------------------------------------------------------------------- call */
 
-static const struct gemm_kernel *large_kernel(void)
+const struct gemm_kernel *gemm_large_kernel(void)
 {
     switch (cpu_family()) {
 #if defined(__x86_64__)
@@ -208,7 +208,7 @@ static const struct gemm_kernel *large_kernel(void)
 
 const char *gemm_kernel_name(void)
 {
-    return large_kernel()->name;
+    return gemm_large_kernel()->name;
 }
 
 status gemm_ready(struct error *e)
@@ -279,7 +279,7 @@ void gemm_run(const struct context *ctx, const struct gemm *g)
     int64_t weight_rows = parts * g->N;
     struct job job = {
         .g = g,
-        .kernel = weight_rows * g->K <= SMALL_WEIGHT ? &gemm_portable : large_kernel(),
+        .kernel = weight_rows * g->K <= SMALL_WEIGHT ? &gemm_portable : gemm_large_kernel(),
         .bias = read_bias(ctx, g->epilogue.bias, weight_rows),
         .parts = parts,
     };

@@ -56,7 +56,7 @@ struct epilogue {
     const float *per_sample;   /* [M / rows_per_sample, N], or NULL */
     int64_t rows_per_sample;
     enum activation activation;
-    const float *residual; /* [M, N], or NULL; may be `out` itself */
+    const float *residual; /* [M, N], or NULL; may be `out` itself if there is no activation */
 };
 
 struct gemm {

@@ -8,44 +8,61 @@
 
 enum { MR = 6, NR = 16 };
 
-/* `rows` is a constant wherever this is inlined, so the accumulators stay in registers. */
-TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t K, const float *a, const float *b,
-                                                                  float *tile)
+/* `rows` and `lda` are constants wherever this is inlined: the accumulators stay in registers, the rows of a in the
+ * addresses. */
+TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
+                                                                  const float *b, float *tile, int64_t stride,
+                                                                  enum gemm_sum mode)
 {
     __m256 sum[MR][2];
 #pragma GCC unroll 6
-    for (int m = 0; m < rows; m++)
-        sum[m][0] = sum[m][1] = _mm256_setzero_ps();
+    for (int m = 0; m < rows; m++) {
+        sum[m][0] = mode == GEMM_ADD ? _mm256_loadu_ps(tile + m * stride) : _mm256_setzero_ps();
+        sum[m][1] = mode == GEMM_ADD ? _mm256_loadu_ps(tile + m * stride + 8) : _mm256_setzero_ps();
+    }
     for (int64_t k = 0; k < K; k++) {
         __m256 b0 = _mm256_loadu_ps(b + k * NR), b1 = _mm256_loadu_ps(b + k * NR + 8);
 #pragma GCC unroll 6
         for (int m = 0; m < rows; m++) {
-            __m256 x = _mm256_broadcast_ss(a + m * GEMM_STRIDE + k);
+            __m256 x = _mm256_broadcast_ss(a + m * lda + k);
             sum[m][0] = _mm256_fmadd_ps(x, b0, sum[m][0]);
             sum[m][1] = _mm256_fmadd_ps(x, b1, sum[m][1]);
         }
     }
 #pragma GCC unroll 6
     for (int m = 0; m < rows; m++) {
-        _mm256_storeu_ps(tile + m * NR, sum[m][0]);
-        _mm256_storeu_ps(tile + m * NR + 8, sum[m][1]);
+        _mm256_storeu_ps(tile + m * stride, sum[m][0]);
+        _mm256_storeu_ps(tile + m * stride + 8, sum[m][1]);
     }
 }
 
-TARGET static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile)
+TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, int64_t rows, int64_t K, const float *a,
+                                                                  const float *b, float *tile, int64_t stride,
+                                                                  enum gemm_sum mode)
 {
     while (rows > 0) {
         int64_t done = rows >= 6 ? 6 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
         switch (done) {
-        case 6: tile_of(6, K, a, b, tile); break;
-        case 4: tile_of(4, K, a, b, tile); break;
-        case 2: tile_of(2, K, a, b, tile); break;
-        default: tile_of(1, K, a, b, tile); break;
+        case 6: tile_of(6, lda, K, a, b, tile, stride, mode); break;
+        case 4: tile_of(4, lda, K, a, b, tile, stride, mode); break;
+        case 2: tile_of(2, lda, K, a, b, tile, stride, mode); break;
+        default: tile_of(1, lda, K, a, b, tile, stride, mode); break;
         }
         rows -= done;
-        a += done * GEMM_STRIDE;
-        tile += done * NR;
+        a += done * lda;
+        tile += done * stride;
     }
+}
+
+TARGET static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride)
+{
+    all_rows(GEMM_STRIDE, rows, K, a, b, tile, stride, GEMM_REPLACE);
+}
+
+TARGET static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                             enum gemm_sum sum)
+{
+    all_rows(GEMM_SHORT_STRIDE, rows, K, a, b, tile, stride, sum);
 }
 
 /* Eight rows of eight become eight columns: pairs, then fours, then halves of a register. */
@@ -86,5 +103,5 @@ static void transpose(const float *rows, int64_t K, float *strip)
     gemm_transpose_avx2(rows, K, NR, strip);
 }
 
-const struct gemm_kernel gemm_avx2 = {"avx2 6x16", MR, NR, 16 * MR, run, transpose};
+const struct gemm_kernel gemm_avx2 = {"avx2 6x16", MR, NR, 16 * MR, run, run_short, transpose};
 #endif

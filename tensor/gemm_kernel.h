@@ -1,9 +1,10 @@
-/* Micro-kernels: the innermost product, one per instruction set. Private to tensor/gemm*.c.
+/* Micro-kernels: the innermost product, one per instruction set. For tensor/gemm*.c and nn/winograd.c.
  *
  *   tile[rows, NR] = a[rows, K] . b[K, NR]
  *
  * a: rows of GEMM_STRIDE floats, so that a kernel reaches every row from one register and a constant. The stride is an
- * odd number of cache lines: rows do not fall on the same sets. b: a strip of NR columns of the packed weight, k by k. */
+ * odd number of cache lines: rows do not fall on the same sets. b: a strip of NR columns of the packed weight, k by k.
+ * tile: rows of `stride` floats. */
 #ifndef TENSOR_GEMM_KERNEL_H
 #define TENSOR_GEMM_KERNEL_H
 
@@ -11,14 +12,24 @@
 
 enum { GEMM_K = 1280, GEMM_STRIDE = GEMM_K + 16 };
 
+/* The same for short rows: Winograd's, whose sums go on over several blocks of K. */
+enum { GEMM_SHORT_K = 128, GEMM_SHORT_STRIDE = GEMM_SHORT_K + 16 };
+enum gemm_sum { GEMM_REPLACE, GEMM_ADD };
+
 struct gemm_kernel {
     const char *name;
     int MR, NR;   /* rows and columns of a tile */
     int MC;       /* rows of input that are packed together: as many as half of a level 2 cache holds */
-    void (*run)(int64_t rows, int64_t K, const float *a, const float *b, float *tile);
+    void (*run)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride);
+    /* a: rows of GEMM_SHORT_STRIDE floats */
+    void (*run_short)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                      enum gemm_sum sum);
     /* strip[K, NR] = transpose of NR rows of GEMM_STRIDE floats */
     void (*transpose)(const float *rows, int64_t K, float *strip);
 };
+
+/* The kernel of the family in use, for large weights. */
+const struct gemm_kernel *gemm_large_kernel(void);
 
 extern const struct gemm_kernel gemm_portable, gemm_openblas;
 #if defined(__x86_64__)

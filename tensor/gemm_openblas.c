@@ -4,9 +4,15 @@
 
 enum { MR = 256, NR = 256 };
 
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile)
+static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride)
 {
-    blas_sgemm(rows, NR, K, a, GEMM_STRIDE, b, NR, tile, NR);
+    blas_sgemm(rows, NR, K, a, GEMM_STRIDE, b, NR, tile, stride, 0);
+}
+
+static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                      enum gemm_sum sum)
+{
+    blas_sgemm(rows, NR, K, a, GEMM_SHORT_STRIDE, b, NR, tile, stride, sum == GEMM_ADD);
 }
 
 static void transpose(const float *rows, int64_t K, float *strip)
@@ -16,4 +22,4 @@ static void transpose(const float *rows, int64_t K, float *strip)
             strip[k * NR + n] = rows[n * GEMM_STRIDE + k];
 }
 
-const struct gemm_kernel gemm_openblas = {"openblas", MR, NR, MR, run, transpose};
+const struct gemm_kernel gemm_openblas = {"openblas", MR, NR, MR, run, run_short, transpose};

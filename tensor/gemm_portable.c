@@ -7,16 +7,28 @@
 
 enum { MR = 8, NR = 8 };
 
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile)
+static void product(int64_t lda, int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                    enum gemm_sum mode)
 {
-    for (int64_t m = 0; m < rows; m++, a += GEMM_STRIDE, tile += NR) {
+    for (int64_t m = 0; m < rows; m++, a += lda, tile += stride) {
         double sum[NR] = {0};
         for (int64_t k = 0; k < K; k++)
             for (int n = 0; n < NR; n++)
                 sum[n] += (double)a[k] * b[k * NR + n];
         for (int n = 0; n < NR; n++)
-            tile[n] = (float)sum[n];
+            tile[n] = (float)(mode == GEMM_ADD ? tile[n] + sum[n] : sum[n]);
     }
+}
+
+static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride)
+{
+    product(GEMM_STRIDE, rows, K, a, b, tile, stride, GEMM_REPLACE);
+}
+
+static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                      enum gemm_sum sum)
+{
+    product(GEMM_SHORT_STRIDE, rows, K, a, b, tile, stride, sum);
 }
 
 static void transpose(const float *rows, int64_t K, float *strip)
@@ -26,4 +38,4 @@ static void transpose(const float *rows, int64_t K, float *strip)
             strip[k * NR + n] = rows[n * GEMM_STRIDE + k];
 }
 
-const struct gemm_kernel gemm_portable = {"portable 8x8", MR, NR, 96, run, transpose};
+const struct gemm_kernel gemm_portable = {"portable 8x8", MR, NR, 96, run, run_short, transpose};

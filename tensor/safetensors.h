@@ -62,4 +62,10 @@ const char *safetensors_meta(const struct safetensors *file, const char *key);
 status safetensors_write(const char *path, const struct named_tensor *items, size_t count,
                          const char *const *metadata, struct error *e);
 
+/* The same in pieces, for more than memory holds: writes the header and leaves the writer open for the data of all
+ * items, in their order and without gaps, in appends of any size (tensor/file.h), and for the file_commit. The items'
+ * own data is not looked at. After a failure there is nothing to give back. */
+status safetensors_create(const char *path, const struct named_tensor *items, size_t count,
+                          const char *const *metadata, struct file_writer *w, struct error *e);
+
 #endif

@@ -28,6 +28,12 @@ static status check_names(const char *path, const struct named_tensor *items, si
     return result;
 }
 
+/* False if the shape is impossible. */
+static bool data_bytes(const struct tensor *t, size_t *bytes)
+{
+    return t->rank >= 0 && t->rank <= TENSOR_MAX_RANK && shape_bytes(t->dtype, t->rank, t->shape, bytes);
+}
+
 /* Appends the JSON; the data of item i begins where that of item i - 1 ends. */
 static status compose_header(struct text *header, const char *path, const struct named_tensor *items, size_t count,
                              const char *const *metadata, struct error *e)
@@ -48,10 +54,9 @@ static status compose_header(struct text *header, const char *path, const struct
     size_t begin = 0, bytes;
     for (size_t i = 0; i < count; i++) {
         const struct tensor *t = &items[i].tensor;
-        if (t->rank < 0 || t->rank > TENSOR_MAX_RANK || !shape_bytes(t->dtype, t->rank, t->shape, &bytes) ||
-            bytes > INT64_MAX - begin || (bytes > 0 && t->data == NULL))
-            return fail(e, ERR_ARGUMENT, "%s: cannot write tensor '%.200s': no data, or a shape that is negative or "
-                        "too large", path, items[i].name);
+        if (!data_bytes(t, &bytes) || bytes > INT64_MAX - begin)
+            return fail(e, ERR_ARGUMENT, "%s: cannot write tensor '%.200s': its shape is negative or too large", path,
+                        items[i].name);
         text_append(header, "%s", comma);
         text_append_json_string(header, items[i].name);
         text_append(header, ":{\"dtype\":\"%s\",\"shape\":[", dtype_name(t->dtype));
@@ -94,27 +99,18 @@ static status check_header(const char *path, const struct text *header, const st
     return OK;
 }
 
-static status write_file(const char *path, const struct text *header, const struct named_tensor *items, size_t count,
-                         struct error *e)
+static status write_header(const char *path, const struct text *header, struct file_writer *w, struct error *e)
 {
     unsigned char length[SAFETENSORS_LENGTH_BYTES];
     for (int i = 0; i < SAFETENSORS_LENGTH_BYTES; i++)
         length[i] = (unsigned char)((uint64_t)header->length >> (8 * i));
-    struct file_writer w;
-    TRY(file_create(path, &w, e));
-    TRY(file_append(&w, length, sizeof length, e));
-    TRY(file_append(&w, header->data, header->length, e));
-    for (size_t i = 0; i < count; i++) {
-        const struct tensor *t = &items[i].tensor;
-        size_t bytes = 0;
-        shape_bytes(t->dtype, t->rank, t->shape, &bytes); /* true: compose_header has asked */
-        TRY(file_append(&w, t->data, bytes, e));
-    }
-    return file_commit(&w, e);
+    TRY(file_create(path, w, e));
+    TRY(file_append(w, length, sizeof length, e));
+    return file_append(w, header->data, header->length, e);
 }
 
-status safetensors_write(const char *path, const struct named_tensor *items, size_t count,
-                         const char *const *metadata, struct error *e)
+status safetensors_create(const char *path, const struct named_tensor *items, size_t count,
+                          const char *const *metadata, struct file_writer *w, struct error *e)
 {
     struct text header = {0};
     status result = check_names(path, items, count, e);
@@ -123,7 +119,23 @@ status safetensors_write(const char *path, const struct named_tensor *items, siz
     if (result == OK)
         result = check_header(path, &header, items, count, e);
     if (result == OK)
-        result = write_file(path, &header, items, count, e);
+        result = write_header(path, &header, w, e);
     text_free(&header);
     return result;
+}
+
+status safetensors_write(const char *path, const struct named_tensor *items, size_t count,
+                         const char *const *metadata, struct error *e)
+{
+    size_t bytes;
+    for (size_t i = 0; i < count; i++) /* before the old file is touched; an impossible shape is not this loop's affair */
+        if (items[i].tensor.data == NULL && data_bytes(&items[i].tensor, &bytes) && bytes > 0)
+            return fail(e, ERR_ARGUMENT, "%s: cannot write tensor '%.200s': no data", path, items[i].name);
+    struct file_writer w;
+    TRY(safetensors_create(path, items, count, metadata, &w, e));
+    for (size_t i = 0; i < count; i++) {
+        data_bytes(&items[i].tensor, &bytes); /* true: the header has been composed */
+        TRY(file_append(&w, items[i].tensor.data, bytes, e));
+    }
+    return file_commit(&w, e);
 }

@@ -32,21 +32,23 @@ static void leaves_the_environment_as_it_was(void **state)
     assert_null(getenv("OPENBLAS_CORETYPE"));
 }
 
-static void multiplies_and_adds(void **state)
+/* Rows may be longer than what is multiplied, and what follows them is left alone. */
+static void multiplies_parts_of_larger_matrices(void **state)
 {
     (void)state;
     static const int64_t sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {17, 33, 9}, {64, 65, 100}, {1, 300, 40}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        int64_t M = sizes[i][0], N = sizes[i][1], K = sizes[i][2];
-        float *a = some_floats(1, M * K), *b = some_floats(2, N * K), *c = some_floats(3, M * N);
-        double *wanted = room(M * N, sizeof *wanted);
-        for (int64_t j = 0; j < M * N; j++) {
-            wanted[j] = c[j];
-            for (int64_t k = 0; k < K; k++)
-                wanted[j] += (double)a[j / N * K + k] * b[j % N * K + k];
+        int64_t M = sizes[i][0], N = sizes[i][1], K = sizes[i][2], lda = K + 3, ldb = N + 2, ldc = N + 5;
+        float *a = some_floats(1, M * lda), *b = some_floats(2, K * ldb), *c = some_floats(3, M * ldc);
+        double *wanted = room(M * ldc, sizeof *wanted);
+        for (int64_t j = 0; j < M * ldc; j++) {
+            bool product = j % ldc < N;
+            wanted[j] = product ? 0 : c[j];
+            for (int64_t k = 0; k < K && product; k++)
+                wanted[j] += (double)a[j / ldc * lda + k] * b[k * ldb + j % ldc];
         }
-        blas_sgemm_nt(M, N, K, a, b, c, BLAS_ADD);
-        check_close("a b^T + c", c, wanted, M * N, 1e-6);
+        blas_sgemm(M, N, K, a, lda, b, ldb, c, ldc, 0);
+        check_close("a b", c, wanted, M * ldc, 1e-6);
         free(a);
         free(b);
         free(c);
@@ -54,14 +56,14 @@ static void multiplies_and_adds(void **state)
     }
 }
 
-/* Replacing must not read: scratch memory holds anything. */
+/* What was in c must not be read: scratch memory holds anything. */
 static void replaces_even_what_is_no_number(void **state)
 {
     (void)state;
-    float *a = some_floats(1, 20 * 30), *b = some_floats(2, 40 * 30), c[20 * 40];
+    float *a = some_floats(1, 20 * 30), *b = some_floats(2, 30 * 40), c[20 * 40];
     for (int i = 0; i < 20 * 40; i++)
         c[i] = i % 2 ? NAN : INFINITY;
-    blas_sgemm_nt(20, 40, 30, a, b, c, BLAS_REPLACE);
+    blas_sgemm(20, 40, 30, a, 30, b, 40, c, 40, 0);
     check_finite("c", c, 20 * 40);
     free(a);
     free(b);
@@ -73,7 +75,7 @@ int main(void)
         cmocka_unit_test(can_be_loaded_again),
         cmocka_unit_test(says_which_kernels_it_uses),
         cmocka_unit_test(leaves_the_environment_as_it_was),
-        cmocka_unit_test(multiplies_and_adds),
+        cmocka_unit_test(multiplies_parts_of_larger_matrices),
         cmocka_unit_test(replaces_even_what_is_no_number),
     };
     unsetenv("OPENBLAS_CORETYPE");

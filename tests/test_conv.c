@@ -1,11 +1,11 @@
-/* Convolutions against the definition: an image with its border of zeros (or its enlargement) is made as a whole, then
- * each output is one sum in double. */
+/* Convolutions against the definition: an image with its border of zeros (or its enlargement) is made as a whole,
+ * then each output is one sum in double. With every micro-kernel this CPU can run. */
 #include "nn/conv.h"
 #include "tests/check.h"
 
 struct problem {
     enum conv_kind kind;
-    int64_t n, h, w, out_h, out_w; /* out_h, out_w: for CONV_UP; 0: twice the input */
+    int64_t n, h, w, out_h, out_w;     /* out_h, out_w: for CONV_UP; 0: twice the input */
     int64_t channels, concat, filters; /* concat: channels of the second input, 0: none */
     enum dtype dtype;
     bool per_sample, residual, in_place, no_bias;
@@ -94,7 +94,8 @@ static double *solve_slowly(const struct solution *s)
                         for (int64_t i = 0; i < 9; i++)
                             sum += s->weight.values[(f * k.c + c) * 9 + i] *
                                    k.x[((y * stride + i / 3) * k.w + x * stride + i % 3) * k.c + c];
-                    out[at] = sum + (p->per_sample ? s->per_sample[n * N + f] : 0) + (p->residual ? s->residual[at] : 0);
+                    out[at] =
+                        sum + (p->per_sample ? s->per_sample[n * N + f] : 0) + (p->residual ? s->residual[at] : 0);
                 }
         free(k.x);
     }
@@ -113,14 +114,16 @@ static void run_conv(const struct context *ctx, void *arg)
     conv3x3(ctx, s->out, s->in, &layer, p->kind,
             (struct conv_options){.concat = p->concat > 0 ? &s->concat : NULL,
                                   .per_sample = p->per_sample ? s->per_sample : NULL,
-                                  .residual = p->in_place ? s->out.x : p->residual ? s->residual : NULL});
+                                  .residual = p->in_place   ? s->out.x
+                                              : p->residual ? s->residual
+                                                            : NULL});
 }
 
 static void check_problem(struct problem p)
 {
     char name[128];
-    snprintf(name, sizeof name, "kind %d, %lld x %lld x %lld, %lld + %lld channels", p.kind, (long long)p.n, (long long)p.h,
-             (long long)p.w, (long long)p.channels, (long long)p.concat);
+    snprintf(name, sizeof name, "kind %d, %lld x %lld x %lld, %lld + %lld channels", p.kind, (long long)p.n,
+             (long long)p.h, (long long)p.w, (long long)p.channels, (long long)p.concat);
     struct solution s = pose(p);
     double *wanted = solve_slowly(&s);
     compute(1, run_conv, &s);
@@ -170,21 +173,29 @@ static void a_second_input_continues_the_channels(void **state)
     }
 }
 
-/* K = 9 C is cut every 1024: in the middle of a tap, of its first and of its second input. */
-static void many_channels_are_cut_inside_a_tap(void **state)
+/* K = 9 C is cut into blocks of 128 channels, of the first input, of the second, of both. */
+static void many_channels_are_cut_into_blocks(void **state)
 {
     (void)state;
-    check_problem((struct problem){CONV_SAME, 1, 3, 4, .channels = 120, .filters = 3});
-    check_problem((struct problem){CONV_SAME, 1, 3, 4, .channels = 100, .concat = 20, .filters = 3});
-    check_problem((struct problem){CONV_DOWN, 1, 3, 4, .channels = 20, .concat = 100, .filters = 3});
-    check_problem((struct problem){CONV_SAME, 1, 2, 2, .channels = 1030, .filters = 2});
+    static const int64_t channels[][2] = {{120, 0}, {127, 0}, {128, 0},  {129, 0}, {100, 27}, {100, 28}, {100, 29},
+                                          {128, 7}, {7, 128}, {130, 40}, {256, 0}, {3, 300},  {300, 3}};
+    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
+        check_problem((struct problem){CONV_SAME, 1, 3, 4, .channels = channels[i][0], .concat = channels[i][1],
+                                       .filters = 9, .residual = true});
+    check_problem((struct problem){CONV_DOWN, 1, 5, 4, .channels = 20, .concat = 120, .filters = 33, .residual = true,
+                                   .in_place = true});
+    check_problem((struct problem){CONV_UP, 2, 2, 3, .channels = 140, .filters = 8, .per_sample = true});
+    check_problem(
+        (struct problem){CONV_DOWN_ASYMMETRIC, 2, 6, 4, .channels = 130, .filters = 17, .dtype = DTYPE_F16});
 }
 
 static void many_pixels_and_filters_are_cut_into_tiles(void **state)
 {
     (void)state;
     check_problem((struct problem){CONV_SAME, 3, 11, 17, .channels = 2, .filters = 3}); /* tiles across samples */
-    check_problem((struct problem){CONV_UP, 1, 9, 17, .channels = 2, .filters = 260});
+    check_problem((struct problem){CONV_SAME, 3, 11, 9, .channels = 30, .filters = 33});
+    check_problem((struct problem){CONV_UP, 1, 5, 7, .channels = 4, .filters = 260});
+    check_problem((struct problem){CONV_SAME, 1, 1, 2, .channels = 1, .filters = 1030});
 }
 
 static void reads_weights_in_the_format_they_are_stored_in(void **state)
@@ -192,6 +203,8 @@ static void reads_weights_in_the_format_they_are_stored_in(void **state)
     (void)state;
     for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
         check_problem((struct problem){CONV_SAME, 2, 5, 7, .channels = 6, .filters = 5, .dtype = dtype});
+    for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
+        check_problem((struct problem){CONV_SAME, 1, 3, 5, .channels = 40, .filters = 25, .dtype = dtype});
 }
 
 static void adds_bias_sample_and_residual(void **state)
@@ -206,13 +219,14 @@ static void adds_bias_sample_and_residual(void **state)
     }
     p.in_place = true;
     check_problem(p);
-    check_problem((struct problem){CONV_DOWN, 2, 5, 4, .channels = 3, .filters = 6, .residual = true, .in_place = true});
+    check_problem(
+        (struct problem){CONV_DOWN, 2, 5, 4, .channels = 3, .filters = 6, .residual = true, .in_place = true});
 }
 
 static void any_number_of_threads_gives_the_same_bytes(void **state)
 {
     (void)state;
-    struct problem p = {CONV_SAME, 2, 20, 21, .channels = 5, .concat = 3, .filters = 7, .per_sample = true};
+    struct problem p = {CONV_SAME, 2, 13, 11, .channels = 25, .concat = 10, .filters = 40, .per_sample = true};
     struct solution one = pose(p), more = pose(p);
     compute(1, run_conv, &one);
     compute(2, run_conv, &more);
@@ -233,14 +247,14 @@ static void output_sizes_halve_up_or_down(void **state)
     assert_int_equal(conv_out_size(CONV_DOWN_ASYMMETRIC, 8), 4);
 }
 
-int main(void)
+static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_is_the_convolution_of_its_padding),
         cmocka_unit_test(images_of_one_row_or_column_have_zeros_all_round),
         cmocka_unit_test(enlarging_goes_to_the_size_that_is_asked_for),
         cmocka_unit_test(a_second_input_continues_the_channels),
-        cmocka_unit_test(many_channels_are_cut_inside_a_tap),
+        cmocka_unit_test(many_channels_are_cut_into_blocks),
         cmocka_unit_test(many_pixels_and_filters_are_cut_into_tiles),
         cmocka_unit_test(reads_weights_in_the_format_they_are_stored_in),
         cmocka_unit_test(adds_bias_sample_and_residual),
@@ -248,4 +262,9 @@ int main(void)
         cmocka_unit_test(output_sizes_halve_up_or_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return on_every_cpu_family(all_tests);
 }
