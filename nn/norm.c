@@ -1,24 +1,46 @@
-/* Two passes over the data: statistics, then y = x * scale[channel] + shift[channel] with weight, bias, mean and
- * deviation folded into two numbers per channel. Everything but x and y is double: a group of a 1024 px VAE feature map
- * has four million values, and where the mean is far from zero scale and shift cancel. Each (sample, group) is summed by
- * one thread, in order. */
+/* Two passes over the data: statistics, then y = (x - mean) * scale + shift and the activation, row by row in level 1
+ * cache. A group is a few channels of every row: were each group summed on its own, each cache line would be fetched by
+ * several of them. So a task sums the channels of a block of whole rows, then those of each group; the sums of the
+ * blocks are added in their order. Blocks depend on the shape alone. */
 #include "nn/norm.h"
 
 #include <math.h>
+#include <string.h>
 
+#include "nn/norm_forms.h"
+#include "nn/norm_narrow.h"
 #include "tensor/parallel.h"
 
+struct moments {
+    double sum, squares;
+};
+
 struct group_job {
+    const struct norm_form *form;
     const struct features *parts; /* the one or two inputs, channels side by side */
     int count;
     int64_t groups, channels, pixels;
     const float *weight, *bias;
     float eps;
-    double *scale, *shift; /* [n, channels] */
+    int64_t blocks;               /* of rows, per sample */
+    double *column_sums;          /* [threads, 2, channels]: sums, squares */
+    struct moments *moments;      /* [n, blocks, groups] */
+    float *mean, *scale, *shift;  /* [n, channels] */
     float *y;
     enum activation activation;
     int64_t tasks;
 };
+
+const struct norm_form *norm_form(enum cpu_family family)
+{
+    switch (family) {
+#if defined(__x86_64__)
+    case CPU_AVX2:
+    case CPU_AVX512: return &norm_avx2;
+#endif
+    default: return &norm_portable;
+    }
+}
 
 static const float *read_vector(const struct context *ctx, const struct tensor *t, int64_t n)
 {
@@ -28,42 +50,49 @@ static const float *read_vector(const struct context *ctx, const struct tensor *
     return values;
 }
 
-/* Which input a channel is in; *c becomes the channel within it. */
-static const struct features *part_of(const struct group_job *job, int64_t *c)
+static void block_moments(void *arg, int64_t index, int thread)
 {
-    const struct features *part = job->parts;
-    if (*c >= part->c) {
-        *c -= part->c;
-        part++;
+    const struct group_job *job = arg;
+    int64_t sample = index / job->blocks, width = job->channels / job->groups;
+    struct range rows = task_range(job->pixels, job->blocks, index % job->blocks);
+    double *sum = job->column_sums + thread * 2 * job->channels, *squares = sum + job->channels;
+    memset(sum, 0, (size_t)(2 * job->channels) * sizeof *sum);
+    for (int64_t i = 0, c = 0; i < job->count; c += job->parts[i++].c) {
+        const struct features *part = &job->parts[i];
+        const float *x = part->x + (sample * job->pixels + rows.begin) * part->c;
+        job->form->column_sums(sum + c, squares + c, x, rows.end - rows.begin, part->c);
     }
-    return part;
+    struct moments *moments = job->moments + index * job->groups;
+    for (int64_t g = 0; g < job->groups; g++) {
+        moments[g] = (struct moments){0};
+        for (int64_t c = g * width; c < (g + 1) * width; c++) {
+            moments[g].sum += sum[c];
+            moments[g].squares += squares[c];
+        }
+    }
 }
 
+/* mean, scale and shift of the channels of a group. What the mean loses as a float goes into the shift. */
 static void group_statistics(void *arg, int64_t index, int thread)
 {
     (void)thread;
     const struct group_job *job = arg;
-    int64_t sample = index / job->groups, width = job->channels / job->groups, first = index % job->groups * width;
-    double sum = 0, squares = 0;
-    for (int64_t c = first; c < first + width;) {
-        int64_t at = c;
-        const struct features *part = part_of(job, &at);
-        int64_t run = part->c - at < first + width - c ? part->c - at : first + width - c;
-        const float *x = part->x + sample * job->pixels * part->c + at;
-        for (int64_t p = 0; p < job->pixels; p++, x += part->c)
-            for (int64_t i = 0; i < run; i++) {
-                sum += x[i];
-                squares += (double)x[i] * x[i];
-            }
-        c += run;
+    int64_t sample = index / job->groups, group = index % job->groups, width = job->channels / job->groups;
+    struct moments total = {0};
+    for (int64_t b = 0; b < job->blocks; b++) {
+        const struct moments *block = &job->moments[(sample * job->blocks + b) * job->groups + group];
+        total.sum += block->sum;
+        total.squares += block->squares;
     }
-    double count = (double)width * (double)job->pixels, mean = sum / count;
-    double variance = squares / count - mean * mean;
+    double count = (double)width * (double)job->pixels, mean = total.sum / count;
+    double variance = total.squares / count - mean * mean;
     double inverse = 1.0 / sqrt((variance > 0 ? variance : 0) + job->eps);
-    for (int64_t c = first; c < first + width; c++) {
+    for (int64_t c = group * width; c < (group + 1) * width; c++) {
+        int64_t at = sample * job->channels + c;
         double scale = job->weight[c] * inverse;
-        job->scale[sample * job->channels + c] = scale;
-        job->shift[sample * job->channels + c] = job->bias[c] - mean * scale;
+        job->mean[at] = (float)mean;
+        job->scale[at] = (float)scale;
+        job->shift[at] = (float)(job->bias[c] + (job->mean[at] - mean) * scale);
     }
 }
 
@@ -73,14 +102,14 @@ static void group_apply(void *arg, int64_t index, int thread)
     const struct group_job *job = arg;
     struct range rows = task_range(job->parts->n * job->pixels, job->tasks, index);
     for (int64_t row = rows.begin; row < rows.end; row++) {
-        int64_t sample = row / job->pixels, c = 0;
-        const double *scale = job->scale + sample * job->channels, *shift = job->shift + sample * job->channels;
-        float *y = job->y + row * job->channels;
-        for (int part = 0; part < job->count; part++) {
-            const float *x = job->parts[part].x + row * job->parts[part].c;
-            for (int64_t i = 0; i < job->parts[part].c; i++, c++)
-                y[c] = (float)(x[i] * scale[c] + shift[c]);
+        int64_t first = row / job->pixels * job->channels;
+        float *y = job->y + row * job->channels, *to = y;
+        for (int i = 0; i < job->count; to += job->parts[i++].c) {
+            const float *x = job->parts[i].x + row * job->parts[i].c;
+            if (x != to)
+                memcpy(to, x, (size_t)job->parts[i].c * sizeof *x);
         }
+        job->form->affine(y, job->mean + first, job->scale + first, job->shift + first, job->channels);
         activate(job->activation, y, job->channels);
     }
 }
@@ -92,7 +121,9 @@ void group_norm(const struct context *ctx, float *y, struct features x, const st
     size_t mark = arena_mark(ctx->arena);
     struct features parts[2] = {x, concat ? *concat : (struct features){0}};
     int64_t channels = parts[0].c + parts[1].c, pixels = x.h * x.w;
+    int64_t blocks = task_count(pixels, channels);
     struct group_job job = {
+        .form = norm_form(cpu_family()),
         .parts = parts,
         .count = concat ? 2 : 1,
         .groups = groups,
@@ -101,13 +132,20 @@ void group_norm(const struct context *ctx, float *y, struct features x, const st
         .weight = read_vector(ctx, &layer->weight, channels),
         .bias = read_vector(ctx, &layer->bias, channels),
         .eps = eps,
-        .scale = arena_bytes(ctx->arena, (size_t)(x.n * channels) * sizeof(double)),
-        .shift = arena_bytes(ctx->arena, (size_t)(x.n * channels) * sizeof(double)),
+        .blocks = blocks,
+        .column_sums = arena_bytes(ctx->arena, (size_t)(ctx->threads * 2 * channels) * sizeof(double)),
+        .moments = arena_bytes(ctx->arena, (size_t)(x.n * blocks * groups) * sizeof(struct moments)),
+        .mean = arena_floats(ctx->arena, x.n * channels),
+        .scale = arena_floats(ctx->arena, x.n * channels),
+        .shift = arena_floats(ctx->arena, x.n * channels),
         .y = y,
         .activation = activation,
-        .tasks = task_count(x.n * pixels, channels * (activation == ACT_NONE ? 1 : 8)),
+        .tasks = task_count(x.n * pixels, channels * (activation == ACT_NONE ? 1 : 4)),
     };
-    if (!arena_measuring(ctx->arena)) {
+    if (!arena_measuring(ctx->arena) && channels < NARROW_LAYER) {
+        group_norm_narrow(ctx, y, x, concat, layer, groups, eps, activation);
+    } else if (!arena_measuring(ctx->arena)) {
+        parallel_for(ctx->threads, x.n * blocks, block_moments, &job);
         parallel_for(ctx->threads, x.n * groups, group_statistics, &job);
         parallel_for(ctx->threads, job.tasks, group_apply, &job);
     }
@@ -117,6 +155,7 @@ void group_norm(const struct context *ctx, float *y, struct features x, const st
 }
 
 struct layer_job {
+    const struct norm_form *form;
     float *y;
     const float *x, *weight, *bias;
     int64_t rows, c, tasks;
@@ -131,15 +170,9 @@ static void layer_rows(void *arg, int64_t index, int thread)
     for (int64_t row = rows.begin; row < rows.end; row++) {
         const float *x = job->x + row * job->c;
         float *y = job->y + row * job->c;
-        double sum = 0, squares = 0;
-        for (int64_t i = 0; i < job->c; i++)
-            sum += x[i];
-        double mean = sum / (double)job->c;
-        for (int64_t i = 0; i < job->c; i++)
-            squares += (x[i] - mean) * (x[i] - mean);
-        double inverse = 1.0 / sqrt(squares / (double)job->c + job->eps);
-        for (int64_t i = 0; i < job->c; i++)
-            y[i] = (float)((x[i] - mean) * inverse * job->weight[i] + job->bias[i]);
+        if (x != y)
+            memcpy(y, x, (size_t)job->c * sizeof *x);
+        job->form->layer_row(y, job->weight, job->bias, job->c, job->eps);
     }
 }
 
@@ -149,6 +182,7 @@ void layer_norm(const struct context *ctx, float *y, const float *x, int64_t row
     double start = seconds_now();
     size_t mark = arena_mark(ctx->arena);
     struct layer_job job = {
+        .form = norm_form(cpu_family()),
         .y = y,
         .x = x,
         .weight = read_vector(ctx, &layer->weight, c),
@@ -158,7 +192,9 @@ void layer_norm(const struct context *ctx, float *y, const float *x, int64_t row
         .tasks = task_count(rows, c * 4),
         .eps = eps,
     };
-    if (!arena_measuring(ctx->arena))
+    if (!arena_measuring(ctx->arena) && c < NARROW_LAYER)
+        layer_norm_narrow(y, x, rows, c, layer, eps);
+    else if (!arena_measuring(ctx->arena))
         parallel_for(ctx->threads, job.tasks, layer_rows, &job);
     arena_release(ctx->arena, mark);
     double count = (double)(rows * c);

@@ -27,6 +27,7 @@ enum {
 struct job {
     const struct gemm *g;
     const struct gemm_kernel *kernel;
+    void (*activate)(enum activation act, float *x, int64_t n);
     const float *bias; /* [weight rows], float32, or NULL */
     int parts;         /* strips per strip of output: 2 with GEGLU */
     int64_t strips, row_blocks, column_groups;
@@ -139,11 +140,11 @@ static void finish_row(const struct job *job, int64_t m, struct range n, float *
         if (e->activation == ACT_GEGLU) {
             if (job->bias != NULL)
                 add(gate, job->bias + g->N + n.begin, width);
-            activate(ACT_GELU, gate, width);
+            job->activate(ACT_GELU, gate, width);
             for (int64_t i = 0; i < width; i++)
                 row[i] *= gate[i];
         } else {
-            activate(e->activation, row, width);
+            job->activate(e->activation, row, width);
         }
         if (e->residual != NULL && !residual_comes_first(e))
             add(row, e->residual + m * g->N + n.begin, width);
@@ -277,9 +278,11 @@ void gemm_run(const struct context *ctx, const struct gemm *g)
     size_t mark = arena_mark(ctx->arena);
     int parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1;
     int64_t weight_rows = parts * g->N;
+    bool small = weight_rows * g->K <= SMALL_WEIGHT;
     struct job job = {
         .g = g,
-        .kernel = weight_rows * g->K <= SMALL_WEIGHT ? &gemm_portable : gemm_large_kernel(),
+        .kernel = small ? &gemm_portable : gemm_large_kernel(),
+        .activate = small ? activate_narrow : activate,
         .bias = read_bias(ctx, g->epilogue.bias, weight_rows),
         .parts = parts,
     };

@@ -14,8 +14,8 @@ static double formula(enum activation activation, double x)
     return x;
 }
 
-/* How well a float can do: the exponent is rounded in proportion to x; Phi is a sum of 1 and an erf near -1, so GELU's
- * error is measured by x, not by the result; below 1e-36 the exponential overflows and the result is 0. */
+/* How well a float can do: the exponent is rounded in proportion to x; Phi is a sum of 1 and an erf near -1, so
+ * GELU's error is measured by x, not by the result; below 1e-36 the exponential overflows and the result is 0. */
 static void follows_the_formula_everywhere(void **state)
 {
     (void)state;
@@ -54,7 +54,7 @@ static void a_value_does_not_depend_on_its_place_in_the_row(void **state)
     }
 }
 
-int main(void)
+static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(follows_the_formula_everywhere),
@@ -62,4 +62,9 @@ int main(void)
         cmocka_unit_test(a_value_does_not_depend_on_its_place_in_the_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return on_every_cpu_family(all_tests);
 }

@@ -1,4 +1,4 @@
-/* Normalisation against means and variances in double. */
+/* Normalisation against means and variances in double, with every form this CPU can run. */
 #include "nn/norm.h"
 #include "tests/check.h"
 
@@ -130,10 +130,15 @@ static void normalises_each_group_of_each_sample(void **state)
 {
     (void)state;
     static const int64_t shapes[][5] = {/* n, h, w, c, groups */
-                                        {1, 1, 1, 4, 2}, {2, 3, 5, 12, 4}, {3, 1, 7, 8, 8}, {2, 4, 4, 6, 1}, {1, 20, 30, 64, 32}};
+                                        {1, 1, 1, 4, 2},
+                                        {2, 3, 5, 12, 4},
+                                        {3, 1, 7, 8, 8},
+                                        {2, 4, 4, 6, 1},
+                                        {1, 20, 30, 64, 32}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        check_group_norm((struct problem){shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], 0, shapes[i][4], .eps = 1e-5f},
-                         1e-6);
+        check_group_norm(
+            (struct problem){shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], 0, shapes[i][4], .eps = 1e-5f},
+            1e-6);
 }
 
 /* 10 + 6 channels in groups of 4: the third group has two channels of each input. */
@@ -191,7 +196,8 @@ static void constant_features_become_the_bias(void **state)
 static void the_input_may_be_the_output(void **state)
 {
     (void)state;
-    check_group_norm((struct problem){2, 3, 5, 8, 0, 2, .eps = 1e-5f, .activation = ACT_SILU, .in_place = true}, 1e-6);
+    check_group_norm((struct problem){2, 3, 5, 8, 0, 2, .eps = 1e-5f, .activation = ACT_SILU, .in_place = true},
+                     1e-6);
     check_layer_norm((struct problem){2, 3, 5, 8, 0, 1, .eps = 1e-5f, .in_place = true}, 1e-6);
 }
 
@@ -221,7 +227,7 @@ static void any_number_of_threads_gives_the_same_bytes(void **state)
     dispose(&more);
 }
 
-int main(void)
+static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(normalises_each_group_of_each_sample),
@@ -235,4 +241,9 @@ int main(void)
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+    return on_every_cpu_family(all_tests);
 }
