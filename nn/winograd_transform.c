@@ -126,7 +126,11 @@ INLINE void output_body(const float *in, int64_t stride, int64_t n, float *out)
 FORM(portable, )
 #if defined(__x86_64__)
 FORM(avx2, __attribute__((target("avx2"))))
+#if defined(__clang__)
+FORM(avx512, __attribute__((target("avx512f,avx512vl"), min_vector_width(512))))
+#else
 FORM(avx512, __attribute__((target("avx512f,avx512vl,prefer-vector-width=512"))))
+#endif
 #endif
 
 const struct winograd_transforms *winograd_transforms(void)

@@ -43,10 +43,14 @@ static bool same_memory(const struct tensor *t, int rank, const int64_t *shape)
     return tensor_is(t, rank, shape) || (rank == 2 && tensor_is(t, 4, pointwise));
 }
 
-static const struct tensor *find(struct binder *b, const char *module, const char *name, char *full, size_t size)
+static void full_name(char *out, size_t size, const char *module, const char *name)
 {
-    snprintf(full, size, "%s%s%s", module, module[0] && name[0] ? "." : "", name);
-    const struct tensor *t = safetensors_find(b->file, full);
+    snprintf(out, size, "%s%s%s", module, module[0] && name[0] ? "." : "", name);
+}
+
+static const struct tensor *find(struct binder *b, const char *name)
+{
+    const struct tensor *t = safetensors_find(b->file, name);
     if (t != NULL) /* `tensor` is a member of the item: step back to the item for its place in the list */
         b->used[(const struct named_tensor *)((const char *)t - offsetof(struct named_tensor, tensor)) - b->file->items] =
             true;
@@ -60,9 +64,16 @@ void bind_rows(struct binder *b, const char *module, const struct binding *rows,
         char name[2 * MODULE_NAME], other[2 * MODULE_NAME], wanted[96], found[128] = "is ";
         int64_t shape[TENSOR_MAX_RANK] = {0};
         int rank = wanted_shape(row->shape, dims, shape);
-        const struct tensor *t = find(b, module, row->name, name, sizeof name);
-        if (t == NULL && row->other_name != NULL)
-            t = find(b, module, row->other_name, other, sizeof other);
+        full_name(name, sizeof name, module, row->name);
+        if (b->file == NULL) {
+            b->visitor->visit(b->visitor->self, name, rank, shape);
+            continue;
+        }
+        const struct tensor *t = find(b, name);
+        if (t == NULL && row->other_name != NULL) {
+            full_name(other, sizeof other, module, row->other_name);
+            t = find(b, other);
+        }
         if (t == NULL && row->optional)
             continue;
         shape_text(rank, shape, wanted, sizeof wanted);

@@ -1,8 +1,8 @@
 /* Binding: from the names in a checkpoint to the members of a struct.
  *
  * A model's tensors are listed in tables, one row per tensor: its name below the module, the member that will hold the
- * view, the shape in symbols. Loading, shape checks and the report of what is missing, misshapen or left over all walk
- * the same tables.
+ * view, the shape in symbols. Loading, shape checks, the report of what is missing, misshapen or left over, and the list
+ * of what a model consists of (for making one up) all walk the same tables.
  *
  *   static const struct binding norm[] = {{"weight", offsetof(struct norm, weight), "c"}, ...};
  *   bind_rows(b, "conv_norm_out", norm, 2, &unet->conv_norm_out, (int64_t[DIMS]){['c'] = 320}); */
@@ -31,8 +31,16 @@ struct binding {
 enum { DIMS = 128 }; /* dimension values, indexed by letter */
 enum { MODULE_NAME = 96 };
 
+/* Hears of every tensor that the tables name, in their order; a 1x1 convolution as the matrix it is. The name is gone
+ * when the call returns. */
+struct tensor_visitor {
+    void (*visit)(void *self, const char *name, int rank, const int64_t *shape);
+    void *self;
+};
+
 struct binder {
-    const struct safetensors *file;
+    const struct safetensors *file;       /* NULL: nothing is bound, the visitor hears what would be */
+    const struct tensor_visitor *visitor; /* only without a file */
     bool *used;            /* per tensor of the file */
     size_t problems;
     struct error first;    /* the first problem */

@@ -67,6 +67,17 @@ status clip_open(struct clip *c, const char *weights_path, const struct clip_con
     return s;
 }
 
+status clip_list(const struct clip_config *config, const struct tensor_visitor *visitor, struct error *e)
+{
+    struct clip c = {.config = *config};
+    c.layers = calloc((size_t)config->layers, sizeof *c.layers);
+    if (c.layers == NULL)
+        return fail(e, ERR_MEMORY, "the list of a text encoder's tensors: out of memory");
+    bind_all(&c, &(struct binder){.visitor = visitor});
+    free(c.layers);
+    return OK;
+}
+
 void clip_close(struct clip *c)
 {
     if (c->file != NULL)

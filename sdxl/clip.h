@@ -29,6 +29,9 @@ struct clip {
 status clip_open(struct clip *c, const char *weights_path, const struct clip_config *config, struct error *e);
 void clip_close(struct clip *c); /* fine on a zeroed struct */
 
+/* Names every tensor that such an encoder has. Only a lack of memory fails. */
+status clip_list(const struct clip_config *config, const struct tensor_visitor *visitor, struct error *e);
+
 /* ids: [n, positions], each in [0, vocab_size): clip_check_ids says so. penultimate: [n, positions, C]. pooled: [n, P]
  * with a text_projection, [n, C] without; NULL if not wanted. The end token is the highest id of a row (its first
  * occurrence), as in CLIP's vocabulary. */

@@ -151,6 +151,20 @@ status unet_open(struct unet *u, const char *weights_path, const struct unet_con
     return s;
 }
 
+status unet_list(const struct unet_config *config, const struct tensor_visitor *visitor, struct error *e)
+{
+    struct unet *u = calloc(1, sizeof *u); /* binding also writes names and sizes: into one that is thrown away */
+    struct transformer_block *blocks = calloc(count_transformer_blocks(config), sizeof *blocks);
+    status s = u && blocks ? OK : fail(e, ERR_MEMORY, "the list of a UNet's tensors: out of memory");
+    if (s == OK) {
+        u->config = *config;
+        assemble(&(struct assembly){u, &(struct binder){.visitor = visitor}, blocks});
+    }
+    free(blocks);
+    free(u);
+    return s;
+}
+
 void unet_close(struct unet *u)
 {
     if (u->file != NULL)

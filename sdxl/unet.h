@@ -41,6 +41,9 @@ struct unet {
 status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e);
 void unet_close(struct unet *u); /* fine on a zeroed struct */
 
+/* Names every tensor that such a UNet has. Only a lack of memory fails. */
+status unet_list(const struct unet_config *config, const struct tensor_visitor *visitor, struct error *e);
+
 struct unet_input {
     struct features sample;             /* [n, h, w, in_channels] */
     double timestep;                    /* one for all samples; may be fractional */

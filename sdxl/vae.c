@@ -75,25 +75,43 @@ static void bind_decoder(struct vae_coder *coder, struct binder *b, const struct
     conv_bind(&coder->conv_out, b, "decoder.conv_out", width[0], c->out_channels);
 }
 
+static void bind_all(struct vae *v, struct binder *b)
+{
+    int64_t latent = v->config.latent_channels;
+    v->encoder.name = "encoder";
+    v->decoder.name = "decoder";
+    bind_encoder(&v->encoder, b, &v->config);
+    bind_decoder(&v->decoder, b, &v->config);
+    linear_bind(&v->quant_conv, b, "quant_conv", 2 * latent, 2 * latent);
+    linear_bind(&v->post_quant_conv, b, "post_quant_conv", latent, latent);
+}
+
 status vae_open(struct vae *v, const char *weights_path, const struct vae_config *config, struct error *e)
 {
-    *v = (struct vae){.config = *config, .encoder.name = "encoder", .decoder.name = "decoder"};
+    *v = (struct vae){.config = *config};
     v->file = calloc(1, sizeof *v->file);
     struct binder b = {0};
     status s = v->file ? safetensors_open(weights_path, v->file, e) : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
     if (s == OK)
         s = bind_start(&b, v->file, e);
     if (s == OK) {
-        int64_t latent = config->latent_channels;
-        bind_encoder(&v->encoder, &b, config);
-        bind_decoder(&v->decoder, &b, config);
-        linear_bind(&v->quant_conv, &b, "quant_conv", 2 * latent, 2 * latent);
-        linear_bind(&v->post_quant_conv, &b, "post_quant_conv", latent, latent);
+        bind_all(v, &b);
         s = bind_finish(&b, NULL, e);
     }
     if (s != OK)
         vae_close(v);
     return s;
+}
+
+status vae_list(const struct vae_config *config, const struct tensor_visitor *visitor, struct error *e)
+{
+    struct vae *v = calloc(1, sizeof *v); /* binding also writes names and sizes: into one that is thrown away */
+    if (v == NULL)
+        return fail(e, ERR_MEMORY, "the list of an autoencoder's tensors: out of memory");
+    v->config = *config;
+    bind_all(v, &(struct binder){.visitor = visitor});
+    free(v);
+    return OK;
 }
 
 void vae_close(struct vae *v)

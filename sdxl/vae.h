@@ -45,6 +45,9 @@ struct vae {
 status vae_open(struct vae *v, const char *weights_path, const struct vae_config *config, struct error *e);
 void vae_close(struct vae *v); /* fine on a zeroed struct */
 
+/* Names every tensor that such an autoencoder has. Only a lack of memory fails. */
+status vae_list(const struct vae_config *config, const struct tensor_visitor *visitor, struct error *e);
+
 /* latents: [n, h, w, latent_channels], as the UNet has them (scaled). image: [n, f h, f w, 3], f = vae_factor, values
  * about -1 .. 1, not clamped. */
 void vae_decode(const struct context *ctx, const struct vae *v, float *image, struct features latents);

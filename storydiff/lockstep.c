@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "tensor/gemm.h"
 
@@ -230,6 +231,16 @@ static status open_csa(struct lockstep *l, struct error *e)
     return csa_open(&l->csa, &r->model->unet, &settings, l->h, l->w, r->characters, halves(r), e);
 }
 
+/* The bank has id_length places. */
+static status check_passes(const struct lockstep_request *r, struct error *e)
+{
+    for (int i = 0; i < r->pass_count && r->csa.mode != CSA_OFF; i++)
+        if (r->passes[i].role == CSA_WRITE && r->passes[i].panel_count > r->csa.id_length)
+            return fail(e, ERR_ARGUMENT, "a character has %d id panels, but id_length is %d", r->passes[i].panel_count,
+                        r->csa.id_length);
+    return OK;
+}
+
 /* A lockstep with everything but working memory and values. */
 static status prepare(struct lockstep *l, const struct lockstep_request *request, struct error *e)
 {
@@ -239,6 +250,7 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
     if (request->height < multiple || request->width < multiple || request->height % multiple || request->width % multiple)
         return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld", (long long)request->height,
                     (long long)request->width, (long long)multiple);
+    TRY(check_passes(request, e));
     struct arena measured = arena_measure();
     allocate(l, &measured);
     TRY(arena_open(&l->fixed, measured.peak, "the latents", e));
@@ -304,12 +316,22 @@ static struct named_tensor state_tensor(const struct lockstep *l, const char *na
     return (struct named_tensor){name, {data, DTYPE_F32, 4, {l->request->panels, l->h, l->w, l->c}}};
 }
 
+/* Of all that counts: a file that was damaged must not go on as another picture. */
+static void checksum(const struct lockstep *l, const char *step, const void *latents, const void *history, char sum[16])
+{
+    uInt bytes = (uInt)((size_t)(l->request->panels * latent_size(l)) * sizeof(float));
+    uLong crc = crc32(crc32(0, NULL, 0), (const Bytef *)step, (uInt)strlen(step));
+    snprintf(sum, 16, "%08lx", crc32(crc32(crc, latents, bytes), history, bytes));
+}
+
 status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e)
 {
     struct named_tensor tensors[] = {state_tensor(l, "latents", l->latents), state_tensor(l, "history", l->history)};
-    char step[16];
+    char step[16], sum[16];
     snprintf(step, sizeof step, "%d", l->step);
-    return safetensors_write(path, tensors, 2, (const char *const[]){"step", step, "recipe", recipe, NULL}, e);
+    checksum(l, step, l->latents, l->history, sum);
+    const char *const metadata[] = {"step", step, "checksum", sum, "recipe", recipe, NULL};
+    return safetensors_write(path, tensors, 2, metadata, e);
 }
 
 static status read_state(const struct lockstep *l, const struct safetensors *file, int *step, struct error *e)
@@ -326,6 +348,11 @@ static status read_state(const struct lockstep *l, const struct safetensors *fil
             return fail(e, ERR_FORMAT, "%s: not the state of this story: its \"%s\" are missing or of another size", file->path,
                         names[i]);
     }
+    char sum[16];
+    checksum(l, text, safetensors_find(file, "latents")->data, safetensors_find(file, "history")->data, sum);
+    const char *saved = safetensors_meta(file, "checksum");
+    if (saved == NULL || strcmp(saved, sum) != 0)
+        return fail(e, ERR_FORMAT, "%s: the file is damaged, its checksum does not match; --overwrite starts anew", file->path);
     *step = (int)value;
     return OK;
 }

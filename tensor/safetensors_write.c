@@ -128,7 +128,7 @@ status safetensors_write(const char *path, const struct named_tensor *items, siz
                          const char *const *metadata, struct error *e)
 {
     size_t bytes;
-    for (size_t i = 0; i < count; i++) /* before the old file is touched; an impossible shape is not this loop's affair */
+    for (size_t i = 0; i < count; i++) /* impossible shapes are for compose_header to refuse */
         if (items[i].tensor.data == NULL && data_bytes(&items[i].tensor, &bytes) && bytes > 0)
             return fail(e, ERR_ARGUMENT, "%s: cannot write tensor '%.200s': no data", path, items[i].name);
     struct file_writer w;

@@ -7,17 +7,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "tensor/blas.h"
 #include "tensor/context.h"
+#include "tensor/cpu.h"
+#include "tensor/gemm.h"
 #include "tensor/rng.h"
 #include "tensor/tensor.h"
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <setjmp.h>
 #include <stdint.h>
-#include <cmocka.h>
+
+#include <cmocka.h> /* which needs the four above */
 
 /* ------------------------------------------------------------------------------------------------------- numbers */
 
@@ -78,7 +82,8 @@ static inline void random_tensor_free(struct random_tensor *t)
 /* --------------------------------------------------------------------------------------------------- comparisons */
 
 /* No error above `tolerance` times the largest wanted magnitude; a NaN is an error. */
-static inline void check_close(const char *what, const float *found, const double *wanted, int64_t n, double tolerance)
+static inline void check_close(const char *what, const float *found, const double *wanted, int64_t n,
+                               double tolerance)
 {
     double largest = 0, worst = 0;
     int64_t wrong = 0, first = -1, worst_at = -1;
@@ -96,8 +101,10 @@ static inline void check_close(const char *what, const float *found, const doubl
         }
     }
     if (wrong > 0)
-        fail_msg("%s: %lld of %lld values are off by more than %g x %g, the first at %lld, the worst at %lld: %.9g, wanted "
-                 "%.9g", what, (long long)wrong, (long long)n, tolerance, largest, (long long)first, (long long)worst_at,
+        fail_msg("%s: %lld of %lld values are off by more than %g x %g, the first at %lld, the worst at %lld: %.9g, "
+                 "wanted "
+                 "%.9g",
+                 what, (long long)wrong, (long long)n, tolerance, largest, (long long)first, (long long)worst_at,
                  found[worst_at], wanted[worst_at]);
 }
 
@@ -106,8 +113,8 @@ static inline void check_same(const char *what, const float *found, const float 
 {
     for (int64_t i = 0; i < n; i++)
         if (memcmp(&found[i], &wanted[i], sizeof *found) != 0)
-            fail_msg("%s: differs first at %lld of %lld: %.9g, wanted %.9g", what, (long long)i, (long long)n, found[i],
-                     wanted[i]);
+            fail_msg("%s: differs first at %lld of %lld: %.9g, wanted %.9g", what, (long long)i, (long long)n,
+                     found[i], wanted[i]);
 }
 
 static inline void check_finite(const char *what, const float *x, int64_t n)
@@ -126,7 +133,7 @@ static inline void compute(int threads, void (*run)(const struct context *ctx, v
     struct error e = {0};
     struct arena arena = arena_measure();
     struct context ctx = {.arena = &arena, .threads = threads};
-    assert_int_equal(blas_load(&e), OK);
+    assert_int_equal(gemm_ready(&e), OK);
     run(&ctx, arg);
     size_t measured = arena.peak;
     assert_int_equal(arena.used, 0);
@@ -135,6 +142,29 @@ static inline void compute(int threads, void (*run)(const struct context *ctx, v
     assert_int_equal(arena.peak, measured);
     assert_int_equal(arena.used, 0);
     arena_close(&arena);
+}
+
+/* Runs a group of tests once for each form of the kernels that this CPU has. The form is decided once per process, so
+ * each group is in one of its own. Returns how many groups failed. */
+static inline int on_every_cpu_family(int (*group)(void))
+{
+    struct cpu cpu = cpu_detect();
+    const char *const names[] = {"portable", "openblas", cpu.avx2_fma ? "avx2" : NULL, cpu.avx512 ? "avx512" : NULL};
+    int failed = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (names[i] == NULL)
+            continue;
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            setenv("STORYDIFF_CPU", names[i], 1);
+            printf("STORYDIFF_CPU=%s\n", names[i]);
+            exit(group() != 0);
+        }
+        int ended = 0;
+        failed += child < 0 || waitpid(child, &ended, 0) != child || !WIFEXITED(ended) || WEXITSTATUS(ended) != 0;
+    }
+    return failed;
 }
 
 #endif

@@ -1,5 +1,6 @@
-/* A story for the small recorded model: two characters with two id panels each, and three later panels that look at the
- * first character, at both, and at none. Text states are random: the UNet does not mind. Include it after check.h. */
+/* A story for the small recorded model: two characters with two id panels each, and three later panels that look at
+ * the first character, at both, and at none. Text states are random: the UNet does not mind. Include it after
+ * check.h. */
 #ifndef TESTS_SMALL_STORY_H
 #define TESTS_SMALL_STORY_H
 
@@ -25,9 +26,14 @@ static inline void small_story_open(struct small_story *s, const char *sampler, 
         fail_msg("%s", e.message);
 
     const struct unet_config *u = &s->model.unet.config;
-    int64_t width = u->cross_attention_dim, pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
-    s->text = (struct conditioning){some_floats(100, STORY_TEXTS * STORY_TOKENS * width), some_floats(101, STORY_TEXTS * pooled),
-                                    STORY_TEXTS, STORY_TOKENS, width, pooled};
+    int64_t width = u->cross_attention_dim,
+            pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
+    s->text = (struct conditioning){some_floats(100, STORY_TEXTS * STORY_TOKENS * width),
+                                    some_floats(101, STORY_TEXTS * pooled),
+                                    STORY_TEXTS,
+                                    STORY_TOKENS,
+                                    width,
+                                    pooled};
     const int negative = STORY_PANELS;
     memcpy(s->passes,
            (struct lockstep_pass[STORY_PASSES]){

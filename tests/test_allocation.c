@@ -87,7 +87,8 @@ void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t 
     return (void *)syscall(SYS_mmap, address, size, protection, flags, fd, offset);
 }
 
-/* The first step is not counted: OpenMP makes its threads and OpenBLAS its buffers when they are first asked. */
+/* The first step is not counted: threads are started, and OpenBLAS makes its buffers, when they are first asked for.
+ */
 static void check_sampling(const struct small_story *s, int threads)
 {
     struct lockstep l;

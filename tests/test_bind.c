@@ -19,7 +19,11 @@ static struct named_tensor made(const char *name, enum dtype dtype, int rank, co
     return t;
 }
 
-#define SHAPE(...) (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__}
+#define SHAPE(...)                                                                                                   \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[])                                           \
+    {                                                                                                                \
+        __VA_ARGS__                                                                                                  \
+    }
 
 static struct attempt attempt(const struct named_tensor *tensors, size_t count,
                               void (*bind)(struct binder *b, void *object), void *object, const char *const *ignored)
@@ -58,7 +62,11 @@ static void check_refused(struct attempt a, const char *const *texts)
     finish(&a);
 }
 
-#define TEXTS(...) (const char *const[]){__VA_ARGS__, NULL}
+#define TEXTS(...)                                                                                                   \
+    (const char *const[])                                                                                            \
+    {                                                                                                                \
+        __VA_ARGS__, NULL                                                                                            \
+    }
 
 static void bind_linear(struct binder *b, void *object)
 {
@@ -79,9 +87,9 @@ static void finds_each_member_under_its_name(void **state)
 {
     (void)state;
     struct linear layer = {0};
-    struct attempt a = attempt((struct named_tensor[]){made("to_q.weight", DTYPE_F32, SHAPE(2, 3)),
-                                                       made("to_q.bias", DTYPE_F32, SHAPE(2))},
-                               2, bind_linear, &layer, NULL);
+    struct attempt a = attempt(
+        (struct named_tensor[]){made("to_q.weight", DTYPE_F32, SHAPE(2, 3)), made("to_q.bias", DTYPE_F32, SHAPE(2))},
+        2, bind_linear, &layer, NULL);
     assert_int_equal(a.result, OK);
     assert_ptr_equal(layer.weight.data, safetensors_find(&a.file, "to_q.weight")->data);
     assert_ptr_equal(layer.bias.data, safetensors_find(&a.file, "to_q.bias")->data);
@@ -96,8 +104,9 @@ static void finds_each_member_under_its_name(void **state)
     finish(&a);
 
     struct norm norm = {0};
-    a = attempt((struct named_tensor[]){made("norm.weight", DTYPE_F32, SHAPE(4)), made("norm.bias", DTYPE_F32, SHAPE(4))}, 2,
-                bind_norm, &norm, NULL);
+    a = attempt(
+        (struct named_tensor[]){made("norm.weight", DTYPE_F32, SHAPE(4)), made("norm.bias", DTYPE_F32, SHAPE(4))}, 2,
+        bind_norm, &norm, NULL);
     assert_int_equal(a.result, OK);
     assert_true(norm.weight.data != NULL && norm.bias.data != NULL);
     finish(&a);
@@ -109,9 +118,9 @@ static void takes_the_three_float_formats_and_mixtures(void **state)
     for (enum dtype weight = DTYPE_F32; weight <= DTYPE_BF16; weight++)
         for (enum dtype bias = DTYPE_F32; bias <= DTYPE_BF16; bias++) {
             struct linear layer = {0};
-            struct attempt a = attempt((struct named_tensor[]){made("to_q.weight", weight, SHAPE(2, 3)),
-                                                               made("to_q.bias", bias, SHAPE(2))},
-                                       2, bind_linear, &layer, NULL);
+            struct attempt a = attempt(
+                (struct named_tensor[]){made("to_q.weight", weight, SHAPE(2, 3)), made("to_q.bias", bias, SHAPE(2))},
+                2, bind_linear, &layer, NULL);
             assert_int_equal(a.result, OK);
             assert_int_equal(layer.weight.dtype, weight);
             assert_int_equal(layer.bias.dtype, bias);
@@ -134,8 +143,9 @@ static void a_missing_tensor_is_named_with_the_shape_it_should_have(void **state
 {
     (void)state;
     struct linear layer = {0};
-    check_refused(attempt((struct named_tensor[]){made("to_q.bias", DTYPE_F32, SHAPE(2))}, 1, bind_linear, &layer, NULL),
-                  TEXTS("\"to_q.weight\"", "missing", "[2, 3]"));
+    check_refused(
+        attempt((struct named_tensor[]){made("to_q.bias", DTYPE_F32, SHAPE(2))}, 1, bind_linear, &layer, NULL),
+        TEXTS("\"to_q.weight\"", "missing", "[2, 3]"));
     assert_null(layer.weight.data);
 }
 
@@ -146,8 +156,13 @@ static void a_misshapen_tensor_is_named_with_both_shapes(void **state)
         int rank;
         int64_t shape[5];
         const char *text;
-    } wrong[] = {{2, {3, 2}, "[3, 2]"},       {1, {6}, "[6]"},          {3, {2, 3, 1}, "[2, 3, 1]"}, {0, {0}, "[]"},
-                 {4, {2, 3, 3, 3}, "[2, 3, 3, 3]"}, {5, {2, 3, 1, 1, 1}, "[2, 3, 1, 1, 1]"}, {2, {0, 3}, "[0, 3]"}};
+    } wrong[] = {{2, {3, 2}, "[3, 2]"},
+                 {1, {6}, "[6]"},
+                 {3, {2, 3, 1}, "[2, 3, 1]"},
+                 {0, {0}, "[]"},
+                 {4, {2, 3, 3, 3}, "[2, 3, 3, 3]"},
+                 {5, {2, 3, 1, 1, 1}, "[2, 3, 1, 1, 1]"},
+                 {2, {0, 3}, "[0, 3]"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         struct linear layer = {0};
         check_refused(attempt((struct named_tensor[]){made("to_q.weight", DTYPE_F32, wrong[i].rank, wrong[i].shape),
@@ -197,7 +212,8 @@ static void listed_leftovers_are_ignored(void **state)
 {
     (void)state;
     struct linear layer = {0};
-    struct named_tensor tensors[] = {made("to_q.weight", DTYPE_F32, SHAPE(2, 3)), made("to_q.bias", DTYPE_F32, SHAPE(2)),
+    struct named_tensor tensors[] = {made("to_q.weight", DTYPE_F32, SHAPE(2, 3)),
+                                     made("to_q.bias", DTYPE_F32, SHAPE(2)),
                                      made("position_ids", DTYPE_I64, SHAPE(3)), made("other", DTYPE_F32, SHAPE(1))};
     struct attempt a = attempt(tensors, 3, bind_linear, &layer, TEXTS("no such", "position_ids"));
     assert_int_equal(a.result, OK);
@@ -228,8 +244,8 @@ static void older_names_are_found_and_optional_tensors_may_be_absent(void **stat
 {
     (void)state;
     struct linear layer = {0};
-    struct attempt a = attempt((struct named_tensor[]){made("query.weight", DTYPE_F32, SHAPE(2, 3))}, 1, bind_choices, &layer,
-                               NULL);
+    struct attempt a =
+        attempt((struct named_tensor[]){made("query.weight", DTYPE_F32, SHAPE(2, 3))}, 1, bind_choices, &layer, NULL);
     assert_int_equal(a.result, OK);
     assert_non_null(layer.weight.data);
     assert_null(layer.bias.data);

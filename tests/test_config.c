@@ -1,11 +1,12 @@
-/* Configs of recorded models, changed one key at a time: what would mean another computation, or none, must be refused
- * by the key's name. */
+/* Configs of recorded models, changed one key at a time: what would mean another computation, or none, must be
+ * refused by the key's name. */
 #include "sdxl/config.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include "tests/mutation.h"
 
-static const char unet_sdxl[] = "tests/golden/unet-sdxl/config.json", unet_sd15[] = "tests/golden/unet-sd15/config.json";
+static const char unet_sdxl[] = "tests/golden/unet-sdxl/config.json";
+static const char unet_sd15[] = "tests/golden/unet-sd15/config.json";
 static const char vae[] = "tests/golden/vae/config.json";
 static const char clip_1[] = "tests/golden/clip/encoder-1-quick-gelu/config.json";
 static const char clip_2[] = "tests/golden/clip/encoder-2-gelu-projection/config.json";
@@ -93,11 +94,15 @@ static void check_refused(reading *read, const char *base, const char *key, cons
     free(changed);
 }
 
-/* changes: keys and values, ended by a NULL. Each change alone is refused by the key's name. */
+/* changes: "key: value", ended by a NULL. Each change alone is refused by the key's name. */
 static void check_all_refused(reading *read, const char *base, const char *const *changes)
 {
-    for (; *changes != NULL; changes += 2)
-        check_refused(read, base, changes[0], changes[1], changes[0]);
+    for (; *changes != NULL; changes++) {
+        char key[64];
+        const char *colon = strstr(*changes, ": ");
+        snprintf(key, sizeof key, "%.*s", (int)(colon - *changes), *changes);
+        check_refused(read, base, key, colon + 2, key);
+    }
 }
 
 #define REFUSED(read, base, ...) check_all_refused(read, base, (const char *const[]){__VA_ARGS__, NULL})
@@ -143,7 +148,8 @@ static void absent_keys_have_the_references_defaults(void **state)
     assert_int_equal(read_changed(read_unet, unet_sdxl, "layers_per_block", NULL).unet.layers_per_block, 2);
     assert_int_equal(read_changed(read_unet, unet_sdxl, "cross_attention_dim", NULL).unet.cross_attention_dim, 1280);
     assert_int_equal(read_changed(read_unet, unet_sdxl, "in_channels", "null").unet.in_channels, 4);
-    assert_int_equal(read_changed(read_unet, unet_sdxl, "transformer_layers_per_block", NULL).unet.transformer_layers[2], 1);
+    assert_int_equal(
+        read_changed(read_unet, unet_sdxl, "transformer_layers_per_block", NULL).unet.transformer_layers[2], 1);
     assert_true(read_changed(read_unet, unet_sdxl, "norm_eps", NULL).unet.norm_eps == 1e-5f);
     assert_true(read_changed(read_unet, unet_sdxl, "act_fn", NULL).unet.levels == 3);
     assert_true(read_changed(read_vae, vae, "scaling_factor", NULL).vae.scaling_factor == 0.18215);
@@ -164,54 +170,70 @@ static void num_attention_heads_goes_before_attention_head_dim(void **state)
 static void unet_keys_of_another_computation_are_refused(void **state)
 {
     (void)state;
-    REFUSED(read_unet, unet_sdxl, "center_input_sample", "true", "class_embed_type", "\"timestep\"",
-            "class_embeddings_concat", "true", "dual_cross_attention", "true", "encoder_hid_dim", "768",
-            "encoder_hid_dim_type", "\"text_proj\"", "num_class_embeds", "10", "only_cross_attention", "true",
-            "only_cross_attention", "[true, false, false]", "mid_block_only_cross_attention", "true",
-            "resnet_skip_time_act", "true", "time_cond_proj_dim", "256", "time_embedding_act_fn", "\"silu\"",
-            "time_embedding_dim", "512", "timestep_post_act", "\"silu\"", "cross_attention_norm", "\"layer_norm\"",
-            "reverse_transformer_layers_per_block", "[1, 1, 1]");
-    REFUSED(read_unet, unet_sdxl, "act_fn", "\"gelu\"", "attention_type", "\"gated\"",
-            "mid_block_type", "\"UNetMidBlock2DSimpleCrossAttn\"", "resnet_time_scale_shift", "\"scale_shift\"",
-            "time_embedding_type", "\"fourier\"", "addition_embed_type", "\"image\"", "conv_in_kernel", "1",
-            "conv_out_kernel", "5", "downsample_padding", "0", "mid_block_scale_factor", "1.414");
+    REFUSED(read_unet, unet_sdxl, "center_input_sample: true", "class_embed_type: \"timestep\"",
+            "class_embeddings_concat: true", "dual_cross_attention: true", "encoder_hid_dim: 768",
+            "encoder_hid_dim_type: \"text_proj\"", "num_class_embeds: 10", "only_cross_attention: true",
+            "only_cross_attention: [true, false, false]", "mid_block_only_cross_attention: true",
+            "resnet_skip_time_act: true", "time_cond_proj_dim: 256", "time_embedding_act_fn: \"silu\"",
+            "time_embedding_dim: 512", "timestep_post_act: \"silu\"", "cross_attention_norm: \"layer_norm\"",
+            "reverse_transformer_layers_per_block: [1, 1, 1]");
+    REFUSED(read_unet, unet_sdxl, "act_fn: \"gelu\"", "attention_type: \"gated\"",
+            "mid_block_type: \"UNetMidBlock2DSimpleCrossAttn\"", "resnet_time_scale_shift: \"scale_shift\"",
+            "time_embedding_type: \"fourier\"", "addition_embed_type: \"image\"", "conv_in_kernel: 1",
+            "conv_out_kernel: 5", "downsample_padding: 0", "mid_block_scale_factor: 1.414");
 }
 
 static void unet_sizes_must_be_whole_and_in_range(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"in_channels", "out_channels", "sample_size", "cross_attention_dim",
-                                       "layers_per_block", "norm_num_groups", "addition_time_embed_dim",
+    static const char *const keys[] = {"in_channels",
+                                       "out_channels",
+                                       "sample_size",
+                                       "cross_attention_dim",
+                                       "layers_per_block",
+                                       "norm_num_groups",
+                                       "addition_time_embed_dim",
                                        "projection_class_embeddings_input_dim"};
-    static const char *const values[] = {"0", "-4", "1.5", "4.0", "1e2", "\"4\"", "true", "[4]", "{}", "70000",
-                                         "9223372036854775807", "99999999999999999999"};
+    static const char *const values[] = {"0",
+                                         "-4",
+                                         "1.5",
+                                         "4.0",
+                                         "1e2",
+                                         "\"4\"",
+                                         "true",
+                                         "[4]",
+                                         "{}",
+                                         "70000",
+                                         "9223372036854775807",
+                                         "99999999999999999999"};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         for (size_t v = 0; v < sizeof values / sizeof *values; v++)
             check_refused(read_unet, unet_sdxl, keys[k], values[v], keys[k]);
-    REFUSED(read_unet, unet_sdxl, "layers_per_block", "5"); /* MAX_LAYERS_PER_BLOCK is 4 */
+    REFUSED(read_unet, unet_sdxl, "layers_per_block: 5"); /* MAX_LAYERS_PER_BLOCK is 4 */
 }
 
 static void unet_lists_must_have_an_entry_per_level(void **state)
 {
     (void)state;
-    REFUSED(read_unet, unet_sdxl, "block_out_channels", "8", "block_out_channels", "[]",
-            "block_out_channels", "[8, 8, 8, 8, 8, 8, 8]", "block_out_channels", "[8, 0, 8]",
-            "block_out_channels", "[8, 16, \"24\"]", "block_out_channels", "[8, 16, 70000]", "block_out_channels", "null", "down_block_types", "[\"DownBlock2D\"]",
-            "down_block_types", "\"DownBlock2D\"", "down_block_types", "[\"DownBlock2D\", \"DownBlock2D\", 7]",
-            "up_block_types", "[\"UpBlock2D\", \"UpBlock2D\", \"AttnUpBlock2D\"]", "up_block_types", "null",
-            "transformer_layers_per_block", "[1, 2]", "transformer_layers_per_block", "[1, 1, [1, 2]]",
-            "transformer_layers_per_block", "65", "transformer_layers_per_block", "[1, 1, -1]",
-            "attention_head_dim", "[1, 2]", "attention_head_dim", "[1, 2, 0]", "attention_head_dim", "\"8\"",
-            "num_attention_heads", "[1, 2]", "num_attention_heads", "2.5");
+    REFUSED(read_unet, unet_sdxl, "block_out_channels: 8", "block_out_channels: []",
+            "block_out_channels: [8, 8, 8, 8, 8, 8, 8]", "block_out_channels: [8, 0, 8]",
+            "block_out_channels: [8, 16, \"24\"]", "block_out_channels: [8, 16, 70000]", "block_out_channels: null",
+            "down_block_types: [\"DownBlock2D\"]", "down_block_types: \"DownBlock2D\"",
+            "down_block_types: [\"DownBlock2D\", \"DownBlock2D\", 7]",
+            "up_block_types: [\"UpBlock2D\", \"UpBlock2D\", \"AttnUpBlock2D\"]", "up_block_types: null",
+            "transformer_layers_per_block: [1, 2]", "transformer_layers_per_block: [1, 1, [1, 2]]",
+            "transformer_layers_per_block: 65", "transformer_layers_per_block: [1, 1, -1]",
+            "attention_head_dim: [1, 2]", "attention_head_dim: [1, 2, 0]", "attention_head_dim: \"8\"",
+            "num_attention_heads: [1, 2]", "num_attention_heads: 2.5");
     check_refused(read_unet, unet_sdxl, "block_out_channels", "[8, 16]", "down_block_types");
 }
 
 static void widths_divide_by_groups_and_heads(void **state)
 {
     (void)state;
-    REFUSED(read_unet, unet_sdxl, "norm_num_groups", "3", "block_out_channels", "[8, 18, 24]",
-            "attention_head_dim", "[1, 2, 5]", "attention_head_dim", "[1, 3, 4]", "num_attention_heads", "[1, 3, 4]");
-    REFUSED(read_vae, vae, "norm_num_groups", "16");
+    REFUSED(read_unet, unet_sdxl, "norm_num_groups: 3", "block_out_channels: [8, 18, 24]",
+            "attention_head_dim: [1, 2, 5]", "attention_head_dim: [1, 3, 4]", "num_attention_heads: [1, 3, 4]");
+    REFUSED(read_vae, vae, "norm_num_groups: 16");
     check_refused(read_clip, clip_1, "num_attention_heads", "5", "hidden_size");
 }
 
@@ -225,24 +247,24 @@ static void heads_of_a_level_without_attention_are_not_judged(void **state)
 static void numbers_and_flags_of_another_kind_are_refused(void **state)
 {
     (void)state;
-    REFUSED(read_unet, unet_sdxl, "norm_eps", "\"1e-5\"", "norm_eps", "0", "norm_eps", "-1e-5", "norm_eps", "1e-60",
-            "norm_eps", "1e60", "flip_sin_to_cos", "1", "freq_shift", "\"0\"", "freq_shift", "1",
-            "freq_shift", "-1", "act_fn", "5", "addition_embed_type", "3", "time_embedding_type", "[]",
-            "downsample_padding", "\"1\"");
-    REFUSED(read_vae, vae, "scaling_factor", "\"0.13025\"", "scaling_factor", "0", "scaling_factor", "[1]",
-            "use_quant_conv", "0", "act_fn", "false");
-    REFUSED(read_clip, clip_1, "layer_norm_eps", "\"1e-5\"", "layer_norm_eps", "0", "hidden_act", "5",
-            "architectures", "\"CLIPTextModel\"", "architectures", "[1]");
+    REFUSED(read_unet, unet_sdxl, "norm_eps: \"1e-5\"", "norm_eps: 0", "norm_eps: -1e-5", "norm_eps: 1e-60",
+            "norm_eps: 1e60", "flip_sin_to_cos: 1", "freq_shift: \"0\"", "freq_shift: 1", "freq_shift: -1",
+            "act_fn: 5", "addition_embed_type: 3", "time_embedding_type: []", "downsample_padding: \"1\"");
+    REFUSED(read_vae, vae, "scaling_factor: \"0.13025\"", "scaling_factor: 0", "scaling_factor: [1]",
+            "use_quant_conv: 0", "act_fn: false");
+    REFUSED(read_clip, clip_1, "layer_norm_eps: \"1e-5\"", "layer_norm_eps: 0", "hidden_act: 5",
+            "architectures: \"CLIPTextModel\"", "architectures: [1]");
 }
 
 static void time_conditioning_must_have_room_for_six_sizes(void **state)
 {
     (void)state;
-    REFUSED(read_unet, unet_sdxl, "projection_class_embeddings_input_dim", "48", "addition_time_embed_dim", "7",
-            "projection_class_embeddings_input_dim", "null", "addition_time_embed_dim", "null");
+    REFUSED(read_unet, unet_sdxl, "projection_class_embeddings_input_dim: 48", "addition_time_embed_dim: 7",
+            "projection_class_embeddings_input_dim: null", "addition_time_embed_dim: null");
     check_refused(read_unet, unet_sdxl, "addition_time_embed_dim", "12", "projection_class_embeddings_input_dim");
-    assert_int_equal(
-        read_changed(read_unet, unet_sdxl, "projection_class_embeddings_input_dim", "49").unet.addition_time_embed_dim, 8);
+    assert_int_equal(read_changed(read_unet, unet_sdxl, "projection_class_embeddings_input_dim", "49")
+                         .unet.addition_time_embed_dim,
+                     8);
 }
 
 /* --------------------------------------------------------------------------------------------------- vae and clip */
@@ -260,17 +282,17 @@ static void reads_a_vae(void **state)
 static void vae_keys_of_another_computation_are_refused(void **state)
 {
     (void)state;
-    REFUSED(read_vae, vae, "act_fn", "\"relu\"", "shift_factor", "0.1", "latents_mean", "[0, 0, 0, 0]",
-            "latents_std", "[1, 1, 1, 1]", "use_quant_conv", "false", "use_post_quant_conv", "false",
-            "mid_block_add_attention", "false", "latent_channels", "0", "sample_size", "\"64\"",
-            "layers_per_block", "5", "block_out_channels", "[8, 8, 8, 8, 8, 8, 8]");
+    REFUSED(read_vae, vae, "act_fn: \"relu\"", "shift_factor: 0.1", "latents_mean: [0, 0, 0, 0]",
+            "latents_std: [1, 1, 1, 1]", "use_quant_conv: false", "use_post_quant_conv: false",
+            "mid_block_add_attention: false", "latent_channels: 0", "sample_size: \"64\"", "layers_per_block: 5",
+            "block_out_channels: [8, 8, 8, 8, 8, 8, 8]");
 }
 
 /* Pictures have three channels wherever memory is made for them. */
 static void a_vae_of_other_than_rgb_pictures_is_refused(void **state)
 {
     (void)state;
-    REFUSED(read_vae, vae, "out_channels", "4", "out_channels", "1", "in_channels", "4", "in_channels", "\"3\"");
+    REFUSED(read_vae, vae, "out_channels: 4", "out_channels: 1", "in_channels: 4", "in_channels: \"3\"");
 }
 
 static void reads_both_text_encoders(void **state)
@@ -290,10 +312,10 @@ static void reads_both_text_encoders(void **state)
 static void text_encoders_of_another_kind_are_refused(void **state)
 {
     (void)state;
-    REFUSED(read_clip, clip_2, "architectures", "[\"BertModel\"]", "hidden_act", "\"relu\"", "num_hidden_layers", "1",
-            "num_hidden_layers", "129", "num_hidden_layers", "2.5", "vocab_size", "0", "vocab_size", "1048577",
-            "hidden_size", "-1", "intermediate_size", "\"x\"", "max_position_embeddings", "0",
-            "num_attention_heads", "0", "projection_dim", "0");
+    REFUSED(read_clip, clip_2, "architectures: [\"BertModel\"]", "hidden_act: \"relu\"", "num_hidden_layers: 1",
+            "num_hidden_layers: 129", "num_hidden_layers: 2.5", "vocab_size: 0", "vocab_size: 1048577",
+            "hidden_size: -1", "intermediate_size: \"x\"", "max_position_embeddings: 0", "num_attention_heads: 0",
+            "projection_dim: 0");
 }
 
 /* --------------------------------------------------------------------------------------------------------- damage */
@@ -321,7 +343,8 @@ static void files_cut_short_anywhere_are_refused(void **state)
     }
 }
 
-/* Whatever a changed byte makes of a file: it is refused with a message, or every promise of the config still holds. */
+/* Whatever a changed byte makes of a file: it is refused with a message, or every promise of the config still holds.
+ */
 static void damaged_bytes_are_refused_or_harmless(void **state)
 {
     (void)state;

@@ -1,6 +1,7 @@
 /* Convolutions against the definition: an image with its border of zeros (or its enlargement) is made as a whole,
  * then each output is one sum in double. With every micro-kernel this CPU can run. */
 #include "nn/conv.h"
+#include "nn/winograd.h"
 #include "tests/check.h"
 
 struct problem {
@@ -9,6 +10,7 @@ struct problem {
     int64_t channels, concat, filters; /* concat: channels of the second input, 0: none */
     enum dtype dtype;
     bool per_sample, residual, in_place, no_bias;
+    bool winograd; /* by minimal filtering, which conv3x3 chooses for large ones only */
 };
 
 struct solution {
@@ -111,12 +113,15 @@ static void run_conv(const struct context *ctx, void *arg)
         layer.bias = (struct tensor){0};
     if (p->in_place && !arena_measuring(ctx->arena))
         memcpy(s->out.x, s->residual, (size_t)features_count(s->out) * sizeof(float));
-    conv3x3(ctx, s->out, s->in, &layer, p->kind,
-            (struct conv_options){.concat = p->concat > 0 ? &s->concat : NULL,
-                                  .per_sample = p->per_sample ? s->per_sample : NULL,
-                                  .residual = p->in_place   ? s->out.x
-                                              : p->residual ? s->residual
-                                                            : NULL});
+    struct conv_options options = {.concat = p->concat > 0 ? &s->concat : NULL,
+                                   .per_sample = p->per_sample ? s->per_sample : NULL,
+                                   .residual = p->residual ? s->residual : NULL};
+    if (p->in_place)
+        options.residual = s->out.x;
+    if (p->winograd)
+        winograd_conv(ctx, s->out, s->in, &layer, p->kind, options);
+    else
+        conv3x3(ctx, s->out, s->in, &layer, p->kind, options);
 }
 
 static void check_problem(struct problem p)
@@ -127,7 +132,8 @@ static void check_problem(struct problem p)
     struct solution s = pose(p);
     double *wanted = solve_slowly(&s);
     compute(1, run_conv, &s);
-    check_close(name, s.out.x, wanted, features_count(s.out), 1e-6 + 1e-7 * sqrt((double)(p.channels + p.concat)));
+    double rounding = 1e-6 + 1e-7 * sqrt((double)(p.channels + p.concat));
+    check_close(name, s.out.x, wanted, features_count(s.out), p.winograd ? 10 * rounding : rounding);
     free(wanted);
     dispose(&s);
 }
@@ -223,18 +229,70 @@ static void adds_bias_sample_and_residual(void **state)
         (struct problem){CONV_DOWN, 2, 5, 4, .channels = 3, .filters = 6, .residual = true, .in_place = true});
 }
 
+/* Tiles of 4 x 4 pixels that the image cuts off anywhere, blocks of 28 tiles, of 128 channels and of 128 filters. */
+static void minimal_filtering_gives_the_same_but_for_rounding(void **state)
+{
+    (void)state;
+    struct problem p = {.winograd = true, .n = 2, .channels = 3, .filters = 5};
+    for (int i = 0; i < SIZES; i++)
+        for (int up = 0; up < 2; up++) {
+            p.kind = up ? CONV_UP : CONV_SAME;
+            p.h = sizes[i][0];
+            p.w = sizes[i][1];
+            check_problem(p);
+        }
+    static const int64_t channels[][3] = {{1, 0, 1},    {127, 0, 9},  {128, 0, 17}, {129, 0, 33}, {100, 60, 7},
+                                          {7, 128, 31}, {128, 3, 32}, {5, 0, 127},  {5, 4, 128},  {4, 3, 129}};
+    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++)
+        check_problem((struct problem){CONV_SAME, 1, 5, 6, .channels = channels[i][0], .concat = channels[i][1],
+                                       .filters = channels[i][2], .winograd = true});
+    check_problem((struct problem){CONV_SAME, 3, 13, 22, .channels = 3, .filters = 2, .winograd = true});
+    check_problem((struct problem){CONV_UP, 1, 5, 4, 9, 7, .channels = 3, .filters = 2, .winograd = true});
+}
+
+static void minimal_filtering_has_the_same_options(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 16; i++)
+        check_problem((struct problem){CONV_SAME, 3, 5, 6, .channels = 4, .filters = 7, .no_bias = i & 1,
+                                       .per_sample = i & 2, .residual = i & 4, .in_place = (i & 12) == 12,
+                                       .dtype = (enum dtype)(i % 3), .winograd = true});
+}
+
+static void check_threads(struct problem p)
+{
+    struct solution one = pose(p), more = pose(p);
+    compute(1, run_conv, &one);
+    for (int threads = 2; threads <= 7; threads += 5) {
+        compute(threads, run_conv, &more);
+        check_same("threads", more.out.x, one.out.x, features_count(one.out));
+    }
+    dispose(&one);
+    dispose(&more);
+}
+
 static void any_number_of_threads_gives_the_same_bytes(void **state)
 {
     (void)state;
-    struct problem p = {CONV_SAME, 2, 13, 11, .channels = 25, .concat = 10, .filters = 40, .per_sample = true};
-    struct solution one = pose(p), more = pose(p);
-    compute(1, run_conv, &one);
-    compute(2, run_conv, &more);
-    check_same("2 threads", more.out.x, one.out.x, features_count(one.out));
-    compute(7, run_conv, &more);
-    check_same("7 threads", more.out.x, one.out.x, features_count(one.out));
-    dispose(&one);
-    dispose(&more);
+    struct problem p = {CONV_SAME, 2, 13, 23, .channels = 25, .concat = 10, .filters = 40, .per_sample = true};
+    check_threads(p);
+    p.winograd = true;
+    check_threads(p);
+}
+
+static void large_convolutions_are_computed_by_minimal_filtering(void **state)
+{
+    (void)state;
+    struct problem p = {CONV_SAME, 1, 45, 46, .channels = 40, .concat = 24, .filters = 64};
+    struct solution s = pose(p), minimal = pose(p);
+    assert_true(winograd_wins(s.out, 64, CONV_SAME));
+    assert_false(winograd_wins(s.out, 64, CONV_DOWN) || winograd_wins(s.out, 64, CONV_DOWN_ASYMMETRIC));
+    minimal.p.winograd = true;
+    compute(1, run_conv, &s);
+    compute(1, run_conv, &minimal);
+    check_same("conv3x3", s.out.x, minimal.out.x, features_count(s.out));
+    dispose(&s);
+    dispose(&minimal);
 }
 
 static void output_sizes_halve_up_or_down(void **state)
@@ -259,6 +317,9 @@ static int all_tests(void)
         cmocka_unit_test(reads_weights_in_the_format_they_are_stored_in),
         cmocka_unit_test(adds_bias_sample_and_residual),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
+        cmocka_unit_test(minimal_filtering_gives_the_same_but_for_rounding),
+        cmocka_unit_test(minimal_filtering_has_the_same_options),
+        cmocka_unit_test(large_convolutions_are_computed_by_minimal_filtering),
         cmocka_unit_test(output_sizes_halve_up_or_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,12 @@
-/* Consistent self-attention: who sees whom, by which draw. Draws are checked against the generators themselves, what is
- * seen against a bank of numbers that say where they come from. */
+/* Consistent self-attention: who sees whom, by which draw. Draws are checked against the generators themselves, what
+ * is seen against a bank of numbers that say where they come from. */
 #include "storydiff/csa.h"
 #include "storydiff/lockstep.h"
 #include "tests/check.h"
 #include "tests/small_story.h"
 
-/* The small model's up_blocks.0 has 3 x 2 layers, of a quarter of the latents' side, its up_blocks.1 3 x 1, of a half. */
+/* The small model's up_blocks.0 has 3 x 2 layers, of a quarter of the latents' side, its up_blocks.1 3 x 1, of a
+ * half. */
 enum { H = 8, W = 8, TOKENS_32 = 4, TOKENS_16 = 16, LAYERS = 9, LAYERS_32 = 6, IDS = 2 };
 
 struct opened {
@@ -252,8 +253,8 @@ static void enter(struct csa_pass *pass, const struct batch *b)
     arena_close(&arena);
 }
 
-/* A write pass: its own tokens and the drawn ones of the other panel of the same half. Masked keeps the panels' order,
- * sampled puts the own tokens last. */
+/* A write pass: its own tokens and the drawn ones of the other panel of the same half. Masked keeps the panels'
+ * order, sampled puts the own tokens last. */
 static void check_writer(enum csa_mode mode, int step)
 {
     static const int character[] = {0};
@@ -291,8 +292,8 @@ static void writers_see_themselves_and_samples_of_each_other(void **state)
     }
 }
 
-/* A read pass of both characters, in an order of its own: the drawn tokens of their id panels from the bank of its half,
- * then its own. */
+/* A read pass of both characters, in an order of its own: the drawn tokens of their id panels from the bank of its
+ * half, then its own. */
 static void check_reader(enum csa_mode mode, int step)
 {
     static const int characters[] = {1, 0};
@@ -316,7 +317,8 @@ static void check_reader(enum csa_mode mode, int step)
             int wanted[5 * TOKENS_16], n = 0;
             for (int c = 0; c < 2 && (consistent || all); c++)
                 for (int panel = 0; panel < IDS; panel++)
-                    n = expect_tokens(&o.csa, layer, panel, all, 1000 * (1 + 2 * characters[c] + half) + 100 * panel, wanted, n);
+                    n = expect_tokens(&o.csa, layer, panel, all, 1000 * (1 + 2 * characters[c] + half) + 100 * panel,
+                                      wanted, n);
             n = expect_tokens(&o.csa, layer, 0, true, 9000 + 100 * half, wanted, n);
             check_seen(&b, &pass, half, wanted, n);
         }
@@ -355,7 +357,8 @@ static void readers_of_nobody_see_themselves(void **state)
     close_csa(&o);
 }
 
-/* --------------------------------------------------------------------------------------------------- whole stories */
+/* --------------------------------------------------------------------------------------------------- whole stories
+ */
 
 static void nothing_sampled_is_plain_attention(void **state)
 {
@@ -431,7 +434,8 @@ static void settings_out_of_range_are_refused_by_name(void **state)
         bad.sa64 = rates[i];
         check_refused(u, bad, H, W, 1, "--sa64");
     }
-    for (int id_length = -1; id_length <= CSA_MAX_ID_LENGTH + 1; id_length += id_length == 0 ? CSA_MAX_ID_LENGTH + 1 : 1) {
+    for (int id_length = -1; id_length <= CSA_MAX_ID_LENGTH + 1;
+         id_length += id_length == 0 ? CSA_MAX_ID_LENGTH + 1 : 1) {
         bad = fine;
         bad.id_length = id_length;
         check_refused(u, bad, H, W, 1, "--id_length");

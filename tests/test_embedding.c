@@ -10,12 +10,14 @@ static void check_embedding(double t, int64_t dim, double shift, enum embedding_
     int64_t half = dim / 2;
     sinusoidal_embedding(out, t, dim, shift, order);
     for (int64_t i = 0; i < half; i++) {
-        double exponent = log(10000.0) * (double)i / ((double)half - shift), angle = (double)(float)t * exp(-exponent);
+        double exponent = log(10000.0) * (double)i / ((double)half - shift),
+               angle = (double)(float)t * exp(-exponent);
         double limit = 1e-6 + fabs(angle) * (exponent + 2) * 0x1p-23;
-        double cosine = order == COSINE_FIRST ? out[i] : out[half + i], sine = order == COSINE_FIRST ? out[half + i] : out[i];
+        double cosine = order == COSINE_FIRST ? out[i] : out[half + i],
+               sine = order == COSINE_FIRST ? out[half + i] : out[i];
         if (!(fabs(cosine - cos(angle)) <= limit && fabs(sine - sin(angle)) <= limit))
-            fail_msg("t %g, dim %lld, frequency %lld: (%.9g, %.9g), wanted (%.9g, %.9g)", t, (long long)dim, (long long)i,
-                     cosine, sine, cos(angle), sin(angle));
+            fail_msg("t %g, dim %lld, frequency %lld: (%.9g, %.9g), wanted (%.9g, %.9g)", t, (long long)dim,
+                     (long long)i, cosine, sine, cos(angle), sin(angle));
     }
     free(out);
 }

@@ -1,4 +1,5 @@
-/* FreeU's filter against a whole discrete Fourier transform, a mask as the reference cuts it out, and the way back. */
+/* FreeU's filter against a whole discrete Fourier transform, a mask as the reference cuts it out, and the way back.
+ */
 #include "sdxl/freeu.h"
 #include "tests/check.h"
 
@@ -46,11 +47,13 @@ static bool in_slice(int64_t i, int64_t from, int64_t to, int64_t size)
     return i >= (from < 0 ? 0 : from) && i < to;
 }
 
-/* mask[h//2 - 1 : h//2 + 1, w//2 - 1 : w//2 + 1] = s, in the order of fftshift: frequency u is at (u + h//2) mod h. */
+/* mask[h//2 - 1 : h//2 + 1, w//2 - 1 : w//2 + 1] = s, in the order of fftshift: frequency u is at (u + h//2) mod h.
+ */
 static double mask(const struct problem *p, int64_t u, int64_t v)
 {
     int64_t h = p->skip.h, w = p->skip.w;
-    bool weakened = in_slice((u + h / 2) % h, h / 2 - 1, h / 2 + 1, h) && in_slice((v + w / 2) % w, w / 2 - 1, w / 2 + 1, w);
+    bool weakened =
+        in_slice((u + h / 2) % h, h / 2 - 1, h / 2 + 1, h) && in_slice((v + w / 2) % w, w / 2 - 1, w / 2 + 1, w);
     return weakened ? (double)p->s : 1;
 }
 

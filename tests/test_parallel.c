@@ -1,7 +1,9 @@
 /* Threads: every task once, on a thread that exists, and a cut that the number of threads has no part in. */
-#include "tensor/parallel.h"
 #include "tensor/cpu.h"
+#include "tensor/parallel.h"
 #include "tests/check.h"
+
+#include <pthread.h>
 
 struct seen {
     int threads;
@@ -19,28 +21,62 @@ static void look(void *arg, int64_t i, int thread)
         s->tasks[thread * 64]++;
 }
 
+/* Runs `count` tasks; false if one did not run exactly once, or on no thread that exists. */
+static bool runs_well(int threads, int64_t count)
+{
+    int numbers = threads > 0 ? threads : 1;
+    struct seen s = {numbers, room(count, sizeof(int)), room(count, sizeof(int)), room(numbers * 64, sizeof(int))};
+    parallel_for(threads, count, look, &s);
+    int64_t total = 0;
+    bool well = true;
+    for (int64_t i = 0; i < count; i++)
+        well = well && s.runs[i] == 1 && !s.outside[i];
+    for (int i = 0; i < numbers; i++)
+        total += s.tasks[i * 64];
+    free(s.runs);
+    free(s.outside);
+    free(s.tasks);
+    return well && total == count;
+}
+
 static void every_task_runs_once_on_a_numbered_thread(void **state)
 {
     (void)state;
-    static const int thread_counts[] = {0, 1, 2, 7};
+    static const int threads[] = {0, 1, 2, 7, 3};
     static const int64_t counts[] = {0, 1, 2, 5, 1000};
-    for (size_t t = 0; t < 4; t++)
-        for (size_t c = 0; c < 5; c++) {
-            int threads = thread_counts[t] > 0 ? thread_counts[t] : 1, total = 0;
-            struct seen s = {threads, room(counts[c], sizeof(int)), room(counts[c], sizeof(int)),
-                             room(threads * 64, sizeof(int))};
-            parallel_for(thread_counts[t], counts[c], look, &s);
-            for (int64_t i = 0; i < counts[c]; i++) {
-                assert_int_equal(s.runs[i], 1);
-                assert_false(s.outside[i]);
-            }
-            for (int i = 0; i < threads; i++)
-                total += s.tasks[i * 64];
-            assert_int_equal(total, counts[c]);
-            free(s.runs);
-            free(s.outside);
-            free(s.tasks);
-        }
+    for (size_t t = 0; t < sizeof threads / sizeof *threads; t++)
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+            assert_true(runs_well(threads[t], counts[c]));
+}
+
+/* Helpers that wake late must not touch the next job, nor one that is over. */
+static void short_jobs_may_follow_each_other_closely(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2000; i++)
+        assert_true(runs_well(2 + i % 6, 1 + i % 9));
+}
+
+static void *call_often(void *well)
+{
+    *(bool *)well = true;
+    for (int i = 0; i < 300; i++)
+        *(bool *)well = *(bool *)well && runs_well(3, 50);
+    return NULL;
+}
+
+static void several_threads_may_call_at_once(void **state)
+{
+    (void)state;
+    enum { CALLERS = 4 };
+    pthread_t callers[CALLERS];
+    bool well[CALLERS];
+    for (int i = 0; i < CALLERS; i++)
+        assert_int_equal(pthread_create(&callers[i], NULL, call_often, &well[i]), 0);
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(callers[i], NULL);
+        assert_true(well[i]);
+    }
 }
 
 static void tasks_cover_the_rows_without_gap_or_overlap(void **state)
@@ -82,6 +118,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_runs_once_on_a_numbered_thread),
+        cmocka_unit_test(short_jobs_may_follow_each_other_closely),
+        cmocka_unit_test(several_threads_may_call_at_once),
         cmocka_unit_test(tasks_cover_the_rows_without_gap_or_overlap),
         cmocka_unit_test(little_work_is_one_task),
         cmocka_unit_test(the_cpu_has_a_name_cores_and_memory),

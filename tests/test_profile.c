@@ -1,9 +1,9 @@
 /* What is counted: arithmetic by the formulas of each operation, while measuring and while running alike. */
-#include "tensor/profile.h"
 #include "nn/attention.h"
 #include "nn/conv.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
+#include "tensor/profile.h"
 #include "tests/check.h"
 
 struct layers {

@@ -17,7 +17,8 @@ static double value_of(uint32_t bits, int exponent_bits, int fraction_bits)
 static uint16_t round_by_search(double x, int exponent_bits, int fraction_bits)
 {
     uint32_t infinity = ((1u << exponent_bits) - 1) << fraction_bits, low = 0, high = infinity;
-    double magnitude = fabs(x), beyond = ldexp(1, 1 << (exponent_bits - 1)); /* where infinity would be, were it finite */
+    double magnitude = fabs(x),
+           beyond = ldexp(1, 1 << (exponent_bits - 1)); /* where infinity would be, were it finite */
     while (high - low > 1) {
         uint32_t middle = (low + high) / 2;
         if (value_of(middle, exponent_bits, fraction_bits) <= magnitude)
@@ -77,7 +78,11 @@ static void rounds_to_the_nearest_half_and_ties_to_even(void **state)
     for (uint32_t h = 0; h < 0x7c00; h++) {
         float here = (float)value_of(h, 5, 10), next = h == 0x7bff ? 65536.0f : (float)value_of(h + 1, 5, 10);
         float middle = (here + next) / 2;
-        float around[] = {here, nextafterf(here, 1e9f), middle, nextafterf(middle, 0), nextafterf(middle, 1e9f),
+        float around[] = {here,
+                          nextafterf(here, 1e9f),
+                          middle,
+                          nextafterf(middle, 0),
+                          nextafterf(middle, 1e9f),
                           nextafterf(next, 0)};
         for (size_t i = 0; i < sizeof around / sizeof *around; i++)
             for (int sign = 1; sign >= -1; sign -= 2)
@@ -154,6 +159,30 @@ static void reads_any_part_of_a_tensor_in_any_float_format(void **state)
     }
     tensor_read(&(struct tensor){wide, DTYPE_F64, 1, {5}}, 1, 3, out);
     assert_true(out[0] == 1.0f && out[1] == -INFINITY && bits_of(out[2]) == 0);
+}
+
+/* Long rows go eight at a time where the CPU can: from any element on, of any length, every pattern. */
+static void reads_halves_in_bulk_as_one_by_one(void **state)
+{
+    (void)state;
+    uint16_t *halves = room(0x10000, sizeof *halves);
+    float *out = room(0x10000, sizeof *out);
+    for (int i = 0; i < 0x10000; i++)
+        halves[i] = (uint16_t)i;
+    struct tensor t = {halves, DTYPE_F16, 1, {0x10000}};
+    tensor_read(&t, 0, 0x10000, out);
+    for (int i = 0; i < 0x10000; i++)
+        assert_true(same_number(out[i], value_of((uint32_t)i, 5, 10)));
+    for (int64_t first = 0x3c00; first < 0x3c09; first++)
+        for (int64_t count = 0; count < 40; count++) {
+            out[count] = 7;
+            tensor_read(&t, first, count, out);
+            for (int64_t i = 0; i < count; i++)
+                assert_true(out[i] == f16_to_f32((uint16_t)(first + i)));
+            assert_true(out[count] == 7); /* nothing is written behind the last */
+        }
+    free(halves);
+    free(out);
 }
 
 static void names_and_sizes_are_those_of_safetensors(void **state)
@@ -250,6 +279,7 @@ int main(void)
         cmocka_unit_test(ends_of_the_range_round_as_ieee_754_says),
         cmocka_unit_test(nans_stay_nans_of_the_same_sign),
         cmocka_unit_test(reads_any_part_of_a_tensor_in_any_float_format),
+        cmocka_unit_test(reads_halves_in_bulk_as_one_by_one),
         cmocka_unit_test(names_and_sizes_are_those_of_safetensors),
         cmocka_unit_test(counts_bytes_of_shapes),
         cmocka_unit_test(refuses_shapes_whose_bytes_do_not_fit),
