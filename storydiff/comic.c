@@ -12,7 +12,7 @@ static void notice(struct comic *c, const char *line)
         text_append(&c->notices, "%s%s", c->notices.length ? "\n" : "", line);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- script */
+/* --------------------------------------------------------------------------------------------------------- script */
 
 static status read_script(struct comic *c, int argc, char **argv, struct error *e)
 {
@@ -26,11 +26,11 @@ static status read_script(struct comic *c, int argc, char **argv, struct error *
     if (o->prompt_count > 0)
         return story_from_prompts(o->general_prompt, o->prompts, (size_t)o->prompt_count, &c->story, e);
     if (o->general_prompt == NULL)
-        return fail(e, ERR_ARGUMENT, "nothing to draw: give --general_prompt \"a man with a black suit\", panels with -p, or "
-                                     "--story FILE (storydiff --help)");
+        return fail(e, ERR_ARGUMENT, "nothing to draw: give --general_prompt \"a man with a black suit\", panels "
+                                     "with -p, or --story FILE (storydiff --help)");
     if (strchr(o->general_prompt, '[') != NULL)
-        return fail(e, ERR_ARGUMENT, "--general_prompt names characters in brackets: the panels must say who is in them, with -p "
-                                     "or --story FILE");
+        return fail(e, ERR_ARGUMENT, "--general_prompt names characters in brackets: the panels must say who is in "
+                                     "them, with -p or --story FILE");
     size_t count = 0;
     while (story_default_panels[count] != NULL)
         count++;
@@ -58,7 +58,8 @@ static status read_only(struct comic *c, struct error *e)
             ok = end != p;
         }
         if (!ok || (*end != ',' && *end != '\0') || first < 1 || last < first || last > panels)
-            return fail(e, ERR_ARGUMENT, "--only \"%s\": panel numbers from 1 to %d, such as 3,5 or 2-4", c->options.only, panels);
+            return fail(e, ERR_ARGUMENT, "--only \"%s\": it takes panel numbers from 1 to %d, such as 3,5 or 2-4",
+                        c->options.only, panels);
         for (long i = first; i <= last; i++)
             c->wanted[i - 1] = true;
         p = *end == ',' ? end + 1 : NULL;
@@ -97,13 +98,14 @@ static status style_texts(struct comic *c, struct error *e)
     return OK;
 }
 
-/* ----------------------------------------------------------------------------------------------------------- model */
+/* ---------------------------------------------------------------------------------------------------------- model */
 
 static status open_model(struct comic *c, struct error *e)
 {
     char path[4096];
     const struct options *o = &c->options;
-    TRY(models_find(o->model, o->sd_model_name, o->cache_dir, path, sizeof path, c->model_name, sizeof c->model_name, e));
+    TRY(models_find(o->model, o->sd_model_name, o->cache_dir, path, sizeof path, c->model_name, sizeof c->model_name,
+                    e));
     TRY(model_open(&c->model, path, e));
     if (c->model.hints.note[0] != '\0') {
         char line[512];
@@ -113,13 +115,16 @@ static status open_model(struct comic *c, struct error *e)
     return OK;
 }
 
-/* What was left to the model. SDXL was made for 1024 px; the reference draws at 768. */
+/* What was left to the model. SDXL was made for 1024 px; the reference draws at 768, with DDIM whatever the model's
+ * own scheduler is. */
 static void decide_defaults(struct comic *c)
 {
     struct options *o = &c->options;
     const struct model_hints *hints = &c->model.hints;
     int64_t made_for = c->model.unet.config.sample_size * vae_factor(&c->model.vae.config);
-    int64_t size = made_for >= 768 ? 768 : made_for;
+    int64_t size = made_for >= 1024 ? 768 : made_for;
+    if (o->sampler == NULL && made_for >= 1024)
+        o->sampler = "ddim";
     o->height = o->height ? o->height : size;
     o->width = o->width ? o->width : size;
     o->sampling_steps = o->sampling_steps ? o->sampling_steps : hints->sampling_steps ? hints->sampling_steps : 50;
@@ -130,14 +135,20 @@ static void decide_defaults(struct comic *c)
         o->threads = cpu_detect().physical_cores;
 }
 
+static long long nearest_multiple(int64_t size, int64_t multiple)
+{
+    int64_t rounded = (size + multiple / 2) / multiple * multiple;
+    return rounded > 0 ? rounded : multiple;
+}
+
 static status check_size(const struct comic *c, struct error *e)
 {
+    const struct options *o = &c->options;
     int64_t multiple = model_size_multiple(&c->model);
-    if (c->options.height % multiple != 0 || c->options.width % multiple != 0)
-        return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld, for instance %lld and %lld",
-                    (long long)c->options.height, (long long)c->options.width, (long long)multiple,
-                    (long long)((c->options.height + multiple / 2) / multiple * multiple + (c->options.height < multiple / 2) * multiple),
-                    (long long)((c->options.width + multiple / 2) / multiple * multiple + (c->options.width < multiple / 2) * multiple));
+    if (o->height % multiple != 0 || o->width % multiple != 0)
+        return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld, for instance "
+                                     "%lld and %lld", (long long)o->height, (long long)o->width, (long long)multiple,
+                    nearest_multiple(o->height, multiple), nearest_multiple(o->width, multiple));
     return OK;
 }
 
@@ -147,28 +158,37 @@ static void warn_of_late_start(struct comic *c)
     char line[256];
     if (o->csa == CSA_OFF || c->sampler.steps > o->csa_start || c->plan.cast_count == 0)
         return;
-    snprintf(line, sizeof line, "%d steps end before consistency starts at step %lld: use more --sampling_steps, or --csa sampled, "
-                                "which starts at step 1", c->sampler.steps, (long long)o->csa_start);
+    snprintf(line, sizeof line, "%d steps end before consistency starts at step %lld: use more --sampling_steps, a "
+                                "lower --csa_start, or --csa sampled, which starts at step 1",
+             c->sampler.steps, (long long)o->csa_start);
     notice(c, line);
+}
+
+static status announce_cut(struct comic *c, const char *whose, const char *prompt, struct error *e)
+{
+    size_t total, cut;
+    char line[256];
+    TRY(conditioning_count_tokens(&c->model, prompt, c->options.long_prompt, &total, &cut, e));
+    if (cut == 0)
+        return OK;
+    snprintf(line, sizeof line, "%s prompt has %zu tokens, the last %zu are cut off; --long_prompt windows keeps "
+                                "them", whose, total, cut);
+    notice(c, line);
+    return OK;
 }
 
 /* Announces what truncation loses. */
 static status count_tokens(struct comic *c, struct error *e)
 {
     for (int i = 0; i < c->story.panel_count; i++) {
-        size_t total, cut;
-        char line[256];
-        TRY(conditioning_count_tokens(&c->model, c->prompts[i], c->options.long_prompt, &total, &cut, e));
-        if (cut == 0)
-            continue;
-        snprintf(line, sizeof line, "panel %d: the prompt has %zu tokens, the last %zu are cut off; --long_prompt windows keeps them",
-                 i + 1, total, cut);
-        notice(c, line);
+        char whose[32];
+        snprintf(whose, sizeof whose, "panel %d: the", i + 1);
+        TRY(announce_cut(c, whose, c->prompts[i], e));
     }
-    return OK;
+    return c->negatives[0] != NULL ? announce_cut(c, "the negative", c->negatives[0], e) : OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ page */
+/* ----------------------------------------------------------------------------------------------------------- page */
 
 static status open_font(struct comic *c, struct error *e)
 {
@@ -181,10 +201,45 @@ static status open_font(struct comic *c, struct error *e)
             continue;
         const struct font_hint *hint = font_hint(missing);
         char line[512];
-        snprintf(line, sizeof line, "the font has no %s (first U+%04X, in the caption of panel %d): install %s and give --font %s",
+        snprintf(line, sizeof line, "the font has no %s (first U+%04X, in the caption of panel %d): install %s and "
+                                    "give --font %s",
                  hint->script, (unsigned)missing, i + 1, hint->package, hint->file);
         notice(c, line);
         return OK; /* once is enough */
+    }
+    return OK;
+}
+
+struct page_story comic_page_story(const struct comic *c)
+{
+    return (struct page_story){
+        .kind = c->options.comic_type == COMIC_CLASSIC ? PAGE_CLASSIC : PAGE_FOUR,
+        .count = c->story.panel_count,
+        .width = (int)c->options.width,
+        .height = (int)c->options.height,
+        .captions = c->captions,
+        .font = c->font,
+    };
+}
+
+static status lay_out_pages(struct comic *c, struct error *e)
+{
+    if (c->options.comic_type == COMIC_NONE)
+        return OK;
+    c->captions = calloc((size_t)c->story.panel_count, sizeof *c->captions);
+    if (c->captions == NULL)
+        return fail(e, ERR_MEMORY, "not enough memory for the captions");
+    for (int i = 0; i < c->story.panel_count; i++)
+        c->captions[i] = c->story.panels[i].caption;
+    struct page_story story = comic_page_story(c);
+    if (page_layout(&story, &c->pages, e) != OK)
+        return fail_context(e, "--comic_type %s (none draws panels only)",
+                            option_name_comic_type(c->options.comic_type));
+    for (int i = 0; i < c->story.panel_count; i++) {
+        char line[128];
+        snprintf(line, sizeof line, "panel %d: the caption is too long for the page, its end is cut", i + 1);
+        if (c->pages.panels[i].lettering.cut)
+            notice(c, line);
     }
     return OK;
 }
@@ -202,7 +257,9 @@ static status plan(struct comic *c, int argc, char **argv, struct error *e)
     TRY(open_model(c, e));
     decide_defaults(c);
     TRY(check_size(c, e));
-    TRY(sampler_init(&c->sampler, &c->model.scheduler, c->options.sampler, (int)c->options.sampling_steps, c->options.eta, e));
+    TRY(lay_out_pages(c, e));
+    TRY(sampler_init(&c->sampler, &c->model.scheduler, c->options.sampler, (int)c->options.sampling_steps,
+                     c->options.eta, e));
     warn_of_late_start(c);
     return count_tokens(c, e);
 }
@@ -233,6 +290,8 @@ void comic_free(struct comic *c)
     text_free(&c->notices);
     conditioning_free(&c->text);
     sampler_free(&c->sampler);
+    page_plan_free(&c->pages);
+    free(c->captions);
     font_close(c->font);
     model_close(&c->model);
     styles_free(&c->styles);
@@ -241,7 +300,7 @@ void comic_free(struct comic *c)
     *c = (struct comic){0};
 }
 
-/* ---------------------------------------------------------------------------------------------------------- encode */
+/* --------------------------------------------------------------------------------------------------------- encode */
 
 static bool same_text(const char *a, const char *b)
 {
@@ -258,7 +317,8 @@ static bool is_needed(const struct comic *c, const struct story_pass *pass)
         return false;
     for (int i = 0; i < c->plan.pass_count; i++) {
         const struct story_pass *reader = &c->plan.passes[i];
-        for (int j = 0; reader->kind == STORY_READ && c->wanted[reader->panels[0]] && j < reader->character_count; j++)
+        bool drawn = reader->kind == STORY_READ && c->wanted[reader->panels[0]];
+        for (int j = 0; drawn && j < reader->character_count; j++)
             if (reader->characters[j] == pass->characters[0])
                 return true;
     }

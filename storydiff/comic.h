@@ -10,6 +10,7 @@
 #include "storydiff/font.h"
 #include "storydiff/lockstep.h"
 #include "storydiff/options.h"
+#include "storydiff/page.h"
 #include "storydiff/styles.h"
 #include "tensor/json.h"
 
@@ -22,29 +23,34 @@ struct comic {
     struct model model;
     char model_name[128];
     struct sampler sampler;
-    struct font *font;   /* NULL without pages */
-    char **prompts;      /* [panel_count] styled */
-    char **negatives;    /* [plan.pass_count] of each pass; NULL: none, which is not the same as "" */
-    bool *wanted;        /* [panel_count] what --only asks for; all without it */
-    struct text notices; /* what the person should know, one line each, no newline at the end */
+    char **prompts;         /* [panel_count] styled */
+    char **negatives;       /* [plan.pass_count] of each pass; NULL: none, which is not the same as "" */
+    bool *wanted;           /* [panel_count] what --only asks for; all without it */
+    struct font *font;      /* this and the next two: zero with --comic_type none */
+    const char **captions;  /* [panel_count] */
+    struct page_plan pages;
+    struct text notices;    /* what the person should know, one line each, no newline at the end */
     /* made by comic_encode */
     struct conditioning text;
     struct freeu freeu;
     struct lockstep_request request;
     /* private */
     struct lockstep_pass *passes;
-    int *pass_rows;      /* the plan's pass of each of `passes` */
+    int *pass_rows; /* the plan's pass of each of `passes` */
 };
 
-/* Reads and checks all that `options` names. argc and argv: the command line they came from, whose options win over the
- * story file's. Fails in one line that says which option, file or model is at fault. The caller frees it. */
+/* Reads and checks all that `options` names. argc and argv: the command line they came from, whose options win over
+ * the story file's. Fails in one line that says which option, file or model is at fault. The caller frees it. */
 status comic_plan(struct comic *c, const struct options *options, int argc, char **argv, struct error *e);
 void comic_free(struct comic *c); /* fine on a zeroed struct */
+
+/* What `pages` is the plan of. */
+struct page_story comic_page_story(const struct comic *c);
 
 /* Encodes prompts and negative prompts and fills `request`. ctx: threads, profile, observer. */
 status comic_encode(struct comic *c, const struct context *ctx, struct error *e);
 
-/* "a dry run": every panel's final prompt, caption, characters, role and number of tokens; memory and a time estimated
+/* A dry run: every panel's final prompt, caption, characters, role and number of tokens; memory and a time estimated
  * from a short measurement of this machine. Needs comic_encode. Appends lines to `out`. */
 status comic_describe(const struct comic *c, const struct context *ctx, struct text *out, struct error *e);
 

@@ -54,6 +54,20 @@ static int wanted_count(const struct comic *c)
     return count;
 }
 
+/* Mapped files: they fill memory as far as there is some, and are read again where there is none. */
+static double weight_bytes(const struct model *m)
+{
+    const struct safetensors *const files[] = {m->text_encoder.file, m->text_encoder_2.file, m->unet.file,
+                                               m->vae.file};
+    double bytes = 0;
+    for (size_t f = 0; f < sizeof files / sizeof *files; f++)
+        for (size_t i = 0; i < files[f]->count; i++) {
+            const struct tensor *t = &files[f]->items[i].tensor;
+            bytes += (double)tensor_count(t) * (double)dtype_size(t->dtype);
+        }
+    return bytes;
+}
+
 status comic_describe(const struct comic *c, const struct context *ctx, struct text *out, struct error *e)
 {
     const struct options *o = &c->options;
@@ -65,8 +79,8 @@ status comic_describe(const struct comic *c, const struct context *ctx, struct t
         TRY(describe_panel(c, i, out, e));
     text_append(out, "negative prompt: %s\n", c->negatives[0] ? c->negatives[0] : "(none)");
     text_append(out, "model %s, %lld x %lld px, %d steps of %s, guidance %g, seed %llu, csa %s\n", c->model_name,
-                (long long)o->width, (long long)o->height, c->sampler.steps, sampler_name(&c->sampler), o->guidance_scale,
-                (unsigned long long)o->seed, option_name_csa(o->csa));
+                (long long)o->width, (long long)o->height, c->sampler.steps, sampler_name(&c->sampler),
+                o->guidance_scale, (unsigned long long)o->seed, option_name_csa(o->csa));
 
     TRY(lockstep_measure(&c->request, ctx->threads, NULL, &cost, e));
     size_t decoder = render_measure(&c->model, o->height / factor, o->width / factor, ctx->threads, &decode);
@@ -76,9 +90,10 @@ status comic_describe(const struct comic *c, const struct context *ctx, struct t
         flops += cost.profile.rows[op].flops;
     }
     TRY(estimate_seconds(&c->request, &cost.profile, ctx->threads, &seconds, e));
-    text_append(out, "memory: %.0f MB to sample, %.0f MB to decode, besides the mapped weights\n", (double)cost.memory / 1e6,
-                (double)decoder / 1e6);
-    text_append(out, "arithmetic: %.1f TFLOP; estimated time on %d threads: ", flops / 1e12, ctx->threads);
+    text_append(out, "memory: %.1f MB to sample, then %.1f MB to decode, besides %.1f MB of mapped weights\n",
+                (double)cost.memory / 1e6, (double)decoder / 1e6, weight_bytes(&c->model) / 1e6);
+    text_append(out, "arithmetic: %.3g TFLOP; estimated time on %d thread%s: ", flops / 1e12, ctx->threads,
+                ctx->threads == 1 ? "" : "s");
     append_duration(out, seconds);
     text_append(out, "\n");
     return out->failed ? fail(e, ERR_MEMORY, "not enough memory to describe the story") : OK;

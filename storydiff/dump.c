@@ -1,25 +1,57 @@
 #include "storydiff/dump.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tensor/safetensors.h"
 
-status dump_start(struct dump *d, const char *folder, struct error *e)
+static bool is_empty(const char *folder)
+{
+    int names = 0;
+    DIR *entries = opendir(folder);
+    if (entries == NULL)
+        return true;
+    while (readdir(entries) != NULL)
+        names++;
+    closedir(entries);
+    return names <= 2; /* . and .. */
+}
+
+status dump_start(struct dump *d, const char *folder, enum dump_start start, struct error *e)
 {
     *d = (struct dump){.folder = folder};
+    if (start == DUMP_ANEW && !is_empty(folder))
+        return fail(e, ERR_ARGUMENT, "--dump %s: it is not empty: choose another folder, or replace what is there "
+                                     "with --overwrite", folder);
+    TRY(file_make_directory(folder, e));
     dump_part(d, "text");
-    return file_make_directory(folder, e);
+    return OK;
 }
 
 void dump_part(struct dump *d, const char *part)
 {
+    static const char ending[] = ".safetensors";
+    char folder[4096], path[4400];
     snprintf(d->part, sizeof d->part, "%s", part);
+    DIR *entries = path_join(folder, sizeof folder, d->folder, part, NULL) == OK ? opendir(folder) : NULL;
+    if (entries == NULL)
+        return;
+    for (struct dirent *entry = readdir(entries); entry != NULL; entry = readdir(entries)) {
+        size_t length = strlen(entry->d_name);
+        bool ours = length > strlen(ending) && strcmp(entry->d_name + length - strlen(ending), ending) == 0;
+        if (ours && path_join(path, sizeof path, folder, entry->d_name, NULL) == OK)
+            unlink(path);
+    }
+    closedir(entries);
 }
 
 void dump_pass(struct dump *d, int step, int pass)
 {
-    snprintf(d->part, sizeof d->part, "step-%03d-pass-%d", step + 1, pass + 1);
+    char part[64];
+    snprintf(part, sizeof part, "step-%03d-pass-%d", step + 1, pass + 1);
+    dump_part(d, part);
 }
 
 static status write_tensor(const struct dump *d, const char *name, const struct tensor *tensor, struct error *e)

@@ -1,7 +1,7 @@
 /* --dump: intermediate tensors as safetensors files, one each, to hold against another implementation.
  *
  *   DIR/text/hidden_states.1.safetensors
- *   DIR/step-001-pass-1/down_blocks.0.safetensors        a second forward of the same pass: down_blocks.0.2.safetensors
+ *   DIR/step-001-pass-1/down_blocks.0.safetensors     a second forward of the same pass: down_blocks.0.2.safetensors
  *   DIR/decode/decoder.conv_in.safetensors
  *
  * Images are channels last, [n, h, w, c]. */
@@ -17,10 +17,13 @@ struct dump {
     struct error error;   /* the first failure to write; later tensors are dropped */
 };
 
-/* Creates the folder. */
-status dump_start(struct dump *d, const char *folder, struct error *e);
+/* A new dump wants a folder that is empty or not there; one that goes on, or replaces another, does not. */
+enum dump_start { DUMP_ANEW, DUMP_AGAIN };
 
-/* What follows belongs to this part. */
+/* Creates the folder. */
+status dump_start(struct dump *d, const char *folder, enum dump_start start, struct error *e);
+
+/* What follows belongs to this part, which loses what an earlier run has dumped there. */
 void dump_part(struct dump *d, const char *part);
 void dump_pass(struct dump *d, int step, int pass);
 

@@ -13,14 +13,15 @@ static void run_probe(const struct context *ctx, const struct probe *p, enum op 
     size_t mark = arena_mark(ctx->arena);
     const struct resnet *resnet = &p->u->mid_block.resnets[0];
     const struct transformer *t = &p->u->mid_block.attentions[0];
-    struct features x = features_new(ctx->arena, 1, p->h, p->w, p->c), y = features_new(ctx->arena, 1, p->h, p->w, p->c);
+    struct features x = features_new(ctx->arena, 1, p->h, p->w, p->c);
+    struct features y = features_new(ctx->arena, 1, p->h, p->w, p->c);
     struct key_set own = {x.x, x.x, NULL, p->h * p->w};
     switch (op) {
     case OP_LINEAR: linear(ctx, y.x, x.x, p->h * p->w, &t->proj_in, (struct linear_options){0}); break;
     case OP_CONV: conv3x3(ctx, y, x, &resnet->conv1, CONV_SAME, (struct conv_options){0}); break;
     case OP_ATTENTION:
-        attention(ctx, &(struct attention){.out = y.x, .q = x.x, .queries = p->h * p->w, .heads = p->heads, .d = p->c / p->heads,
-                                           .sets = &own, .count = 1});
+        attention(ctx, &(struct attention){.out = y.x, .q = x.x, .queries = p->h * p->w, .heads = p->heads,
+                                           .d = p->c / p->heads, .sets = &own, .count = 1});
         break;
     case OP_NORM: group_norm(ctx, y.x, x, NULL, &resnet->norm1, resnet->groups, resnet->eps, ACT_SILU); break;
     case OP_OTHER:

@@ -9,6 +9,7 @@
 #include "storydiff/comic.h"
 #include "storydiff/draw.h"
 #include "storydiff/dump.h"
+#include "storydiff/output.h"
 #include "storydiff/progress.h"
 #include "tensor/blas.h"
 #include "tensor/cpu.h"
@@ -33,8 +34,11 @@ static volatile sig_atomic_t stop; /* a signal handler can tell nobody else */
 
 static void ask_to_stop(int signal)
 {
+    static const char line[] = "\nfinishing this step; once more ends at once\n";
     (void)signal;
     stop = 1;
+    if (write(STDERR_FILENO, line, sizeof line - 1) < 0)
+        return; /* nobody is listening */
 }
 
 /* The first Ctrl-C finishes the step; a second one ends the program at once. */
@@ -43,11 +47,21 @@ static void catch_interrupt(void)
     struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESETHAND | SA_RESTART};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* too large a file for `ulimit -f` is an error that can be told */
+}
+
+/* One line, whatever a person or a file has put into it. */
+static void print_line(const char *prefix, const char *line, size_t length)
+{
+    fputs(prefix, stderr);
+    for (size_t i = 0; i < length; i++)
+        fputc((unsigned char)line[i] < ' ' || line[i] == 0x7f ? ' ' : line[i], stderr);
+    fputc('\n', stderr);
 }
 
 static int report(const struct error *e)
 {
-    fprintf(stderr, "storydiff: %s\n", e->message);
+    print_line("storydiff: ", e->message, strlen(e->message));
     return e->code == ERR_MEMORY ? EXIT_FAILED : EXIT_MISTAKE;
 }
 
@@ -69,7 +83,7 @@ static void print_lines(const struct text *lines)
 {
     for (const char *line = lines->data; line != NULL && *line != '\0';) {
         size_t length = strcspn(line, "\n");
-        fprintf(stderr, "note: %.*s\n", (int)length, line);
+        print_line("note: ", line, length);
         line += length + (line[length] == '\n');
     }
 }
@@ -77,24 +91,19 @@ static void print_lines(const struct text *lines)
 static void print_notice(void *self, const char *line)
 {
     (void)self;
-    fprintf(stderr, "note: %s\n", line);
+    print_line("note: ", line, strlen(line));
 }
 
-/* The command that goes on: the same words and --resume, quoted for the shell. */
-static void print_resume_command(const struct run *r)
+static void print_stopped(const struct run *r, const struct error *e)
 {
-    fputs("go on with:", stderr);
-    for (int i = 0; i < r->argc; i++) {
-        const char *word = r->argv[i];
-        if (strcmp(word, "--overwrite") == 0 || strcmp(word, "--resume") == 0)
-            continue;
-        bool plain = word[0] != '\0' && strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./,:") == strlen(word);
-        fputs(plain ? " " : " '", stderr);
-        for (const char *p = word; *p != '\0'; p++)
-            fputs(*p == '\'' ? "'\\''" : (char[]){*p, '\0'}, stderr);
-        fputs(plain ? "" : "'", stderr);
-    }
-    fputs(" --resume\n", stderr);
+    struct text command = {0};
+    options_resume_command(r->argc, r->argv, &command);
+    fprintf(stderr, "%s, seed %llu", e->message, (unsigned long long)r->comic.options.seed);
+    if (r->options.no_save || command.failed)
+        fprintf(stderr, "%s\n", r->options.no_save ? "; nothing was saved, as --no_save says" : ", saved");
+    else
+        fprintf(stderr, ", saved; go on with:\n%s\n", command.data);
+    text_free(&command);
 }
 
 static void print_profile(const struct run *r)
@@ -103,41 +112,56 @@ static void print_profile(const struct run *r)
     for (enum op op = 0; op < OP_COUNT; op++) {
         const struct profile_row *row = &r->profile.rows[op];
         double seconds = row->seconds > 0 ? row->seconds : 1e-9;
-        printf("%-12s %8lld %9.2f %9.2f %9.1f %9.1f\n", op_name(op), (long long)row->calls, row->seconds, row->flops / 1e9,
-               row->flops / seconds / 1e9, row->bytes / seconds / 1e9);
+        printf("%-12s %8lld %9.2f %9.2f %9.1f %9.1f\n", op_name(op), (long long)row->calls, row->seconds,
+               row->flops / 1e9, row->flops / seconds / 1e9, row->bytes / seconds / 1e9);
     }
+}
+
+/* What is dumped from now on belongs to this pass, or to the decoder if no step is left. */
+static void dump_next(struct run *r, int step, int pass)
+{
+    if (r->options.dump == NULL)
+        return;
+    if (step < r->comic.sampler.steps)
+        dump_pass(&r->dump, step, pass);
+    else
+        dump_part(&r->dump, "decode");
+}
+
+static void begins(void *self, int step)
+{
+    struct run *r = self;
+    progress_start(&r->progress, &r->comic, stderr);
+    dump_next(r, step, 0);
 }
 
 static void pass_done(void *self, int step, int pass)
 {
     struct run *r = self;
+    bool last = pass == r->comic.request.pass_count - 1;
     progress_pass_done(&r->progress, step, pass);
-    bool last_pass = pass == r->comic.request.pass_count - 1;
-    if (last_pass && step == r->comic.sampler.steps - 1)
-        dump_part(&r->dump, "decode");
-    else
-        dump_pass(&r->dump, last_pass ? step + 1 : step, last_pass ? 0 : pass + 1);
+    dump_next(r, last ? step + 1 : step, last ? 0 : pass + 1);
+}
+
+static void decodes(void *self, int panel)
+{
+    struct run *r = self;
+    progress_decodes(&r->progress, panel);
 }
 
 static status draw(struct run *r, struct error *e)
 {
-    struct draw_watch watch = {pass_done, print_notice, r, &stop};
+    struct draw_watch watch = {begins, pass_done, decodes, print_notice, r, &stop};
     struct draw_result result;
-    TRY(draw_check_output(&r->comic, &result, e));
-    if (result.was_finished) {
-        printf("already finished: %s\n", r->options.output_dir);
-        return OK;
-    }
     catch_interrupt();
-    dump_pass(&r->dump, 0, 0);
-    progress_start(&r->progress, &r->comic, stderr);
     status s = draw_comic(&r->comic, &r->ctx, &watch, &result, e);
     progress_end(&r->progress);
     if (s == OK && r->dump.error.code != OK)
         s = fail(e, r->dump.error.code, "%s", r->dump.error.message);
     TRY(s);
-    printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s\n", result.panels, result.panels == 1 ? "" : "s", result.pages,
-           result.pages == 1 ? "" : "s", r->options.output_dir, (unsigned long long)r->comic.options.seed, seconds_now() - r->start);
+    printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s\n", result.panels, result.panels == 1 ? "" : "s",
+           result.pages, result.pages == 1 ? "" : "s", r->options.output_dir,
+           (unsigned long long)r->comic.options.seed, seconds_now() - r->start);
     if (result.first_page[0] != '\0')
         printf("%s\n", result.first_page);
     return OK;
@@ -156,26 +180,33 @@ static status describe(const struct run *r, struct error *e)
 static status run(struct run *r, struct error *e)
 {
     TRY(comic_plan(&r->comic, &r->options, r->argc, r->argv, e));
-    print_lines(&r->comic.notices);
     r->ctx.threads = (int)r->comic.options.threads;
     if (r->options.profile)
         r->ctx.profile = &r->profile;
-    if (r->options.dump != NULL && !r->options.dry_run) {
-        TRY(dump_start(&r->dump, r->options.dump, e));
+    if (r->options.dry_run) {
+        print_lines(&r->comic.notices);
+        TRY(comic_encode(&r->comic, &r->ctx, e));
+        return describe(r, e);
+    }
+    bool finished;
+    TRY(output_check(&r->comic, &finished, e));
+    if (finished) {
+        printf("already finished: %s, seed %llu\n", r->options.output_dir, (unsigned long long)r->comic.options.seed);
+        return OK;
+    }
+    if (r->options.dump != NULL) {
+        bool again = r->options.resume || r->options.overwrite;
+        TRY(dump_start(&r->dump, r->options.dump, again ? DUMP_AGAIN : DUMP_ANEW, e));
         r->observer = dump_observer(&r->dump);
         r->ctx.observer = &r->observer;
     }
-    if (!r->options.dry_run) { /* before any work */
-        struct draw_result ignored;
-        TRY(draw_check_output(&r->comic, &ignored, e));
-    }
+    print_lines(&r->comic.notices); /* not before: a mistake is told in one line */
     TRY(comic_encode(&r->comic, &r->ctx, e));
-    if (r->options.dry_run)
-        return describe(r, e);
     if (r->options.verbose)
-        fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, %d threads, %s kernels\n", r->comic.model_name,
-                (long long)r->comic.options.width, (long long)r->comic.options.height, r->comic.sampler.steps,
-                sampler_name(&r->comic.sampler), r->ctx.threads, blas_core());
+        fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, seed %llu, %d threads, %s kernels\n",
+                r->comic.model_name, (long long)r->comic.options.width, (long long)r->comic.options.height,
+                r->comic.sampler.steps, sampler_name(&r->comic.sampler), (unsigned long long)r->comic.options.seed,
+                r->ctx.threads, blas_core());
     return draw(r, e);
 }
 
@@ -186,6 +217,15 @@ static void print_memory(void)
     printf("peak resident memory %.0f MB, mapped weights included\n", (double)usage.ru_maxrss * 1024 / 1e6);
 }
 
+/* What was promised on standard output must have arrived there. */
+static int finish_output(int exit_status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return exit_status;
+    fputs("storydiff: standard output cannot be written: is the disk full?\n", stderr);
+    return exit_status == EXIT_SUCCESS ? EXIT_FAILED : exit_status;
+}
+
 int main(int argc, char **argv)
 {
     struct run r = {.argc = argc, .argv = argv, .options = options_default(), .start = seconds_now()};
@@ -194,19 +234,17 @@ int main(int argc, char **argv)
         return report(&e);
     if (r.options.help || argc == 1) {
         options_help(stdout);
-        return EXIT_SUCCESS;
+        return finish_output(EXIT_SUCCESS);
     }
     if (r.options.version)
-        return print_version();
+        return finish_output(print_version());
     status s = run(&r, &e);
     if (s == ERR_STOPPED) {
-        fprintf(stderr, "%s%s\n", e.message, r.options.no_save ? "; --no_save: nothing to resume" : ", saved");
-        if (!r.options.no_save)
-            print_resume_command(&r);
+        print_stopped(&r, &e);
     } else if (s == OK && r.options.profile) {
         print_profile(&r);
         print_memory();
     }
     comic_free(&r.comic);
-    return s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(&e);
+    return finish_output(s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(&e));
 }

@@ -39,8 +39,8 @@ static status bundled(char *out, size_t size, struct error *e)
     for (size_t i = 0; slash != NULL && i < sizeof places / sizeof *places; i++)
         if (path_join(out, size, program, places[i], NULL) == OK && is_model(out))
             return OK;
-    return fail(e, ERR_IO, "the model that comes with storydiff is not beside the program: run it from its build folder, use "
-                           "make install, or name a model with --model or --sd_model_name");
+    return fail(e, ERR_IO, "the model that comes with storydiff is not beside the program: run it from its build "
+                           "folder, use make install, or name a model with --model or --sd_model_name");
 }
 
 static status by_path(const char *path, char *out, size_t size, char *name, size_t name_size, struct error *e)
@@ -48,8 +48,8 @@ static status by_path(const char *path, char *out, size_t size, char *name, size
     if (!file_exists(path))
         return fail(e, ERR_IO, "--model %s: there is no such folder", path);
     if (!file_is_directory(path))
-        return fail(e, ERR_ARGUMENT, "--model %s: single-file checkpoints are not supported yet; give a folder in the diffusers "
-                                     "layout (the one with model_index.json)", path);
+        return fail(e, ERR_ARGUMENT, "--model %s: single-file checkpoints are not supported yet; give a folder in "
+                                     "the diffusers layout (the one with model_index.json)", path);
     TRY(path_join(out, size, path, "", e));
     for (size_t length = strlen(out); length > 1 && out[length - 1] == '/'; length--)
         out[length - 1] = '\0';
@@ -68,6 +68,12 @@ static status default_cache(char *out, size_t size, struct error *e)
     return path_join(out, size, user != NULL ? user : ".", ".cache/huggingface/hub", e);
 }
 
+/* The model below `folder` of that name, if there is one. */
+static bool is_model_in(const char *folder, const char *name, char *out, size_t size)
+{
+    return path_join(out, size, folder, name, NULL) == OK && is_model(out);
+}
+
 /* snapshots/REVISION with the revision that refs/main names, or else the only or first complete one. */
 static bool find_snapshot(const char *repository, char *out, size_t size)
 {
@@ -79,13 +85,14 @@ static bool find_snapshot(const char *repository, char *out, size_t size)
         fclose(f);
     if (path_join(snapshots, sizeof snapshots, repository, "snapshots", NULL) != OK)
         return false;
-    if (revision[0] != '\0' && strchr(revision, '/') == NULL && path_join(out, size, snapshots, revision, NULL) == OK && is_model(out))
+    if (revision[0] != '\0' && strchr(revision, '/') == NULL && is_model_in(snapshots, revision, out, size))
         return true;
     struct dirent **entries;
     int count = scandir(snapshots, &entries, NULL, alphasort);
     bool found = false;
     for (int i = 0; i < count; i++) {
-        found = found || (entries[i]->d_name[0] != '.' && path_join(out, size, snapshots, entries[i]->d_name, NULL) == OK && is_model(out));
+        const char *name = entries[i]->d_name;
+        found = found || (name[0] != '.' && is_model_in(snapshots, name, out, size));
         free(entries[i]);
     }
     if (count >= 0)
@@ -108,7 +115,7 @@ static bool find_repository(const char *cache, const char *repository, const cha
     const char *last = strrchr(repository, '/');
     const char *const plain[] = {repository, last != NULL ? last + 1 : repository, name};
     for (int i = 0; i < 3; i++)
-        if (path_join(out, size, cache, plain[i], NULL) == OK && is_model(out))
+        if (is_model_in(cache, plain[i], out, size))
             return true;
     return false;
 }
@@ -118,9 +125,9 @@ static status unknown(const char *wanted, struct error *e)
     struct suggestion s = {.word = wanted};
     for (int i = 0; i < KNOWN; i++)
         suggestion_offer(&s, known[i].name);
-    return fail(e, ERR_ARGUMENT, "--sd_model_name %s is not known%s%s%s; there are SDXL, RealVision, Juggernaut and Unstable, any "
-                                 "ORG/NAME of the Hugging Face hub, or --model FOLDER", wanted, s.best ? " (did you mean " : "",
-                s.best ? s.best : "", s.best ? "?)" : "");
+    return fail(e, ERR_ARGUMENT, "--sd_model_name %s is not known%s%s%s; there are SDXL, RealVision, Juggernaut and "
+                                 "Unstable, any ORG/NAME of the Hugging Face hub, or --model FOLDER", wanted,
+                s.best ? " (did you mean " : "", s.best ? s.best : "", s.best ? "?)" : "");
 }
 
 static status by_name(const char *wanted, const char *cache_dir, char *out, size_t size, char *name, size_t name_size,
@@ -140,10 +147,11 @@ static status by_name(const char *wanted, const char *cache_dir, char *out, size
     if (find_repository(cache, found->repository, found->name, out, size))
         return OK;
     const char *last = strrchr(found->repository, '/');
-    return fail(e, ERR_IO, "%s is not on this machine (storydiff itself downloads nothing): get https://huggingface.co/%s, "
-                           "the files model_index.json, */*.json, */*.txt and */*.safetensors (the .fp16.safetensors ones are enough), "
-                           "into %s/%s, or name its folder with --model", found->name, found->repository, cache,
-                last != NULL ? last + 1 : found->repository);
+    return fail(e, ERR_IO, "%s is not on this machine (storydiff itself downloads nothing): get "
+                           "https://huggingface.co/%s, the files model_index.json, */*.json, */*.txt and "
+                           "*/*.safetensors (the .fp16.safetensors ones are enough), into %s/%s, or name its folder "
+                           "with --model",
+                found->name, found->repository, cache, last != NULL ? last + 1 : found->repository);
 }
 
 status models_find(const char *path, const char *wanted, const char *cache_dir, char *out, size_t size, char *name,

@@ -11,11 +11,11 @@
  *   path         given: that folder; a single file is refused as not yet supported
  *   name         one of SDXL, RealVision, Juggernaut, Unstable, or ORG/NAME of the Hugging Face hub, looked for below
  *                cache_dir as models--ORG--NAME/snapshots/REVISION (the one refs/main names first), ORG/NAME or NAME
- *   neither      the model that comes with the program: ../storydiff/models/default or ../share/storydiff/models/default
- *                from where the program is
+ *   neither      the model that comes with the program: from where that is, ../storydiff/models/default (a build) or
+ *                ../share/storydiff/models/default (installed)
  *
- * cache_dir NULL: $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. A model that is not there: the message
- * says what to download and where to put it. */
+ * cache_dir NULL: $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. A model that is not there: the
+ * message says what to download and where to put it. */
 status models_find(const char *path, const char *wanted, const char *cache_dir, char *out, size_t size, char *name,
                    size_t name_size, struct error *e);
 

@@ -44,45 +44,59 @@ static const struct option table[] = {
     {STORY, "story", 0, TEXT, AT(story), "FILE", 0, 0, NULL, "characters, a line ---, panels; may set options, too"},
     {STORY, "negative_prompt", 'n', TEXT, AT(negative_prompt), "TEXT", 0, 0, NULL, "what not to draw"},
     {STORY, "style_name", 0, TEXT, AT(style_name), "NAME", 0, 0, NULL, "a drawing style; an unknown name lists all"},
-    {STORY, "styles", 0, TEXT, AT(styles), "FILE", 0, 0, NULL, "more styles: JSON, [{name, prompt, negative_prompt}]"},
+    {STORY, "styles", 0, TEXT, AT(styles), "FILE", 0, 0, NULL,
+     "more styles: JSON, [{name, prompt, negative_prompt}]"},
 
-    {MODEL, "sd_model_name", 0, TEXT, AT(sd_model_name), "NAME", 0, 0, NULL, "SDXL, RealVision, Juggernaut or Unstable"},
+    {MODEL, "sd_model_name", 0, TEXT, AT(sd_model_name), "NAME", 0, 0, NULL,
+     "SDXL, RealVision, Juggernaut or Unstable"},
     {MODEL, "model", 'm', TEXT, AT(model), "PATH", 0, 0, NULL, "a model folder in the diffusers layout"},
     {MODEL, "cache_dir", 0, TEXT, AT(cache_dir), "DIR", 0, 0, NULL, "where downloaded models are"},
     {MODEL, "local_files_only", 0, FLAG, AT(local_files_only), NULL, 0, 0, NULL,
      "accepted: this program never opens a network connection"},
 
-    {PICTURES, "height", 0, INTEGER, AT(height), "PIXELS", 8, 8192, NULL, "of a panel (default: 768, or what the model was made for)"},
+    {PICTURES, "height", 0, INTEGER, AT(height), "PIXELS", 8, 8192, NULL,
+     "of a panel (default: 768, or what the model was made for)"},
     {PICTURES, "width", 0, INTEGER, AT(width), "PIXELS", 8, 8192, NULL, "likewise"},
-    {PICTURES, "sampling_steps", 0, INTEGER, AT(sampling_steps), "N", 1, 1000, NULL, "denoising steps (default: 50, or the model's)"},
+    {PICTURES, "sampling_steps", 0, INTEGER, AT(sampling_steps), "N", 1, 1000, NULL,
+     "denoising steps (default: 50, or the model's)"},
     {PICTURES, "guidance_scale", 0, NUMBER, AT(guidance_scale), "G", 0, 100, NULL,
      "classifier-free guidance, none up to 1 (default: 5, or the model's)"},
     {PICTURES, "seed", 0, SEED, AT(seed), "N", 0, 0, NULL, "same seed, same pictures"},
-    {PICTURES, "sampler", 0, TEXT, AT(sampler), "NAME", 0, 0, NULL, "ddim, euler, euler_a, dpmpp_2m, dpmpp_2m_sde, lcm; _karras"},
+    {PICTURES, "sampler", 0, TEXT, AT(sampler), "NAME", 0, 0, NULL,
+     "ddim, euler, euler_a, dpmpp_2m, dpmpp_2m_sde, lcm; and with _karras (default: ddim, or the model's)"},
     {PICTURES, "eta", 0, NUMBER, AT(eta), "X", 0, 1, NULL, "ddim: share of fresh noise"},
-    {PICTURES, "long_prompt", 0, CHOICE, AT(long_prompt), "MODE", 0, 0, long_prompt_names, "beyond 75 tokens: truncate or windows"},
-    {PICTURES, "noise", 0, CHOICE, AT(noise), "MODE", 0, 0, noise_names, "reference: every pass reseeds; shared: one for all; own"},
+    {PICTURES, "long_prompt", 0, CHOICE, AT(long_prompt), "MODE", 0, 0, long_prompt_names,
+     "beyond 75 tokens: truncate or windows"},
+    {PICTURES, "noise", 0, CHOICE, AT(noise), "MODE", 0, 0, noise_names,
+     "reference: every pass reseeds; shared: one for all; own"},
 
-    {CONSISTENCY, "csa", 0, CHOICE, AT(csa), "MODE", 0, 0, csa_names, "consistent self-attention: masked, sampled or off"},
+    {CONSISTENCY, "csa", 0, CHOICE, AT(csa), "MODE", 0, 0, csa_names,
+     "consistent self-attention: masked, sampled or off"},
     {CONSISTENCY, "id_length", 0, INTEGER, AT(id_length), "N", 1, CSA_MAX_ID_LENGTH, NULL,
      "panels that define a character (default: 4, fewer if a story has fewer)"},
     {CONSISTENCY, "sa32", 0, NUMBER, AT(sa32), "RATE", 0, 1, NULL, "share of tokens seen at 1/32 of the size"},
     {CONSISTENCY, "sa64", 0, NUMBER, AT(sa64), "RATE", 0, 1, NULL, "share of tokens seen at 1/16 of the size"},
-    {CONSISTENCY, "csa_start", 0, INTEGER, AT(csa_start), "STEP", 1, 1000, NULL, "first consistent step (default: masked 5, sampled 1)"},
+    {CONSISTENCY, "csa_start", 0, INTEGER, AT(csa_start), "STEP", 1, 1000, NULL,
+     "first consistent step (default: masked 5, sampled 1)"},
     {CONSISTENCY, "freeu", 0, FLAG, AT(freeu), NULL, 0, 0, NULL, "FreeU, as the reference's demo has it"},
 
-    {PAGE, "comic_type", 0, CHOICE, AT(comic_type), "TYPE", 0, 0, comic_type_names, "four panels a page, classic, or none"},
-    {PAGE, "font", 0, TEXT, AT(font), "FILE", 0, 0, NULL, "TrueType or OpenType font of the captions (default: DejaVu Sans)"},
+    {PAGE, "comic_type", 0, CHOICE, AT(comic_type), "TYPE", 0, 0, comic_type_names,
+     "four panels a page, classic, or none"},
+    {PAGE, "font", 0, TEXT, AT(font), "FILE", 0, 0, NULL,
+     "TrueType or OpenType font of the captions (default: DejaVu Sans)"},
 
-    {RUN, "output_dir", 0, TEXT, AT(output_dir), "DIR", 0, 0, NULL, "where pictures and the state of the run go"},
-    {RUN, "threads", 't', INTEGER, AT(threads), "N", 1, 1024, NULL, "default: the physical cores; does not change the pictures"},
+    {RUN, "output_dir", 0, TEXT, AT(output_dir), "DIR", 0, 0, NULL,
+     "where pictures and the state of the run go"},
+    {RUN, "threads", 't', INTEGER, AT(threads), "N", 1, 1024, NULL,
+     "default: the physical cores; does not change the pictures"},
     {RUN, "resume", 0, FLAG, AT(resume), NULL, 0, 0, NULL, "go on with the unfinished run in the output folder"},
     {RUN, "save_every_step", 0, FLAG, AT(save_every_step), NULL, 0, 0, NULL, "the default"},
     {RUN, "no_save", 0, FLAG, AT(no_save), NULL, 0, 0, NULL, "do not save the state after every step"},
     {RUN, "only", 0, TEXT, AT(only), "3,5", 0, 0, NULL, "redraw these panels only, with the same characters"},
     {RUN, "preview_every", 0, INTEGER, AT(preview_every), "N", 1, 1000, NULL, "a rough preview.png every N steps"},
     {RUN, "overwrite", 0, FLAG, AT(overwrite), NULL, 0, 0, NULL, "replace what the output folder has"},
-    {RUN, "dry_run", 0, FLAG, AT(dry_run), NULL, 0, 0, NULL, "print prompts, captions, roles, memory and time; draw nothing"},
+    {RUN, "dry_run", 0, FLAG, AT(dry_run), NULL, 0, 0, NULL,
+     "print prompts, captions, roles, memory and time; draw nothing"},
     {RUN, "profile", 0, FLAG, AT(profile), NULL, 0, 0, NULL, "print what took the time"},
     {RUN, "dump", 0, TEXT, AT(dump), "DIR", 0, 0, NULL, "write intermediate tensors, to compare implementations"},
     {RUN, "verbose", 'v', FLAG, AT(verbose), NULL, 0, 0, NULL, "say more"},
@@ -133,11 +147,12 @@ static status unknown(const char *where, const char *typed, size_t length, struc
     for (const struct option *o = table; o < table + OPTION_COUNT; o++)
         suggestion_offer(&s, o->name);
     if (s.best != NULL)
-        return fail(e, ERR_ARGUMENT, "%s%s is not an option; did you mean %s? (storydiff --help lists all)", where, word, s.best);
+        return fail(e, ERR_ARGUMENT, "%s%s is not an option; did you mean %s? (storydiff --help lists all)", where,
+                    word, s.best);
     return fail(e, ERR_ARGUMENT, "%s%s is not an option (storydiff --help lists all)", where, word);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- values */
+/* --------------------------------------------------------------------------------------------------------- values */
 
 static status set_integer(const struct option *o, const char *where, const char *text, int64_t *out, struct error *e)
 {
@@ -145,7 +160,8 @@ static status set_integer(const struct option *o, const char *where, const char 
     errno = 0;
     long long value = strtoll(text, &end, 10);
     if (end == text || *end != '\0' || errno != 0 || (double)value < o->least || (double)value > o->most)
-        return fail(e, ERR_ARGUMENT, "%s%s \"%s\": it takes a whole number from %.0f to %.0f", where, o->name, text, o->least, o->most);
+        return fail(e, ERR_ARGUMENT, "%s%s \"%s\": it takes a whole number from %.0f to %.0f", where, o->name, text,
+                    o->least, o->most);
     *out = value;
     return OK;
 }
@@ -156,7 +172,8 @@ static status set_seed(const struct option *o, const char *where, const char *te
     errno = 0;
     long long value = strtoll(text, &end, 10);
     if (end == text || *end != '\0' || errno != 0 || value < 0)
-        return fail(e, ERR_ARGUMENT, "%s%s \"%s\": it takes a whole number from 0 to %lld", where, o->name, text, LLONG_MAX);
+        return fail(e, ERR_ARGUMENT, "%s%s \"%s\": it takes a whole number from 0 to %lld", where, o->name, text,
+                    LLONG_MAX);
     *out = (uint64_t)value;
     return OK;
 }
@@ -166,7 +183,8 @@ static status set_number(const struct option *o, const char *where, const char *
     char *end;
     double value = strtod(text, &end);
     if (end == text || *end != '\0' || !(value >= o->least && value <= o->most))
-        return fail(e, ERR_ARGUMENT, "%s%s \"%s\": it takes a number from %g to %g", where, o->name, text, o->least, o->most);
+        return fail(e, ERR_ARGUMENT, "%s%s \"%s\": it takes a number from %g to %g", where, o->name, text, o->least,
+                    o->most);
     *out = value;
     return OK;
 }
@@ -200,8 +218,9 @@ static status set_flag(const struct option *o, const char *where, const char *te
     return fail(e, ERR_ARGUMENT, "%s%s \"%s\": it takes no value, or true or false", where, o->name, text);
 }
 
-/* where: "--" or "file:LINE:COLUMN: ", before the option's name in messages. text: NULL for a flag without a value. */
-static status set(struct options *options, const struct option *o, const char *where, const char *text, struct error *e)
+/* where: "--" or "file:LINE:COLUMN: ", before the option's name in messages. text: NULL: a flag without a value. */
+static status set(struct options *options, const struct option *o, const char *where, const char *text,
+                  struct error *e)
 {
     void *member = (char *)options + o->offset;
     switch (o->kind) {
@@ -251,7 +270,8 @@ static bool next_option(struct words *w, const struct option **option, const cha
     }
     if (*option == NULL) {
         *s = word[0] == '-' ? fail(e, ERR_ARGUMENT, "%s is not an option (storydiff --help lists all)", word)
-                            : fail(e, ERR_ARGUMENT, "\"%s\" stands alone: put a text with blanks in quotes, a panel after -p", word);
+                            : fail(e, ERR_ARGUMENT, "\"%s\" stands alone: put a text with blanks in quotes, a panel "
+                                                    "after -p", word);
         return false;
     }
     if (*value == NULL && (*option)->kind != FLAG) {
@@ -275,7 +295,14 @@ status options_parse(int argc, char **argv, struct options *o, struct error *e)
     return s;
 }
 
-/* Whether the command line has this option. */
+/* Two ways to say which model: whoever uses one on the command line overrules both of the file's. */
+static bool same_question(const struct option *a, const struct option *b)
+{
+    bool a_names_model = a->offset == AT(model) || a->offset == AT(sd_model_name);
+    return a == b || (a_names_model && (b->offset == AT(model) || b->offset == AT(sd_model_name)));
+}
+
+/* Whether the command line has this option, or one that answers the same question. */
 static bool typed(int argc, char **argv, const struct option *wanted)
 {
     struct words words = {argc, 1, argv};
@@ -283,14 +310,21 @@ static bool typed(int argc, char **argv, const struct option *wanted)
     const char *value;
     status s = OK;
     while (next_option(&words, &option, &value, &s, NULL))
-        if (option == wanted)
+        if (same_question(option, wanted))
             return true;
     return false;
 }
 
+/* What a panel, a character or the run needs has its own place: in the file, or on the command line. */
+static bool belongs_in_story(const struct option *o)
+{
+    return o->group != RUN && o->kind != TEXT_LIST && o->offset != AT(story) && o->offset != AT(general_prompt);
+}
+
 status options_from_story(const struct story *story, int argc, char **argv, struct options *o, struct error *e)
 {
-    for (const struct story_setting *setting = story->settings; setting < story->settings + story->setting_count; setting++) {
+    const struct story_setting *end = story->settings + story->setting_count;
+    for (const struct story_setting *setting = story->settings; setting < end; setting++) {
         char where[160];
         snprintf(where, sizeof where, "%.100s:%d:%d: ", story->name, setting->line, setting->key_column);
         if (strcmp(setting->key, "title") == 0)
@@ -299,12 +333,44 @@ status options_from_story(const struct story *story, int argc, char **argv, stru
         const struct option *option = find_name(key, strlen(key));
         if (option == NULL)
             return unknown(where, key, strlen(key), e);
-        if (option->group == RUN || option->offset == AT(story) || option->kind == TEXT_LIST || option->offset == AT(general_prompt))
-            return fail(e, ERR_ARGUMENT, "%s%s cannot be set in a story file: give it on the command line", where, key);
+        if (!belongs_in_story(option))
+            return fail(e, ERR_ARGUMENT, "%s%s cannot be set in a story file: give it on the command line", where,
+                        key);
         if (!typed(argc, argv, option))
             TRY(set(o, option, where, setting->value, e));
     }
     return OK;
+}
+
+static void append_quoted(struct text *out, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./,:";
+    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
+        text_append(out, "%s ", word);
+        return;
+    }
+    text_append(out, "'");
+    for (const char *p = word; *p != '\0'; p++) {
+        if (*p == '\'')
+            text_append(out, "'\\'");
+        text_append_bytes(out, p, 1);
+    }
+    text_append(out, "' ");
+}
+
+void options_resume_command(int argc, char **argv, struct text *out)
+{
+    struct words words = {argc, 1, argv};
+    const struct option *option;
+    const char *value;
+    status s = OK;
+    append_quoted(out, argv[0]);
+    for (int first = 1; next_option(&words, &option, &value, &s, NULL); first = words.at) {
+        bool replaced = option->offset == AT(resume) || option->offset == AT(overwrite);
+        for (int i = first; i < words.at && !replaced; i++)
+            append_quoted(out, argv[i]);
+    }
+    text_append(out, "--resume");
 }
 
 /* ----------------------------------------------------------------------------------------------------------- help */
@@ -350,8 +416,8 @@ void options_help(FILE *out)
             fputc('\n', out);
         }
     }
-    fputs("\nDashes and underscores are the same. Exit status: 0 done, 2 a mistake in what was asked, 1 anything else, 130 stopped.\n",
-          out);
+    fputs("\nDashes and underscores are the same. Exit status: 0 done; 2 it cannot be done, one line says why and\n"
+          "what to do; 1 not enough memory; 130 stopped by Ctrl-C, and the command that goes on is printed.\n", out);
 }
 
 const char *option_name_csa(enum csa_mode mode)

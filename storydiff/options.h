@@ -15,6 +15,7 @@
 #include "storydiff/csa.h"
 #include "storydiff/lockstep.h"
 #include "storydiff/script.h"
+#include "tensor/text.h"
 #include "tensor/status.h"
 
 /* Pages: the kinds of page.h, or none. */
@@ -54,13 +55,18 @@ struct options {
 /* Every option at its default. */
 struct options options_default(void);
 
-/* Reads argv[1] .. argv[argc-1] into `o`. Texts point into argv. Unknown options (with the nearest known one), missing or
- * malformed values and numbers out of range are refused in one line. */
+/* Reads argv[1] .. argv[argc-1] into `o`. Texts point into argv. Unknown options (with the nearest known one),
+ * missing or malformed values and numbers out of range are refused in one line. */
 status options_parse(int argc, char **argv, struct options *o, struct error *e);
 
-/* Sets the options that a story file's settings give, except those that argv has (which options_parse has set, or will).
- * Options that concern the run and not the story (threads, resume, ...) are refused there. Positions are the file's. */
+/* Sets the options that a story file's settings give, except those that argv has (which options_parse has set, or
+ * will). Options that concern the run and not the story (threads, resume, ...) are refused there. Positions are the
+ * file's. */
 status options_from_story(const struct story *story, int argc, char **argv, struct options *o, struct error *e);
+
+/* Appends the command that goes on with a stopped run: the same words quoted for the shell, with --resume and without
+ * --overwrite. options_parse has accepted them. */
+void options_resume_command(int argc, char **argv, struct text *out);
 
 /* All options with their defaults, and three examples. */
 void options_help(FILE *out);

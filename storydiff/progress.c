@@ -26,23 +26,45 @@ static int panels_after(const struct lockstep_request *r, int pass)
     return panels;
 }
 
-void progress_pass_done(void *self, int step, int pass)
+/* On a terminal the line is rewritten, at most five times a second; a log gets one every ten seconds. */
+static bool is_due(struct progress *p)
 {
-    struct progress *p = self;
+    double now = seconds_now();
+    if (now - p->last < (p->terminal ? 0.2 : 10))
+        return false;
+    p->last = now;
+    return true;
+}
+
+static void show(struct progress *p, const char *line)
+{
+    fprintf(p->out, p->terminal ? "\r%s\033[K" : "%s\n", line);
+    fflush(p->out);
+    p->shown = true;
+}
+
+void progress_pass_done(struct progress *p, int step, int pass)
+{
     const struct lockstep_request *r = &p->comic->request;
     const struct lockstep_pass *done = &r->passes[pass];
-    double now = seconds_now();
+    char line[128];
     p->done += done->panel_count;
     bool last = step == r->sampler->steps - 1 && pass == r->pass_count - 1;
-    if (!last && now - p->last < (p->terminal ? 0.2 : 10))
+    if (!is_due(p) && !last)
         return;
     double left = (double)(r->sampler->steps - 1 - step) * panels_per_step(r) + panels_after(r, pass);
-    double seconds = (now - p->start) / p->done * left;
-    fprintf(p->out, "%sstep %d of %d, panel %d%s: %.0f s left%s", p->terminal ? "\r" : "", step + 1, r->sampler->steps,
-            done->panels[0] + 1, done->panel_count > 1 ? " and its id panels" : "", seconds, p->terminal ? "\033[K" : "\n");
-    fflush(p->out);
-    p->last = now;
-    p->shown = true;
+    double seconds = (seconds_now() - p->start) / p->done * left;
+    snprintf(line, sizeof line, "step %d of %d, panel %d%s: %.0f s left", step + 1, r->sampler->steps,
+             done->panels[0] + 1, done->panel_count > 1 ? " and its id panels" : "", seconds);
+    show(p, line);
+}
+
+void progress_decodes(struct progress *p, int panel)
+{
+    char line[64];
+    snprintf(line, sizeof line, "picture of panel %d", panel + 1);
+    if (is_due(p))
+        show(p, line);
 }
 
 void progress_end(struct progress *p)

@@ -1,5 +1,5 @@
-/* The line that says how far it is: step, panel, seconds left. Rewritten in place on a terminal; elsewhere, a line now and
- * then. */
+/* The line that says how far it is: step, panel, seconds left. Rewritten in place on a terminal; elsewhere, a line
+ * now and then. */
 #ifndef STORYDIFF_PROGRESS_H
 #define STORYDIFF_PROGRESS_H
 
@@ -11,18 +11,20 @@
 struct progress {
     FILE *out;
     const struct comic *comic;
-    bool terminal;
+    bool terminal, shown;
     double start, last;  /* seconds: of the first pass seen, of the last line printed */
     double done;         /* work done since start, in panels */
-    bool shown;
 };
 
 void progress_start(struct progress *p, const struct comic *c, FILE *out);
 
-/* To be called after each pass: matches draw_watch.pass_done. */
-void progress_pass_done(void *self, int step, int pass);
+/* To be called after each pass. */
+void progress_pass_done(struct progress *p, int step, int pass);
 
-/* Ends the line on a terminal. */
+/* To be called before the picture of a panel is decoded. */
+void progress_decodes(struct progress *p, int panel);
+
+/* Ends the line on a terminal. Fine on a zeroed struct. */
 void progress_end(struct progress *p);
 
 #endif

@@ -595,7 +595,8 @@ static void the_recipe_is_in_every_picture_and_names_no_place(void **state)
 {
     static const char *const wanted[] = {"\"program\": \"storydiff ", "\"model\": \"my model\"", "a man, black suit",
                                          "in the park", "\"seed\": \"77\"", "\"sampling_steps\": \"6\"",
-                                         "\"width\": \"64\"", "\"guidance_scale\": \"5\"", "\"sampler\": \"ddim\"", "\"csa\": \"masked\"",
+                                         "\"width\": \"64\"", "\"guidance_scale\": \"5\"", "\"sampler\": \"ddim\"",
+                                         "\"csa\": \"masked\"",
                                          "\"style_name\": \"Mine\"", "\"font\": \"DejaVuSans.ttf\""};
     static const char *const pictures[] = {"o/panel-01.png", "o/panel-02.png", "o/page-01.png"};
     struct folder *f = *state;

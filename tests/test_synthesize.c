@@ -121,7 +121,8 @@ static double root_mean_square(const struct safetensors *file, const char *name,
     return sqrt(squares / (double)n);
 }
 
-/* A sample of n has a deviation within a few 1 / sqrt(2 n) of the distribution's, and a mean within a few 1 / sqrt(n). */
+/* A sample of n has a deviation within a few 1 / sqrt(2 n) of the distribution's, and a mean within a few 1 /
+ * sqrt(n). */
 static void check_normal(const struct safetensors *file, const char *name, double deviation)
 {
     double mean, found = root_mean_square(file, name, &mean);
@@ -149,8 +150,10 @@ static void matrices_keep_the_variance_and_norms_start_as_nothing(void **state)
     double taps = 9 * (double)filter->shape[1];
     check_normal(&unet, "mid_block.resnets.0.conv1.weight", 1 / sqrt(taps));
     check_normal(&unet, "mid_block.resnets.0.conv2.weight", 0.2 / sqrt(taps));
-    const struct tensor *query = safetensors_find(&unet, "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight");
-    check_normal(&unet, "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight", 1 / sqrt((double)query->shape[1]));
+    const struct tensor *query =
+        safetensors_find(&unet, "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight");
+    check_normal(&unet, "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight",
+                 1 / sqrt((double)query->shape[1]));
     check_normal(&text, "text_model.embeddings.token_embedding.weight", 0.02);
     check_constant(&unet, "conv_norm_out.weight", 1);
     check_constant(&unet, "conv_norm_out.bias", 0);
