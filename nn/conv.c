@@ -72,8 +72,8 @@ static void pack_window(const void *self, struct range m, struct range k, float 
     }
 }
 
-static void implicit_gemm(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
-                          enum conv_kind kind, struct conv_options options)
+static void implicit_gemm(const struct context *ctx, struct features out, struct features in,
+                          const struct conv *layer, enum conv_kind kind, struct conv_options options)
 {
     struct window window = {.out = out, .in = in, .concat = options.concat, .kind = kind};
     gemm_run(ctx, &(struct gemm){

@@ -2,9 +2,10 @@
  *
  *   out[n, y, x, :] = sum over taps (i, j) of  W[:, :, i, j] . in[n, y s + i - top, x s + j - left, :]  + bias
  *
- * A row of the input matrix is the 3x3 neighbourhood of one output pixel, k = (block of channels, tap, channel): runs of
- * contiguous floats. The packer reads them from where they are, and zeros where the window leaves the image. Stride, the VAE's
- * one-sided padding, nearest upsampling and a second input are all other addresses for the same runs. */
+ * A row of the input matrix is the 3x3 neighbourhood of one output pixel, k = (block of channels, tap, channel): runs
+ * of contiguous floats. The packer reads them from where they are, and zeros where the window leaves the image.
+ * Stride, the VAE's one-sided padding, nearest upsampling and a second input are all other addresses for the same
+ * runs. */
 #ifndef NN_CONV_H
 #define NN_CONV_H
 
@@ -19,7 +20,8 @@ struct conv {
 enum conv_kind {
     CONV_SAME,            /* stride 1, one zero all round:      h x w -> h x w */
     CONV_DOWN,            /* stride 2, one zero all round:      h x w -> ceil(h/2) x ceil(w/2)     (the UNet) */
-    CONV_DOWN_ASYMMETRIC, /* stride 2, zeros right and bottom:  h x w -> floor(h/2) x floor(w/2)   (the VAE's encoder) */
+    CONV_DOWN_ASYMMETRIC, /* stride 2, zeros right and bottom:  h x w -> floor(h/2) x floor(w/2)   (the VAE's encoder)
+                           */
     CONV_UP,              /* nearest upsampling to the size of `out`, then CONV_SAME */
 };
 

@@ -1,6 +1,6 @@
 /* Two passes over the data: statistics, then y = (x - mean) * scale + shift and the activation, row by row in level 1
- * cache. A group is a few channels of every row: were each group summed on its own, each cache line would be fetched by
- * several of them. So a task sums the channels of a block of whole rows, then those of each group; the sums of the
+ * cache. A group is a few channels of every row: were each group summed on its own, each cache line would be fetched
+ * by several of them. So a task sums the channels of a block of whole rows, then those of each group; the sums of the
  * blocks are added in their order. Blocks depend on the shape alone. */
 #include "nn/norm.h"
 
@@ -22,10 +22,10 @@ struct group_job {
     int64_t groups, channels, pixels;
     const float *weight, *bias;
     float eps;
-    int64_t blocks;               /* of rows, per sample */
-    double *column_sums;          /* [threads, 2, channels]: sums, squares */
-    struct moments *moments;      /* [n, blocks, groups] */
-    float *mean, *scale, *shift;  /* [n, channels] */
+    int64_t blocks;              /* of rows, per sample */
+    double *column_sums;         /* [threads, 2, channels]: sums, squares */
+    struct moments *moments;     /* [n, blocks, groups] */
+    float *mean, *scale, *shift; /* [n, channels] */
     float *y;
     enum activation activation;
     int64_t tasks;
@@ -96,6 +96,20 @@ static void group_statistics(void *arg, int64_t index, int thread)
     }
 }
 
+/* y = x, where what is done to a row happens, and word to memory that the next row is wanted: its arithmetic keeps
+ * the CPU from noticing by itself (measured: up to twice as fast). The row after the last is only a hint like others.
+ */
+static void bring_row(float *y, const float *x, int64_t c)
+{
+    const int64_t line = 16; /* floats */
+    for (int64_t i = 0; i < c; i += line) {
+        __builtin_prefetch(x + c + i);
+        __builtin_prefetch(y + c + i, 1);
+    }
+    if (x != y)
+        memcpy(y, x, (size_t)c * sizeof *x);
+}
+
 static void group_apply(void *arg, int64_t index, int thread)
 {
     (void)thread;
@@ -104,11 +118,8 @@ static void group_apply(void *arg, int64_t index, int thread)
     for (int64_t row = rows.begin; row < rows.end; row++) {
         int64_t first = row / job->pixels * job->channels;
         float *y = job->y + row * job->channels, *to = y;
-        for (int i = 0; i < job->count; to += job->parts[i++].c) {
-            const float *x = job->parts[i].x + row * job->parts[i].c;
-            if (x != to)
-                memcpy(to, x, (size_t)job->parts[i].c * sizeof *x);
-        }
+        for (int i = 0; i < job->count; to += job->parts[i++].c)
+            bring_row(to, job->parts[i].x + row * job->parts[i].c, job->parts[i].c);
         job->form->affine(y, job->mean + first, job->scale + first, job->shift + first, job->channels);
         activate(job->activation, y, job->channels);
     }
@@ -170,14 +181,13 @@ static void layer_rows(void *arg, int64_t index, int thread)
     for (int64_t row = rows.begin; row < rows.end; row++) {
         const float *x = job->x + row * job->c;
         float *y = job->y + row * job->c;
-        if (x != y)
-            memcpy(y, x, (size_t)job->c * sizeof *x);
+        bring_row(y, x, job->c);
         job->form->layer_row(y, job->weight, job->bias, job->c, job->eps);
     }
 }
 
-void layer_norm(const struct context *ctx, float *y, const float *x, int64_t rows, int64_t c, const struct norm *layer,
-                float eps)
+void layer_norm(const struct context *ctx, float *y, const float *x, int64_t rows, int64_t c,
+                const struct norm *layer, float eps)
 {
     double start = seconds_now();
     size_t mark = arena_mark(ctx->arena);

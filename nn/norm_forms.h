@@ -1,8 +1,8 @@
 /* The inner loops of nn/norm.c, compiled for more than one instruction set. Private to nn/norm*.c and the tests.
  *
  * Loops this plain the compiler vectorises by itself, so a form is the same source (nn/norm_loops.h) under another
- * target. No form fuses multiplication and addition: all give the same bytes. AVX-512 has no form of its own: 16 lanes
- * were no faster than 8 (measured; converting to double is what limits). */
+ * target. No form fuses multiplication and addition: all give the same bytes. AVX-512 has no form of its own: 16
+ * lanes were no faster than 8 (measured; converting to double is what limits). */
 #ifndef NN_NORM_FORMS_H
 #define NN_NORM_FORMS_H
 

@@ -43,7 +43,8 @@ static void run_group(void *arg, int64_t index, int thread)
     double mean = sum / count, variance = squares / count - mean * mean;
     double inverse = 1.0 / sqrt((variance > 0 ? variance : 0) + job->eps);
     for (int64_t c = first; c < first + width; c++) {
-        double scale = weight_at(&job->layer->weight, c) * inverse, shift = weight_at(&job->layer->bias, c) - mean * scale;
+        double scale = weight_at(&job->layer->weight, c) * inverse,
+               shift = weight_at(&job->layer->bias, c) - mean * scale;
         for (int64_t row = first_row; row < first_row + pixels; row++) {
             float *y = job->y + row * job->channels + c;
             *y = (float)(value(job, row, c) * scale + shift);

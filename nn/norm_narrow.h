@@ -1,5 +1,5 @@
-/* Normalisation as its definition, in double: for layers narrower than NARROW_LAYER, where tensor/gemm_portable.c says why
- * the last bit counts. Arguments as in norm.h. */
+/* Normalisation as its definition, in double: for layers narrower than NARROW_LAYER, where tensor/gemm_portable.c
+ * says why the last bit counts. Arguments as in norm.h. */
 #ifndef NN_NORM_NARROW_H
 #define NN_NORM_NARROW_H
 

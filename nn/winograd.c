@@ -15,8 +15,8 @@
 #include "tensor/gemm_kernel.h"
 
 enum {
-    NB = 128,    /* output channels per block */
-    TILES = 28,  /* two rows of micro-tiles; V and the sums are 0.6 MB each */
+    NB = 128,   /* output channels per block */
+    TILES = 28, /* two rows of micro-tiles; V and the sums are 0.6 MB each */
     POSITIONS = 36,
 };
 
@@ -30,8 +30,8 @@ struct job {
     const struct winograd_transforms *transform;
     const float *bias;
     int64_t C, depth_blocks, tiles_x, tiles_y, tiles, strips;
-    struct range n;   /* the current block of output channels */
-    float *filters;   /* [depth_blocks, 36, strips, GEMM_SHORT_K, NR] */
+    struct range n; /* the current block of output channels */
+    float *filters; /* [depth_blocks, 36, strips, GEMM_SHORT_K, NR] */
     const float *zeros;
     struct scratch {
         float *v;     /* [36, TILES, GEMM_SHORT_STRIDE] */
@@ -39,7 +39,7 @@ struct job {
         float *rows;  /* [NR, GEMM_STRIDE]: filters of NR output channels as they lie in the file */
         float *strip; /* [9 * GEMM_SHORT_K, NR]: the same, transposed */
         float *tile;  /* [16, NB] */
-    } *scratch;
+    } * scratch;
 };
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -54,7 +54,8 @@ bool winograd_wins(struct features out, int64_t in_channels, enum conv_kind kind
     return fits && in_channels >= 64 && out.c >= 64 && tiles >= 128;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- filters */
+/* ---------------------------------------------------------------------------------------------------------- filters
+ */
 
 /* One strip of NR output channels over one block of input channels: read, transposed to [channel, tap] x NR, then per
  * channel nine rows of NR become 36. */
@@ -83,7 +84,8 @@ static const float *filter_strip(const struct job *job, int64_t block, int posit
     return job->filters + ((block * POSITIONS + position) * job->strips + strip) * GEMM_SHORT_K * job->kernel->NR;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ tiles */
+/* ------------------------------------------------------------------------------------------------------------ tiles
+ */
 
 struct place {
     int64_t sample, y, x; /* first output pixel of a tile */
@@ -95,8 +97,8 @@ static struct place place_of(const struct job *job, int64_t tile)
     return (struct place){tile / (job->tiles_x * job->tiles_y), 4 * y, 4 * x};
 }
 
-/* Channels from `c` on of an input pixel, zeros outside of the image. A block of channels may reach over the seam of the
- * two inputs; then it is handled in two parts. */
+/* Channels from `c` on of an input pixel, zeros outside of the image. A block of channels may reach over the seam of
+ * the two inputs; then it is handled in two parts. */
 static const float *pixel(const struct job *job, struct place p, int dy, int dx, int64_t c)
 {
     int64_t y = conv_source(job->kind, p.y + dy, 0, job->in.h, job->out.h);
@@ -108,8 +110,8 @@ static const float *pixel(const struct job *job, struct place p, int dy, int dx,
     return f->x + ((p.sample * f->h + y) * f->w + x) * f->c + within;
 }
 
-static void transform_input(const struct job *job, const struct scratch *s, int64_t tile, int64_t slot, int64_t first_c,
-                            int64_t channels)
+static void transform_input(const struct job *job, const struct scratch *s, int64_t tile, int64_t slot,
+                            int64_t first_c, int64_t channels)
 {
     struct place p = place_of(job, tile);
     for (int64_t c = first_c; c < first_c + channels;) {
@@ -179,7 +181,8 @@ static void run_tiles(void *arg, int64_t index, int thread)
         finish_tile(job, s, first + slot, slot);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- call */
+/* ------------------------------------------------------------------------------------------------------------- call
+ */
 
 static void allocate(const struct context *ctx, struct job *job)
 {
@@ -238,5 +241,6 @@ void winograd_conv(const struct context *ctx, struct features out, struct featur
     arena_release(ctx->arena, mark);
     double pixels = (double)features_rows(out), taps = 9.0 * (double)job.C;
     profile_add(ctx->profile, OP_CONV, start, 2 * pixels * taps * (double)out.c,
-                4 * pixels * (double)(job.C + out.c) + taps * (double)out.c * (double)dtype_size(layer->weight.dtype));
+                4 * pixels * (double)(job.C + out.c) +
+                    taps * (double)out.c * (double)dtype_size(layer->weight.dtype));
 }

@@ -1,6 +1,8 @@
-/* The three linear maps of F(4x4, 3x3), each over `n` independent columns (channels) side by side. Private to winograd.c.
+/* The three linear maps of F(4x4, 3x3), each over `n` independent columns (channels) side by side. Private to
+ * winograd.c.
  *
- * One form is written in plain C and compiled for each instruction set: the arithmetic, and so the result, is the same. */
+ * One form is written in plain C and compiled for each instruction set: the arithmetic, and so the result, is the
+ * same. */
 #ifndef NN_WINOGRAD_TRANSFORM_H
 #define NN_WINOGRAD_TRANSFORM_H
 

@@ -52,8 +52,8 @@ static const struct tensor *find(struct binder *b, const char *name)
 {
     const struct tensor *t = safetensors_find(b->file, name);
     if (t != NULL) /* `tensor` is a member of the item: step back to the item for its place in the list */
-        b->used[(const struct named_tensor *)((const char *)t - offsetof(struct named_tensor, tensor)) - b->file->items] =
-            true;
+        b->used[(const struct named_tensor *)((const char *)t - offsetof(struct named_tensor, tensor)) -
+                b->file->items] = true;
     return t;
 }
 

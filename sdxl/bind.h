@@ -1,8 +1,8 @@
 /* Binding: from the names in a checkpoint to the members of a struct.
  *
- * A model's tensors are listed in tables, one row per tensor: its name below the module, the member that will hold the
- * view, the shape in symbols. Loading, shape checks, the report of what is missing, misshapen or left over, and the list
- * of what a model consists of (for making one up) all walk the same tables.
+ * A model's tensors are listed in tables, one row per tensor: its name below the module, the member that will hold
+ * the view, the shape in symbols. Loading, shape checks, the report of what is missing, misshapen or left over, and
+ * the list of what a model consists of (for making one up) all walk the same tables.
  *
  *   static const struct binding norm[] = {{"weight", offsetof(struct norm, weight), "c"}, ...};
  *   bind_rows(b, "conv_norm_out", norm, 2, &unet->conv_norm_out, (int64_t[DIMS]){['c'] = 320}); */
@@ -41,9 +41,9 @@ struct tensor_visitor {
 struct binder {
     const struct safetensors *file;       /* NULL: nothing is bound, the visitor hears what would be */
     const struct tensor_visitor *visitor; /* only without a file */
-    bool *used;            /* per tensor of the file */
+    bool *used;                           /* per tensor of the file */
     size_t problems;
-    struct error first;    /* the first problem */
+    struct error first; /* the first problem */
 };
 
 /* Starts on a file; bind_finish must follow. */
@@ -60,7 +60,8 @@ void conv_bind(struct conv *conv, struct binder *b, const char *name, int64_t in
 
 /* Frees the binder. Fails if a tensor was missing, had another shape or a format that is no float, or if the file has
  * tensors that no table names (except those on the list `ignored`, NULL-terminated: bookkeeping that some exporters
- * leave in). The message names the file, the first such tensor, wanted and found shape, and how many more there are. */
+ * leave in). The message names the file, the first such tensor, wanted and found shape, and how many more there are.
+ */
 status bind_finish(struct binder *b, const char *const *ignored, struct error *e);
 
 /* "module.part": the name of a part of a module, in a buffer of MODULE_NAME. */

@@ -24,8 +24,8 @@ void resnet_bind(struct resnet *r, struct binder *b, const char *name, int64_t i
 }
 
 /* What the block adds its result to: x itself, or x brought to the new width. */
-static const float *shortcut(const struct context *ctx, const struct resnet *r, struct features out, struct features x,
-                             const struct features *skip)
+static const float *shortcut(const struct context *ctx, const struct resnet *r, struct features out,
+                             struct features x, const struct features *skip)
 {
     if (r->conv_shortcut.weight.data == NULL)
         return x.x;
@@ -104,11 +104,13 @@ void transformer_bind(struct transformer *t, struct binder *b, const char *name,
     linear_bind(&t->proj_out, b, module_name(part, "%s.proj_out", name), channels, channels);
     for (int i = 0; i < depth; i++) {
         blocks[i].up_layer = first_up_layer < 0 ? -1 : first_up_layer + i;
-        block_bind(&blocks[i], b, module_name(part, "%s.transformer_blocks.%d", name, i), channels, cross_attention_dim);
+        block_bind(&blocks[i], b, module_name(part, "%s.transformer_blocks.%d", name, i), channels,
+                   cross_attention_dim);
     }
 }
 
-/* The residual stream of a transformer block moves between two buffers, so that what a layer added can be looked at. */
+/* The residual stream of a transformer block moves between two buffers, so that what a layer added can be looked at.
+ */
 static void observe_added(const struct context *ctx, const char *name, const float *after, const float *before,
                           int64_t n, int64_t tokens, int64_t c)
 {
@@ -122,13 +124,15 @@ static void observe_added(const struct context *ctx, const char *name, const flo
     arena_release(ctx->arena, mark);
 }
 
-/* One sample at a time: its queries against the keys that the hook, or plain self-attention, gives it. q becomes out. */
+/* One sample at a time: its queries against the keys that the hook, or plain self-attention, gives it. q becomes out.
+ */
 static void attend_to_sets(const struct context *ctx, const struct transformer *t, const struct attention_site *site,
                            float *q, const struct attention_hook *hook)
 {
     int64_t tokens = site->h * site->w;
     for (int64_t i = 0; i < site->n; i++) {
-        struct key_set sets[HOOK_KEY_SETS] = {{site->k + i * tokens * site->c, site->v + i * tokens * site->c, NULL, tokens}};
+        struct key_set sets[HOOK_KEY_SETS] = {
+            {site->k + i * tokens * site->c, site->v + i * tokens * site->c, NULL, tokens}};
         int count = hook != NULL ? hook->key_sets(hook->self, site, i, sets) : 1;
         float *own = q + i * tokens * site->c;
         attention(ctx, &(struct attention){
@@ -144,8 +148,9 @@ static void attend_to_sets(const struct context *ctx, const struct transformer *
 }
 
 /* to = from + attn1(norm1 from) */
-static void self_attention(const struct context *ctx, const struct transformer *t, const struct transformer_block *block,
-                           float *to, const float *from, struct features shape, const struct attention_hook *hook)
+static void self_attention(const struct context *ctx, const struct transformer *t,
+                           const struct transformer_block *block, float *to, const float *from, struct features shape,
+                           const struct attention_hook *hook)
 {
     size_t mark = arena_mark(ctx->arena);
     int64_t rows = features_rows(shape), c = shape.c;
@@ -166,8 +171,9 @@ static void self_attention(const struct context *ctx, const struct transformer *
 }
 
 /* to = from + attn2(norm2 from, context) */
-static void cross_attention(const struct context *ctx, const struct transformer *t, const struct transformer_block *block,
-                            float *to, const float *from, struct features shape, const float *context, int64_t tokens)
+static void cross_attention(const struct context *ctx, const struct transformer *t,
+                            const struct transformer_block *block, float *to, const float *from,
+                            struct features shape, const float *context, int64_t tokens)
 {
     size_t mark = arena_mark(ctx->arena);
     int64_t rows = features_rows(shape), c = shape.c, own = shape.h * shape.w;
@@ -195,8 +201,8 @@ static void cross_attention(const struct context *ctx, const struct transformer 
 }
 
 /* to = from + ff(norm3 from),  ff = W2 GEGLU(W1 x) */
-static void feed_forward(const struct context *ctx, const struct transformer_block *block, float *to, const float *from,
-                         struct features shape)
+static void feed_forward(const struct context *ctx, const struct transformer_block *block, float *to,
+                         const float *from, struct features shape)
 {
     size_t mark = arena_mark(ctx->arena);
     int64_t rows = features_rows(shape), c = shape.c;
@@ -208,8 +214,8 @@ static void feed_forward(const struct context *ctx, const struct transformer_blo
     observe_added(ctx, block->ff_name, to, from, shape.n, shape.h * shape.w, c);
 }
 
-void transformer_forward(const struct context *ctx, const struct transformer *t, struct features x, const float *context,
-                         int64_t tokens, const struct attention_hook *hook)
+void transformer_forward(const struct context *ctx, const struct transformer *t, struct features x,
+                         const float *context, int64_t tokens, const struct attention_hook *hook)
 {
     size_t mark = arena_mark(ctx->arena);
     int64_t rows = features_rows(x);

@@ -65,14 +65,14 @@ void transformer_bind(struct transformer *t, struct binder *b, const char *name,
 
 /* What a self-attention of the up blocks is about to do. Arrays belong to the forward pass. */
 struct attention_site {
-    int layer;             /* transformer_block.up_layer */
-    int64_t n, h, w, c;    /* of the hidden states */
-    const float *hidden;   /* norm1's output [n, h*w, c] */
-    const float *k, *v;    /* to_k, to_v of it [n, h*w, c] */
+    int layer;           /* transformer_block.up_layer */
+    int64_t n, h, w, c;  /* of the hidden states */
+    const float *hidden; /* norm1's output [n, h*w, c] */
+    const float *k, *v;  /* to_k, to_v of it [n, h*w, c] */
 };
 
-/* Lets somebody else decide what the tokens of the up blocks attend to. NULL members of a hook are not allowed; a NULL
- * hook means ordinary self-attention. This is all that the model knows about stories. */
+/* Lets somebody else decide what the tokens of the up blocks attend to. NULL members of a hook are not allowed; a
+ * NULL hook means ordinary self-attention. This is all that the model knows about stories. */
 enum { HOOK_KEY_SETS = 64 };
 struct attention_hook {
     void *self;
@@ -83,7 +83,7 @@ struct attention_hook {
 };
 
 /* x: [n, h, w, channels], in place. context: [n, tokens, cross_attention_dim]. hook may be NULL. */
-void transformer_forward(const struct context *ctx, const struct transformer *t, struct features x, const float *context,
-                         int64_t tokens, const struct attention_hook *hook);
+void transformer_forward(const struct context *ctx, const struct transformer *t, struct features x,
+                         const float *context, int64_t tokens, const struct attention_hook *hook);
 
 #endif

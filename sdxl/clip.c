@@ -93,9 +93,10 @@ status clip_check_ids(const struct clip *c, const int32_t *ids, int64_t count, s
 {
     for (int64_t i = 0; i < count; i++)
         if (ids[i] < 0 || ids[i] >= c->config.vocab_size)
-            return fail(e, ERR_FORMAT, "%s: the tokenizer made id %d, but token_embedding has %lld rows: tokenizer and text "
-                                       "encoder do not belong together", c->file->path, ids[i],
-                        (long long)c->config.vocab_size);
+            return fail(e, ERR_FORMAT,
+                        "%s: the tokenizer made id %d, but token_embedding has %lld rows: tokenizer and text "
+                        "encoder do not belong together",
+                        c->file->path, ids[i], (long long)c->config.vocab_size);
     return OK;
 }
 
@@ -112,12 +113,14 @@ static void embed(const struct clip *c, const int32_t *ids, int64_t n, float *x,
 }
 
 /* x += self_attn(layer_norm1 x);  x += mlp(layer_norm2 x) */
-static void run_layer(const struct context *ctx, const struct clip *c, const struct clip_layer *layer, float *x, int64_t n)
+static void run_layer(const struct context *ctx, const struct clip *c, const struct clip_layer *layer, float *x,
+                      int64_t n)
 {
     size_t mark = arena_mark(ctx->arena);
     int64_t C = c->config.hidden_size, T = c->config.positions, rows = n * T;
     float eps = c->config.layer_norm_eps;
-    float *h = arena_floats(ctx->arena, rows * C), *inner = arena_floats(ctx->arena, rows * c->config.intermediate_size);
+    float *h = arena_floats(ctx->arena, rows * C),
+          *inner = arena_floats(ctx->arena, rows * c->config.intermediate_size);
     float *q = arena_floats(ctx->arena, rows * C), *k = arena_floats(ctx->arena, rows * C);
     float *v = arena_floats(ctx->arena, rows * C);
     layer_norm(ctx, h, x, rows, C, &layer->layer_norm1, eps);

@@ -8,7 +8,7 @@
 /* One tokenizer and encoder over all prompts. */
 struct encoding {
     const struct clip *clip;
-    int32_t *ids;      /* [count * windows, 77] */
+    int32_t *ids;       /* [count * windows, 77] */
     float *penultimate; /* [count * windows, 77, C] */
     float *pooled;      /* [count * windows, P], or NULL */
     int64_t rows;       /* count * windows */
@@ -19,8 +19,8 @@ static void encode(const struct context *ctx, const struct encoding *e)
     clip_encode(ctx, e->clip, e->ids, e->rows, e->penultimate, e->pooled);
 }
 
-static status tokenize_all(const struct tokenizer *t, const char *const *prompts, int64_t count, enum long_prompt mode,
-                           struct token_windows *windows, size_t *most, struct error *e)
+static status tokenize_all(const struct tokenizer *t, const char *const *prompts, int64_t count,
+                           enum long_prompt mode, struct token_windows *windows, size_t *most, struct error *e)
 {
     for (int64_t i = 0; i < count; i++) {
         TRY(tokenizer_windows(t, prompts[i] ? prompts[i] : "", mode, &windows[i], e));
@@ -100,16 +100,18 @@ static void windows_free(struct token_windows *windows, int64_t count)
     free(windows);
 }
 
-status conditioning_encode(const struct context *ctx, const struct model *m, const char *const *prompts, int64_t count,
-                           enum long_prompt mode, struct conditioning *out, struct error *e)
+status conditioning_encode(const struct context *ctx, const struct model *m, const char *const *prompts,
+                           int64_t count, enum long_prompt mode, struct conditioning *out, struct error *e)
 {
-    struct token_windows *first = calloc((size_t)count, sizeof *first), *second = calloc((size_t)count, sizeof *second);
+    struct token_windows *first = calloc((size_t)count, sizeof *first),
+                         *second = calloc((size_t)count, sizeof *second);
     struct encoding one = {0}, two = {0};
     size_t most = 1;
     *out = (struct conditioning){.count = count,
                                  .width = m->text_encoder.config.hidden_size + m->text_encoder_2.config.hidden_size,
                                  .pooled_width = m->text_encoder_2.config.projection_dim};
-    status s = first && second ? gemm_ready(e) : fail(e, ERR_MEMORY, "not enough memory for %lld prompts", (long long)count);
+    status s =
+        first && second ? gemm_ready(e) : fail(e, ERR_MEMORY, "not enough memory for %lld prompts", (long long)count);
     if (s == OK)
         s = tokenize_all(m->tokenizer, prompts, count, mode, first, &most, e);
     if (s == OK)

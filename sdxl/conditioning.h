@@ -4,8 +4,8 @@
  *          \- tokenizer_2 -- text_encoder_2 -- penultimate states [T, C2]  } side by side: [T, C1 + C2]
  *                                           \- pooled, projected [P]
  *
- * T is 77 times the number of windows. The pooled vector is the first window's. Reference: encode_prompt of diffusers'
- * StableDiffusionXLPipeline, which knows one window only. */
+ * T is 77 times the number of windows. The pooled vector is the first window's. Reference: encode_prompt of
+ * diffusers' StableDiffusionXLPipeline, which knows one window only. */
 #ifndef SDXL_CONDITIONING_H
 #define SDXL_CONDITIONING_H
 
@@ -17,14 +17,15 @@ struct conditioning {
     int64_t count, tokens, width, pooled_width;
 };
 
-/* Encodes `count` prompts, so that all have the same number of windows (shorter ones get empty windows). A NULL prompt
- * is an absent one: zeros if the model says force_zeros_for_empty_prompt, else the encoding of "". ctx gives threads,
- * profile and observer; memory is its own. The caller frees. */
-status conditioning_encode(const struct context *ctx, const struct model *m, const char *const *prompts, int64_t count,
-                           enum long_prompt mode, struct conditioning *out, struct error *e);
+/* Encodes `count` prompts, so that all have the same number of windows (shorter ones get empty windows). A NULL
+ * prompt is an absent one: zeros if the model says force_zeros_for_empty_prompt, else the encoding of "". ctx gives
+ * threads, profile and observer; memory is its own. The caller frees. */
+status conditioning_encode(const struct context *ctx, const struct model *m, const char *const *prompts,
+                           int64_t count, enum long_prompt mode, struct conditioning *out, struct error *e);
 void conditioning_free(struct conditioning *c); /* fine on a zeroed struct */
 
-/* How many tokens a prompt has, and how many of them `mode` leaves out (0 unless truncating); by the first tokenizer. */
+/* How many tokens a prompt has, and how many of them `mode` leaves out (0 unless truncating); by the first tokenizer.
+ */
 status conditioning_count_tokens(const struct model *m, const char *prompt, enum long_prompt mode, size_t *total,
                                  size_t *cut, struct error *e);
 

@@ -20,7 +20,8 @@ static status read_size(const struct reader *r, const char *key, int64_t fallbac
     *out = json_int(v, fallback);
     bool given = v != NULL && v->kind != JSON_NULL;
     if ((given && !v->is_integer) || *out < 1 || *out > most)
-        return fail(r->e, ERR_FORMAT, "%s: \"%s\" must be a whole number from 1 to %lld", r->path, key, (long long)most);
+        return fail(r->e, ERR_FORMAT, "%s: \"%s\" must be a whole number from 1 to %lld", r->path, key,
+                    (long long)most);
     return OK;
 }
 
@@ -79,8 +80,9 @@ static status read_levels(const struct reader *r, const char *key, const struct 
         const struct json *item = list ? json_at(v, (size_t)i) : v;
         out[i] = json_int(item, least - 1);
         if ((list && v->count != (size_t)levels) || out[i] < least || out[i] > most)
-            return fail(r->e, ERR_FORMAT, "%s: \"%s\" must be a whole number from %lld to %lld, or a list of %d of them",
-                        r->path, key, (long long)least, (long long)most, levels);
+            return fail(r->e, ERR_FORMAT,
+                        "%s: \"%s\" must be a whole number from %lld to %lld, or a list of %d of them", r->path, key,
+                        (long long)least, (long long)most, levels);
     }
     return OK;
 }
@@ -90,14 +92,16 @@ static status read_widths(const struct reader *r, int *levels, int64_t *widths, 
     const struct json *list = json_get(r->root, "block_out_channels");
     size_t count = list != NULL && list->kind == JSON_ARRAY ? list->count : 0;
     if (count < 1 || count > MAX_LEVELS)
-        return fail(r->e, ERR_FORMAT, "%s: \"block_out_channels\" must be a list of 1 to %d widths", r->path, MAX_LEVELS);
+        return fail(r->e, ERR_FORMAT, "%s: \"block_out_channels\" must be a list of 1 to %d widths", r->path,
+                    MAX_LEVELS);
     *levels = (int)count;
     TRY(read_levels(r, "block_out_channels", list, *levels, 1, MAX_WIDTH, widths));
     TRY(read_size(r, "norm_num_groups", 32, MAX_WIDTH, groups));
     for (int i = 0; i < *levels; i++)
         if (widths[i] % *groups != 0)
-            return fail(r->e, ERR_FORMAT, "%s: \"block_out_channels\" has %lld, not a multiple of \"norm_num_groups\" %lld",
-                        r->path, (long long)widths[i], (long long)*groups);
+            return fail(r->e, ERR_FORMAT,
+                        "%s: \"block_out_channels\" has %lld, not a multiple of \"norm_num_groups\" %lld", r->path,
+                        (long long)widths[i], (long long)*groups);
     return OK;
 }
 
@@ -122,8 +126,8 @@ static status refuse_unless_equal(const struct reader *r, const struct expected_
         const char *found;
         TRY(read_text(r, rows[i].key, rows[i].value, &found));
         if (strcmp(found, rows[i].value) != 0)
-            return fail(r->e, ERR_FORMAT, "%s: \"%s\" is \"%s\", only \"%s\" is supported", r->path, rows[i].key, found,
-                        rows[i].value);
+            return fail(r->e, ERR_FORMAT, "%s: \"%s\" is \"%s\", only \"%s\" is supported", r->path, rows[i].key,
+                        found, rows[i].value);
     }
     return OK;
 }
@@ -156,8 +160,8 @@ static status read_block_types(const struct reader *r, const char *key, const ch
         const char *type = json_string(json_at(list, (size_t)i), "");
         attention[i] = strcmp(type, with) == 0;
         if (!attention[i] && strcmp(type, without) != 0)
-            return fail(r->e, ERR_FORMAT, "%s: \"%s\" has \"%s\", only \"%s\" and \"%s\" are supported", r->path, key, type,
-                        with, without);
+            return fail(r->e, ERR_FORMAT, "%s: \"%s\" has \"%s\", only \"%s\" and \"%s\" are supported", r->path, key,
+                        type, with, without);
     }
     return OK;
 }
@@ -167,8 +171,8 @@ static status check_heads(const struct reader *r, const char *key, const struct 
     for (int i = 0; i < c->levels; i++) {
         bool used = c->down_attention[i] || c->up_attention[c->levels - 1 - i] || i == c->levels - 1;
         if (used && c->block_out_channels[i] % c->heads[i] != 0)
-            return fail(r->e, ERR_FORMAT, "%s: \"%s\": width %lld of level %d does not divide into %d heads", r->path, key,
-                        (long long)c->block_out_channels[i], i, c->heads[i]);
+            return fail(r->e, ERR_FORMAT, "%s: \"%s\": width %lld of level %d does not divide into %d heads", r->path,
+                        key, (long long)c->block_out_channels[i], i, c->heads[i]);
     }
     return OK;
 }
@@ -180,29 +184,46 @@ static status read_addition(const struct reader *r, struct unet_config *c)
     if (type == NULL)
         return OK;
     if (strcmp(type, "text_time") != 0)
-        return fail(r->e, ERR_FORMAT, "%s: \"addition_embed_type\" is \"%s\", only \"text_time\" or null is supported",
-                    r->path, type);
+        return fail(r->e, ERR_FORMAT,
+                    "%s: \"addition_embed_type\" is \"%s\", only \"text_time\" or null is supported", r->path, type);
     c->text_time = true;
     TRY(read_size(r, "addition_time_embed_dim", 0, MAX_WIDTH, &c->addition_time_embed_dim));
-    TRY(read_size(r, "projection_class_embeddings_input_dim", 0, MAX_WIDTH, &c->projection_class_embeddings_input_dim));
+    TRY(read_size(r, "projection_class_embeddings_input_dim", 0, MAX_WIDTH,
+                  &c->projection_class_embeddings_input_dim));
     if (c->addition_time_embed_dim % 2 != 0 ||
         c->projection_class_embeddings_input_dim <= 6 * c->addition_time_embed_dim)
-        return fail(r->e, ERR_FORMAT,
-                    "%s: \"projection_class_embeddings_input_dim\" must be the pooled text width and 6 times the even "
-                    "\"addition_time_embed_dim\"", r->path);
+        return fail(
+            r->e, ERR_FORMAT,
+            "%s: \"projection_class_embeddings_input_dim\" must be the pooled text width and 6 times the even "
+            "\"addition_time_embed_dim\"",
+            r->path);
     return OK;
 }
 
 static status read_unet(const struct reader *r, struct unet_config *c)
 {
-    static const char *const absent[] = {
-        "center_input_sample", "class_embed_type", "class_embeddings_concat", "cross_attention_norm",
-        "dual_cross_attention", "encoder_hid_dim", "encoder_hid_dim_type", "mid_block_only_cross_attention",
-        "num_class_embeds", "only_cross_attention", "resnet_skip_time_act", "reverse_transformer_layers_per_block",
-        "time_cond_proj_dim", "time_embedding_act_fn", "time_embedding_dim", "timestep_post_act", NULL};
-    static const struct expected_text equal[] = {
-        {"act_fn", "silu"}, {"attention_type", "default"}, {"mid_block_type", "UNetMidBlock2DCrossAttn"},
-        {"resnet_time_scale_shift", "default"}, {"time_embedding_type", "positional"}};
+    static const char *const absent[] = {"center_input_sample",
+                                         "class_embed_type",
+                                         "class_embeddings_concat",
+                                         "cross_attention_norm",
+                                         "dual_cross_attention",
+                                         "encoder_hid_dim",
+                                         "encoder_hid_dim_type",
+                                         "mid_block_only_cross_attention",
+                                         "num_class_embeds",
+                                         "only_cross_attention",
+                                         "resnet_skip_time_act",
+                                         "reverse_transformer_layers_per_block",
+                                         "time_cond_proj_dim",
+                                         "time_embedding_act_fn",
+                                         "time_embedding_dim",
+                                         "timestep_post_act",
+                                         NULL};
+    static const struct expected_text equal[] = {{"act_fn", "silu"},
+                                                 {"attention_type", "default"},
+                                                 {"mid_block_type", "UNetMidBlock2DCrossAttn"},
+                                                 {"resnet_time_scale_shift", "default"},
+                                                 {"time_embedding_type", "positional"}};
     static const struct expected_number numbers[] = {
         {"conv_in_kernel", 3}, {"conv_out_kernel", 3}, {"downsample_padding", 1}, {"mid_block_scale_factor", 1}};
     TRY(refuse_unless_absent(r, absent));
@@ -227,7 +248,8 @@ static status read_unet(const struct reader *r, struct unet_config *c)
         heads_key = "attention_head_dim";
         head_count = json_get(r->root, heads_key);
     }
-    TRY(read_levels(r, "transformer_layers_per_block", layers ? layers : &one, c->levels, 1, MAX_TRANSFORMER_DEPTH, depth));
+    TRY(read_levels(r, "transformer_layers_per_block", layers ? layers : &one, c->levels, 1, MAX_TRANSFORMER_DEPTH,
+                    depth));
     TRY(read_levels(r, heads_key, head_count ? head_count : &eight, c->levels, 1, MAX_WIDTH, heads));
     for (int i = 0; i < c->levels; i++) {
         c->transformer_layers[i] = (int)depth[i];
@@ -239,8 +261,8 @@ static status read_unet(const struct reader *r, struct unet_config *c)
     TRY(read_flag(r, "flip_sin_to_cos", true, &c->flip_sin_to_cos));
     TRY(read_number(r, "freq_shift", 0, &c->freq_shift));
     if (c->block_out_channels[0] % 2 != 0 || !(c->freq_shift >= 0 && c->freq_shift < 1))
-        return fail(r->e, ERR_FORMAT, "%s: the time embedding needs an even first width and a \"freq_shift\" in [0, 1)",
-                    r->path);
+        return fail(r->e, ERR_FORMAT,
+                    "%s: the time embedding needs an even first width and a \"freq_shift\" in [0, 1)", r->path);
     TRY(read_addition(r, c));
     return check_heads(r, heads_key, c);
 }
@@ -278,7 +300,8 @@ static status read_clip(const struct reader *r, struct clip_config *c)
     TRY(read_int(r, "num_hidden_layers", 12, 128, &c->layers));
     TRY(read_int(r, "num_attention_heads", 8, MAX_WIDTH, &c->heads));
     if (c->layers < 2)
-        return fail(r->e, ERR_FORMAT, "%s: \"num_hidden_layers\" must be at least 2: SDXL takes the last but one", r->path);
+        return fail(r->e, ERR_FORMAT, "%s: \"num_hidden_layers\" must be at least 2: SDXL takes the last but one",
+                    r->path);
     if (c->hidden_size % c->heads != 0)
         return fail(r->e, ERR_FORMAT, "%s: \"hidden_size\" %lld does not divide into %d heads", r->path,
                     (long long)c->hidden_size, c->heads);
@@ -288,13 +311,15 @@ static status read_clip(const struct reader *r, struct clip_config *c)
     if (strcmp(architecture, "CLIPTextModelWithProjection") == 0)
         TRY(read_size(r, "projection_dim", 512, MAX_WIDTH, &c->projection_dim));
     else if (strcmp(architecture, "CLIPTextModel") != 0)
-        return fail(r->e, ERR_FORMAT, "%s: \"architectures\" has \"%s\", only CLIPTextModel and CLIPTextModelWithProjection "
-                                      "are supported", r->path, architecture);
+        return fail(r->e, ERR_FORMAT,
+                    "%s: \"architectures\" has \"%s\", only CLIPTextModel and CLIPTextModelWithProjection "
+                    "are supported",
+                    r->path, architecture);
     const char *act;
     TRY(read_text(r, "hidden_act", "quick_gelu", &act));
     if (strcmp(act, "quick_gelu") != 0 && strcmp(act, "gelu") != 0)
-        return fail(r->e, ERR_FORMAT, "%s: \"hidden_act\" is \"%s\", only \"quick_gelu\" and \"gelu\" are supported", r->path,
-                    act);
+        return fail(r->e, ERR_FORMAT, "%s: \"hidden_act\" is \"%s\", only \"quick_gelu\" and \"gelu\" are supported",
+                    r->path, act);
     c->activation = act[0] == 'q' ? ACT_QUICK_GELU : ACT_GELU;
     double eps;
     TRY(read_positive(r, "layer_norm_eps", 1e-5, &eps));

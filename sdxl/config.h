@@ -1,8 +1,8 @@
 /* The blueprint of a model, read from the config.json files of a diffusers folder.
  *
  * Keys and defaults are diffusers' (0.25) and transformers'. Everything is checked here, once: sizes are positive and
- * bounded, widths divide by heads and groups, and a key that would change the computation in a way this program does not
- * implement is refused by name. After that a config is constant and the forward passes trust it. */
+ * bounded, widths divide by heads and groups, and a key that would change the computation in a way this program does
+ * not implement is refused by name. After that a config is constant and the forward passes trust it. */
 #ifndef SDXL_CONFIG_H
 #define SDXL_CONFIG_H
 

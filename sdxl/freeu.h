@@ -4,8 +4,9 @@
  *   hidden[.., c] *= b                       for the first half of the channels
  *   skip = IFFT(mask * FFT(skip)),  mask = s on the frequencies {-1, 0} x {-1, 0}, 1 elsewhere
  *
- * The surprise: with a threshold of 1 the mask touches four frequencies only, so no FFT is needed. With X(u, v) the DFT of
- * one channel,  skip += (s - 1) Re( 1/(hw) sum over the four (u, v) of X(u, v) e^(2 pi i (u y / h + v x / w)) ). */
+ * The surprise: with a threshold of 1 the mask touches four frequencies only, so no FFT is needed. With X(u, v) the
+ * DFT of one channel,  skip += (s - 1) Re( 1/(hw) sum over the four (u, v) of X(u, v) e^(2 pi i (u y / h + v x / w))
+ * ). */
 #ifndef SDXL_FREEU_H
 #define SDXL_FREEU_H
 

@@ -14,7 +14,8 @@ status model_find_weights(const char *folder, const char *stem, char *out, size_
         if (file_exists(out))
             return OK;
     }
-    return fail(e, ERR_IO, "%s: no %s.safetensors (nor %s.fp16.safetensors). Download it, in safetensors format, to there",
+    return fail(e, ERR_IO,
+                "%s: no %s.safetensors (nor %s.fp16.safetensors). Download it, in safetensors format, to there",
                 folder, stem, stem);
 }
 
@@ -83,7 +84,8 @@ static status read_index(struct model *m, struct error *e)
     const struct json *hints = json_get(root, "_storydiff");
     status s = OK;
     if (strcmp(class, "StableDiffusionXLPipeline") != 0)
-        s = fail(e, ERR_FORMAT, "%s: \"_class_name\" is \"%s\": stories need a StableDiffusionXLPipeline", path, class);
+        s = fail(e, ERR_FORMAT, "%s: \"_class_name\" is \"%s\": stories need a StableDiffusionXLPipeline", path,
+                 class);
     m->force_zeros_for_empty_prompt = json_bool(json_get(root, "force_zeros_for_empty_prompt"), true);
     snprintf(m->hints.note, sizeof m->hints.note, "%s", json_string(json_get(hints, "note"), ""));
     int64_t steps = json_int(json_get(hints, "sampling_steps"), 0);
@@ -93,12 +95,15 @@ static status read_index(struct model *m, struct error *e)
     return s;
 }
 
-static status check_vocabulary(const struct tokenizer *t, const struct clip *clip, const struct model *m, struct error *e)
+static status check_vocabulary(const struct tokenizer *t, const struct clip *clip, const struct model *m,
+                               struct error *e)
 {
     if (tokenizer_size(t) > clip->config.vocab_size || clip->config.positions != TOKEN_WINDOW)
-        return fail(e, ERR_FORMAT, "%s: the tokenizer makes %d different ids in windows of %d, a text encoder has %lld "
-                                   "embeddings and %lld positions: they do not belong together", m->path, tokenizer_size(t),
-                    TOKEN_WINDOW, (long long)clip->config.vocab_size, (long long)clip->config.positions);
+        return fail(e, ERR_FORMAT,
+                    "%s: the tokenizer makes %d different ids in windows of %d, a text encoder has %lld "
+                    "embeddings and %lld positions: they do not belong together",
+                    m->path, tokenizer_size(t), TOKEN_WINDOW, (long long)clip->config.vocab_size,
+                    (long long)clip->config.positions);
     return OK;
 }
 
@@ -108,17 +113,18 @@ static status check_fit(const struct model *m, struct error *e)
     int64_t states = m->text_encoder.config.hidden_size + m->text_encoder_2.config.hidden_size;
     int64_t pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
     if (!u->text_time)
-        return fail(e, ERR_FORMAT, "%s: unet/config.json has no \"addition_embed_type\": \"text_time\": not an SDXL model",
-                    m->path);
+        return fail(e, ERR_FORMAT,
+                    "%s: unet/config.json has no \"addition_embed_type\": \"text_time\": not an SDXL model", m->path);
     if (states != u->cross_attention_dim)
         return fail(e, ERR_FORMAT, "%s: the text encoders give %lld values a token, the UNet wants %lld", m->path,
                     (long long)states, (long long)u->cross_attention_dim);
     if (m->text_encoder_2.config.projection_dim != pooled)
-        return fail(e, ERR_FORMAT, "%s: text_encoder_2 gives a pooled vector of %lld values, the UNet wants %lld", m->path,
-                    (long long)m->text_encoder_2.config.projection_dim, (long long)pooled);
+        return fail(e, ERR_FORMAT, "%s: text_encoder_2 gives a pooled vector of %lld values, the UNet wants %lld",
+                    m->path, (long long)m->text_encoder_2.config.projection_dim, (long long)pooled);
     if (m->vae.config.latent_channels != u->in_channels || u->in_channels != u->out_channels)
-        return fail(e, ERR_FORMAT, "%s: the VAE has latents of %lld channels, the UNet reads %lld and writes %lld", m->path,
-                    (long long)m->vae.config.latent_channels, (long long)u->in_channels, (long long)u->out_channels);
+        return fail(e, ERR_FORMAT, "%s: the VAE has latents of %lld channels, the UNet reads %lld and writes %lld",
+                    m->path, (long long)m->vae.config.latent_channels, (long long)u->in_channels,
+                    (long long)u->out_channels);
     TRY(check_vocabulary(m->tokenizer, &m->text_encoder, m, e));
     return check_vocabulary(m->tokenizer_2, &m->text_encoder_2, m, e);
 }

@@ -2,8 +2,8 @@
  *
  *   model_index.json
  *   tokenizer/      text_encoder/       unet/        vae/        scheduler/
- *   tokenizer_2/    text_encoder_2/     each with its config.json and weights: <name>.safetensors, <name>.fp16.safetensors,
- *                                       or a sharded <name>.safetensors.index.json
+ *   tokenizer_2/    text_encoder_2/     each with its config.json and weights: <name>.safetensors,
+ * <name>.fp16.safetensors, or a sharded <name>.safetensors.index.json
  *
  * Weights are mapped, not read: opening takes milliseconds, memory is the page cache. */
 #ifndef SDXL_MODEL_H
@@ -17,8 +17,8 @@
 
 /* What a folder may say about itself in model_index.json under "_storydiff", a key that diffusers ignores. */
 struct model_hints {
-    char note[256];       /* shown when the model is used: "random weights, pictures are noise"; "" if there is none */
-    int sampling_steps;   /* 0: not given */
+    char note[256];     /* shown when the model is used: "random weights, pictures are noise"; "" if there is none */
+    int sampling_steps; /* 0: not given */
     double guidance_scale; /* 0: not given */
 };
 
@@ -38,7 +38,8 @@ struct model {
 status model_open(struct model *m, const char *path, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
-/* Pixels per latent, and the multiple that width and height must be of for a whole number of tokens at every level. */
+/* Pixels per latent, and the multiple that width and height must be of for a whole number of tokens at every level.
+ */
 int64_t model_size_multiple(const struct model *m);
 
 /* The weights below a folder: the first of the names above that exists, written to `out`. */

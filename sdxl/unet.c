@@ -18,14 +18,15 @@ struct assembly {
     struct transformer_block *next; /* free transformer blocks */
 };
 
-static void assemble_transformer(struct assembly *a, struct unet_block *block, int index, int level, int first_up_layer)
+static void assemble_transformer(struct assembly *a, struct unet_block *block, int index, int level,
+                                 int first_up_layer)
 {
     const struct unet_config *c = &a->u->config;
     char name[MODULE_NAME];
     int depth = c->transformer_layers[level];
     transformer_bind(&block->attentions[index], a->b, module_name(name, "%s.attentions.%d", block->name, index),
-                     c->block_out_channels[level], c->heads[level], c->cross_attention_dim, c->norm_num_groups, a->next,
-                     depth, first_up_layer);
+                     c->block_out_channels[level], c->heads[level], c->cross_attention_dim, c->norm_num_groups,
+                     a->next, depth, first_up_layer);
     a->next += depth;
 }
 
@@ -41,7 +42,8 @@ static void assemble_down(struct assembly *a, int level)
 {
     const struct unet_config *c = &a->u->config;
     struct unet_block *block = &a->u->down_blocks[level];
-    int64_t out = c->block_out_channels[level], in = level > 0 ? c->block_out_channels[level - 1] : c->block_out_channels[0];
+    int64_t out = c->block_out_channels[level],
+            in = level > 0 ? c->block_out_channels[level - 1] : c->block_out_channels[0];
     char name[MODULE_NAME];
     module_name(block->name, "down_blocks.%d", level);
     block->layers = c->layers_per_block;
@@ -107,7 +109,8 @@ static void assemble(struct assembly *a)
     linear_bind(&u->time_embedding[0], a->b, "time_embedding.linear_1", first, emb);
     linear_bind(&u->time_embedding[1], a->b, "time_embedding.linear_2", emb, emb);
     if (c->text_time) {
-        linear_bind(&u->add_embedding[0], a->b, "add_embedding.linear_1", c->projection_class_embeddings_input_dim, emb);
+        linear_bind(&u->add_embedding[0], a->b, "add_embedding.linear_1", c->projection_class_embeddings_input_dim,
+                    emb);
         linear_bind(&u->add_embedding[1], a->b, "add_embedding.linear_2", emb, emb);
     }
     for (int level = 0; level < c->levels; level++)
@@ -216,8 +219,8 @@ static void embed_time(const struct context *ctx, const struct unet *u, float *e
         for (int64_t i = 0; i < n && real; i++) {
             memcpy(added + i * total, in->text_embeds + i * pooled, (size_t)pooled * sizeof(float));
             for (int64_t j = 0; j < 6; j++)
-                sinusoidal_embedding(added + i * total + pooled + j * sizes, in->time_ids[i * 6 + j], sizes, c->freq_shift,
-                                     order);
+                sinusoidal_embedding(added + i * total + pooled + j * sizes, in->time_ids[i * 6 + j], sizes,
+                                     c->freq_shift, order);
         }
         if (real)
             memcpy(before, emb, (size_t)(n * width) * sizeof(float));
@@ -237,7 +240,7 @@ struct pass {
     const struct unet *u;
     const struct unet_input *in;
     struct unet_options options;
-    float *emb;                                                 /* SiLU of the time embedding [n, 4 c0] */
+    float *emb;                                                         /* SiLU of the time embedding [n, 4 c0] */
     struct features skips[MAX_LEVELS * (MAX_LAYERS_PER_BLOCK + 1) + 1]; /* a stack */
     int skip_count;
 };
@@ -257,8 +260,8 @@ static struct features down_block(struct pass *p, const struct unet_block *block
         p->skips[p->skip_count++] = x = out;
     }
     if (block->sampler.weight.data != NULL) {
-        struct features out = features_new(p->ctx->arena, x.n, conv_out_size(CONV_DOWN, x.h), conv_out_size(CONV_DOWN, x.w),
-                                           x.c);
+        struct features out =
+            features_new(p->ctx->arena, x.n, conv_out_size(CONV_DOWN, x.h), conv_out_size(CONV_DOWN, x.w), x.c);
         conv3x3(p->ctx, out, x, &block->sampler, CONV_DOWN, (struct conv_options){0});
         observe_features(p->ctx, block->sampler_name, out);
         p->skips[p->skip_count++] = x = out;

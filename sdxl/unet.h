@@ -1,10 +1,11 @@
-/* The UNet that predicts the noise in a latent (Ronneberger et al. 2015; Rombach et al. 2022; SDXL: Podell et al. 2023).
+/* The UNet that predicts the noise in a latent (Ronneberger et al. 2015; Rombach et al. 2022; SDXL: Podell et al.
+ * 2023).
  *
  *   sample [n,h,w,4] -- conv_in -- down_blocks -- mid_block -- up_blocks -- conv_norm_out -- SiLU -- conv_out -- out
  *                                      \___________ skips ________/
  *
- * Reference: diffusers UNet2DConditionModel. Block types, widths, heads and depths come from the config: SD 1.5, SDXL and
- * its small relatives are the same code. */
+ * Reference: diffusers UNet2DConditionModel. Block types, widths, heads and depths come from the config: SD 1.5, SDXL
+ * and its small relatives are the same code. */
 #ifndef SDXL_UNET_H
 #define SDXL_UNET_H
 
@@ -49,8 +50,8 @@ struct unet_input {
     double timestep;                    /* one for all samples; may be fractional */
     const float *encoder_hidden_states; /* [n, tokens, cross_attention_dim] */
     int64_t tokens;
-    const float *text_embeds;           /* [n, P], P = projection_class_embeddings_input_dim - 6 addition_time_embed_dim */
-    const float *time_ids;              /* [n, 6]: original h, w; crop top, left; target h, w (pixels) */
+    const float *text_embeds; /* [n, P], P = projection_class_embeddings_input_dim - 6 addition_time_embed_dim */
+    const float *time_ids;    /* [n, 6]: original h, w; crop top, left; target h, w (pixels) */
 };
 
 struct unet_options {

@@ -31,7 +31,8 @@ static void bind_middle(struct vae_coder *coder, struct binder *b, const struct 
     int64_t width = c->block_out_channels[c->levels - 1];
     char name[MODULE_NAME];
     for (int i = 0; i < 2; i++)
-        bind_resnet(&coder->mid_resnets[i], b, module_name(name, "%s.mid_block.resnets.%d", coder->name, i), width, width, c);
+        bind_resnet(&coder->mid_resnets[i], b, module_name(name, "%s.mid_block.resnets.%d", coder->name, i), width,
+                    width, c);
     module_name(coder->mid_attention.name, "%s.mid_block.attentions.0", coder->name);
     bind_rows(b, coder->mid_attention.name, attention_rows, sizeof attention_rows / sizeof *attention_rows,
               &coder->mid_attention, (int64_t[DIMS]){['c'] = width, ['i'] = width, ['o'] = width});
@@ -46,7 +47,8 @@ static void bind_level(struct vae_coder *coder, struct binder *b, const struct v
     module_name(level->name, "%s.%s.%d", coder->name, blocks, index);
     level->layers = layers;
     for (int i = 0; i < layers; i++)
-        bind_resnet(&level->resnets[i], b, module_name(name, "%s.resnets.%d", level->name, i), i == 0 ? in : out, out, c);
+        bind_resnet(&level->resnets[i], b, module_name(name, "%s.resnets.%d", level->name, i), i == 0 ? in : out, out,
+                    c);
     if (index < c->levels - 1)
         conv_bind(&level->sampler, b, module_name(name, "%s.%s.0.conv", level->name, sampler), out, out);
 }
@@ -56,7 +58,8 @@ static void bind_encoder(struct vae_coder *coder, struct binder *b, const struct
     const int64_t *width = c->block_out_channels;
     conv_bind(&coder->conv_in, b, "encoder.conv_in", c->in_channels, width[0]);
     for (int i = 0; i < c->levels; i++)
-        bind_level(coder, b, c, i, "down_blocks", "downsamplers", width[i > 0 ? i - 1 : 0], width[i], c->layers_per_block);
+        bind_level(coder, b, c, i, "down_blocks", "downsamplers", width[i > 0 ? i - 1 : 0], width[i],
+                   c->layers_per_block);
     bind_middle(coder, b, c);
     norm_bind(&coder->conv_norm_out, b, "encoder.conv_norm_out", width[c->levels - 1]);
     conv_bind(&coder->conv_out, b, "encoder.conv_out", width[c->levels - 1], 2 * c->latent_channels);
@@ -91,7 +94,8 @@ status vae_open(struct vae *v, const char *weights_path, const struct vae_config
     *v = (struct vae){.config = *config};
     v->file = calloc(1, sizeof *v->file);
     struct binder b = {0};
-    status s = v->file ? safetensors_open(weights_path, v->file, e) : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
+    status s =
+        v->file ? safetensors_open(weights_path, v->file, e) : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
     if (s == OK)
         s = bind_start(&b, v->file, e);
     if (s == OK) {
@@ -138,8 +142,10 @@ static void attend(const struct context *ctx, const struct vae_attention *a, str
     for (int64_t i = 0; i < x.n; i++) {
         int64_t first = i * pixels * x.c;
         struct key_set own = {k + first, v + first, NULL, pixels};
-        attention(ctx, &(struct attention){
-                           .out = q + first, .q = q + first, .queries = pixels, .heads = 1, .d = x.c, .sets = &own, .count = 1});
+        attention(
+            ctx,
+            &(struct attention){
+                .out = q + first, .q = q + first, .queries = pixels, .heads = 1, .d = x.c, .sets = &own, .count = 1});
     }
     linear(ctx, x.x, q, rows, &a->to_out, (struct linear_options){.residual = x.x});
     arena_release(ctx->arena, mark);

@@ -44,12 +44,13 @@ static void allocate(struct csa *csa, struct arena *arena)
     for (int grid = 0; grid < CSA_GRIDS; grid++)
         for (size_t i = 0; i < ids; i++)
             csa->plan.rows[grid][i] = arena_bytes(arena, (size_t)csa->tokens[grid] * sizeof(int32_t));
-    csa->draws = arena_floats(arena, (int64_t)(ids + 1) * (csa->tokens[0] > csa->tokens[1] ? csa->tokens[0] : csa->tokens[1]));
+    csa->draws =
+        arena_floats(arena, (int64_t)(ids + 1) * (csa->tokens[0] > csa->tokens[1] ? csa->tokens[0] : csa->tokens[1]));
     csa->bank = arena_bytes(arena, (size_t)csa->layers * sizeof *csa->bank);
     for (int layer = 0; layer < csa->layers; layer++) {
         int grid = grid_of(csa, layer);
-        float *kept = arena_floats(arena, csa->characters * csa->halves * csa->settings.id_length * 2 * csa->tokens[grid] *
-                                              csa->width[grid]);
+        float *kept = arena_floats(arena, csa->characters * csa->halves * csa->settings.id_length * 2 *
+                                              csa->tokens[grid] * csa->width[grid]);
         if (real)
             csa->bank[layer] = kept;
     }
@@ -70,20 +71,23 @@ static status check(const struct unet *u, const struct csa_settings *s, int64_t 
 {
     const struct unet_config *c = &u->config;
     if (c->levels != 3 || !c->up_attention[0] || !c->up_attention[1] || c->up_attention[2])
-        return fail(e, ERR_ARGUMENT, "consistent self-attention needs an SDXL UNet (three levels, transformers in up_blocks.0 "
-                                     "and up_blocks.1); use --csa off with this model");
+        return fail(e, ERR_ARGUMENT,
+                    "consistent self-attention needs an SDXL UNet (three levels, transformers in up_blocks.0 "
+                    "and up_blocks.1); use --csa off with this model");
     if (h % 4 != 0 || w % 4 != 0)
-        return fail(e, ERR_ARGUMENT, "latents of %lld x %lld: consistent self-attention needs multiples of 4", (long long)h,
-                    (long long)w);
+        return fail(e, ERR_ARGUMENT, "latents of %lld x %lld: consistent self-attention needs multiples of 4",
+                    (long long)h, (long long)w);
     if (!(s->sa32 >= 0 && s->sa32 <= 1) || !(s->sa64 >= 0 && s->sa64 <= 1))
         return fail(e, ERR_ARGUMENT, "--sa32 %g --sa64 %g: sampling rates are from 0 to 1", s->sa32, s->sa64);
     if (s->start < 1)
-        return fail(e, ERR_ARGUMENT, "--csa_start %d: the first step is always ordinary, so 1 is the least", s->start);
+        return fail(e, ERR_ARGUMENT, "--csa_start %d: the first step is always ordinary, so 1 is the least",
+                    s->start);
     if (s->id_length < 1 || s->id_length > CSA_MAX_ID_LENGTH)
         return fail(e, ERR_ARGUMENT, "--id_length %d: from 1 to %d", s->id_length, CSA_MAX_ID_LENGTH);
     if (characters * s->id_length + 1 > HOOK_KEY_SETS)
-        return fail(e, ERR_ARGUMENT, "%d characters with %d id panels each are too many to see at once: lower --id_length",
-                    characters, s->id_length);
+        return fail(e, ERR_ARGUMENT,
+                    "%d characters with %d id panels each are too many to see at once: lower --id_length", characters,
+                    s->id_length);
     return OK;
 }
 
@@ -100,8 +104,8 @@ status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings
     *csa = (struct csa){.settings = *settings, .characters = characters, .halves = halves};
     TRY(check(u, settings, h, w, characters, e));
     measure_layers(csa, u, h, w);
-    TRY(arena_open(&csa->memory, csa_memory(u, settings, h, w, characters, halves), "the bank of consistent self-attention",
-                   e));
+    TRY(arena_open(&csa->memory, csa_memory(u, settings, h, w, characters, halves),
+                   "the bank of consistent self-attention", e));
     allocate(csa, &csa->memory);
     begin_anew(csa);
     return OK;
@@ -115,8 +119,8 @@ void csa_close(struct csa *csa)
 
 /* ---------------------------------------------------------------------------------------------------------- plan */
 
-/* torch.rand((id_length + 1) x tokens) < rate. The last row is drawn and never used: it stands for the panel of a read
- * pass, which sees all of its own tokens. */
+/* torch.rand((id_length + 1) x tokens) < rate. The last row is drawn and never used: it stands for the panel of a
+ * read pass, which sees all of its own tokens. */
 static void draw_subsets(struct csa *csa, int grid, double rate)
 {
     int64_t tokens = csa->tokens[grid];
@@ -206,7 +210,8 @@ static void enter(void *self, const struct context *ctx, const struct attention_
 }
 
 /* The visible tokens of id panel `panel`, whose K and V are at k and v. */
-static struct key_set visible(const struct csa *csa, int grid, int panel, enum seen seen, const float *k, const float *v)
+static struct key_set visible(const struct csa *csa, int grid, int panel, enum seen seen, const float *k,
+                              const float *v)
 {
     if (seen == SEE_ALL)
         return (struct key_set){k, v, NULL, csa->tokens[grid]};

@@ -1,21 +1,21 @@
 /* Consistent self-attention (StoryDiffusion: Zhou et al. 2024, section 3.1): who sees whom.
  *
- * In the self-attentions of the UNet's up blocks a panel attends, beside its own tokens, to randomly sampled tokens of
- * the panels that define its character (the id panels):
+ * In the self-attentions of the UNet's up blocks a panel attends, beside its own tokens, to randomly sampled tokens
+ * of the panels that define its character (the id panels):
  *
  *   write pass   all id panels of a character together: each sees itself and a sample of every other one
  *   read pass    one later panel: sees itself and a sample of the id panels of every character it names
  *
- * Sampling says which tokens: one subset per id panel, drawn anew each step. A gate says whether: in each layer and step
- * a coin decides between this and ordinary self-attention. Both come from random numbers seeded as in the reference,
- * before every pass with the same seed; so all passes of a step share one plan, drawn once.
+ * Sampling says which tokens: one subset per id panel, drawn anew each step. A gate says whether: in each layer and
+ * step a coin decides between this and ordinary self-attention. Both come from random numbers seeded as in the
+ * reference, before every pass with the same seed; so all passes of a step share one plan, drawn once.
  *
- * Keys and values of a write pass are kept in a bank until the read passes of the same step are done: all panels advance
- * together, so a bank of one step is all that exists. The kernel needs no mask and no copy: an attention over several
- * key sets with row lists is exactly this (nn/attention.h).
+ * Keys and values of a write pass are kept in a bank until the read passes of the same step are done: all panels
+ * advance together, so a bank of one step is all that exists. The kernel needs no mask and no copy: an attention over
+ * several key sets with row lists is exactly this (nn/attention.h).
  *
- * Two forms exist, as the reference has them, `masked` and `sampled`. They differ in when consistency starts, in when a
- * subset is drawn, and in what read passes see before the start. */
+ * Two forms exist, as the reference has them, `masked` and `sampled`. They differ in when consistency starts, in when
+ * a subset is drawn, and in what read passes see before the start. */
 #ifndef STORYDIFF_CSA_H
 #define STORYDIFF_CSA_H
 
@@ -29,9 +29,9 @@ enum csa_before { BEFORE_ALL_TOKENS, BEFORE_PLAIN };
 
 struct csa_settings {
     enum csa_mode mode;
-    int start;          /* first consistent step; at least 1. Defaults: masked 5, sampled 1 */
-    double sa32, sa64;  /* sampling rates at the layers of 1/32 and 1/16 of the pixels' height and width */
-    int id_length;      /* id panels per character */
+    int start;         /* first consistent step; at least 1. Defaults: masked 5, sampled 1 */
+    double sa32, sa64; /* sampling rates at the layers of 1/32 and 1/16 of the pixels' height and width */
+    int id_length;     /* id panels per character */
     enum csa_before read_before_start; /* BEFORE_ALL_TOKENS for masked, BEFORE_PLAIN for sampled */
     uint64_t seed;
 };
@@ -43,16 +43,16 @@ enum { CSA_GRIDS = 2, CSA_MAX_ID_LENGTH = 16 }; /* grids: 0 = 1/32 (up_blocks.0)
 
 /* What was decided for the current step. */
 struct csa_plan {
-    int step;          /* -1: none yet */
-    double *gate;      /* [layers] the number drawn, -1 where none is */
-    bool *consistent;  /* [layers] */
+    int step;                                    /* -1: none yet */
+    double *gate;                                /* [layers] the number drawn, -1 where none is */
+    bool *consistent;                            /* [layers] */
     int32_t *rows[CSA_GRIDS][CSA_MAX_ID_LENGTH]; /* sampled tokens of an id panel, ascending */
     int64_t count[CSA_GRIDS][CSA_MAX_ID_LENGTH];
 };
 
 struct csa {
     struct csa_settings settings;
-    int layers, layers32;          /* self-attentions in all up blocks, in up_blocks.0 */
+    int layers, layers32;                        /* self-attentions in all up blocks, in up_blocks.0 */
     int64_t tokens[CSA_GRIDS], width[CSA_GRIDS]; /* tokens and channels of a layer */
     int characters, halves;
     struct csa_plan plan;
@@ -69,14 +69,14 @@ size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int
                   int halves);
 
 /* h, w: size of the latents, multiples of 4. halves: 2 with classifier-free guidance, else 1. Refuses a UNet whose up
- * blocks are not those of SDXL (CSA is defined on the two lowest of three levels), rates outside [0, 1], a start below
- * 1, an id_length outside 1 .. CSA_MAX_ID_LENGTH. The caller closes it. */
+ * blocks are not those of SDXL (CSA is defined on the two lowest of three levels), rates outside [0, 1], a start
+ * below 1, an id_length outside 1 .. CSA_MAX_ID_LENGTH. The caller closes it. */
 status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w,
                 int characters, int halves, struct error *e);
 void csa_close(struct csa *csa); /* fine on a zeroed struct */
 
-/* Draws the plan of a step. Steps are visited in order from 0; a later one may be asked for directly (a resumed run), the
- * draws between are then made and dropped; so may an earlier one, which begins anew from the seed. */
+/* Draws the plan of a step. Steps are visited in order from 0; a later one may be asked for directly (a resumed run),
+ * the draws between are then made and dropped; so may an earlier one, which begins anew from the seed. */
 void csa_begin_step(struct csa *csa, int step);
 
 /* A batch under way: `panels` samples of each of the halves first_half ..; given to the UNet through csa_hook. */

@@ -57,7 +57,8 @@ static void draw_noise(struct lockstep *l)
     }
 }
 
-/* The generators as they are before step l->step: seeded, the initial noise drawn, the noise of the steps done drawn. */
+/* The generators as they are before step l->step: seeded, the initial noise drawn, the noise of the steps done drawn.
+ */
 static void replay_noise(struct lockstep *l)
 {
     for (int i = 0; i < group_count(l->request); i++)
@@ -121,7 +122,8 @@ static void predict(struct lockstep *l, const struct context *ctx, const struct 
     struct batch b = batch_new(l, ctx->arena, pass, first_half, count, prediction);
     if (!arena_measuring(ctx->arena))
         batch_fill(l, &b);
-    struct csa_pass csa_pass = {&l->csa, pass->role, pass->panel_count, first_half, pass->characters, pass->character_count};
+    struct csa_pass csa_pass = {&l->csa,    pass->role,       pass->panel_count,
+                                first_half, pass->characters, pass->character_count};
     struct attention_hook hook = csa_hook(&csa_pass);
     struct unet_input in = {
         .sample = {b.sample, (int64_t)pass->panel_count * count, l->h, l->w, l->c},
@@ -236,8 +238,8 @@ static status check_passes(const struct lockstep_request *r, struct error *e)
 {
     for (int i = 0; i < r->pass_count && r->csa.mode != CSA_OFF; i++)
         if (r->passes[i].role == CSA_WRITE && r->passes[i].panel_count > r->csa.id_length)
-            return fail(e, ERR_ARGUMENT, "a character has %d id panels, but id_length is %d", r->passes[i].panel_count,
-                        r->csa.id_length);
+            return fail(e, ERR_ARGUMENT, "a character has %d id panels, but id_length is %d",
+                        r->passes[i].panel_count, r->csa.id_length);
     return OK;
 }
 
@@ -247,9 +249,10 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
     *l = (struct lockstep){.request = request};
     set_size(l);
     int64_t multiple = model_size_multiple(request->model);
-    if (request->height < multiple || request->width < multiple || request->height % multiple || request->width % multiple)
-        return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld", (long long)request->height,
-                    (long long)request->width, (long long)multiple);
+    if (request->height < multiple || request->width < multiple || request->height % multiple ||
+        request->width % multiple)
+        return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld",
+                    (long long)request->height, (long long)request->width, (long long)multiple);
     TRY(check_passes(request, e));
     struct arena measured = arena_measure();
     allocate(l, &measured);
@@ -317,7 +320,8 @@ static struct named_tensor state_tensor(const struct lockstep *l, const char *na
 }
 
 /* Of all that counts: a file that was damaged must not go on as another picture. */
-static void checksum(const struct lockstep *l, const char *step, const void *latents, const void *history, char sum[16])
+static void checksum(const struct lockstep *l, const char *step, const void *latents, const void *history,
+                     char sum[16])
 {
     uInt bytes = (uInt)((size_t)(l->request->panels * latent_size(l)) * sizeof(float));
     uLong crc = crc32(crc32(0, NULL, 0), (const Bytef *)step, (uInt)strlen(step));
@@ -341,18 +345,20 @@ static status read_state(const struct lockstep *l, const struct safetensors *fil
     char *end = NULL;
     long value = text != NULL ? strtol(text, &end, 10) : -1;
     if (text == NULL || end == text || *end != '\0' || value < 0 || value > l->request->sampler->steps)
-        return fail(e, ERR_FORMAT, "%s: not the state of such a run (its step is \"%s\")", file->path, text ? text : "");
+        return fail(e, ERR_FORMAT, "%s: not the state of such a run (its step is \"%s\")", file->path,
+                    text ? text : "");
     for (int i = 0; i < 2; i++) {
         const struct tensor *t = safetensors_find(file, names[i]);
         if (t == NULL || t->dtype != DTYPE_F32 || !tensor_is(t, wanted.rank, wanted.shape))
-            return fail(e, ERR_FORMAT, "%s: not the state of this story: its \"%s\" are missing or of another size", file->path,
-                        names[i]);
+            return fail(e, ERR_FORMAT, "%s: not the state of this story: its \"%s\" are missing or of another size",
+                        file->path, names[i]);
     }
     char sum[16];
     checksum(l, text, safetensors_find(file, "latents")->data, safetensors_find(file, "history")->data, sum);
     const char *saved = safetensors_meta(file, "checksum");
     if (saved == NULL || strcmp(saved, sum) != 0)
-        return fail(e, ERR_FORMAT, "%s: the file is damaged, its checksum does not match; --overwrite starts anew", file->path);
+        return fail(e, ERR_FORMAT, "%s: the file is damaged, its checksum does not match; --overwrite starts anew",
+                    file->path);
     *step = (int)value;
     return OK;
 }
@@ -373,4 +379,3 @@ status lockstep_load(struct lockstep *l, const char *path, struct error *e)
     safetensors_close(&file);
     return s;
 }
-

@@ -3,9 +3,9 @@
  *   for each step:  for each pass (the write passes first):  predict the noise of its panels, step their latents
  *
  * Same numbers as panel after panel, since a panel depends on others only through the bank of the same step; but that
- * bank is all that ever exists, so a story of any length needs constant memory. And the state between two steps is small:
- * the latents, what the sampler remembers, and the number of the step. Random generators are not saved: they are replayed
- * from the seed. */
+ * bank is all that ever exists, so a story of any length needs constant memory. And the state between two steps is
+ * small: the latents, what the sampler remembers, and the number of the step. Random generators are not saved: they
+ * are replayed from the seed. */
 #ifndef STORYDIFF_LOCKSTEP_H
 #define STORYDIFF_LOCKSTEP_H
 
@@ -49,12 +49,12 @@ struct lockstep_request {
 
 struct lockstep {
     const struct lockstep_request *request;
-    int step;           /* steps done */
-    int64_t h, w, c;    /* of a latent */
-    float *latents;     /* [panels, h, w, c] */
-    float *history;     /* the same, what the sampler remembers */
-    float *predicted;   /* the same: the finished latents as predicted by the last step, for previews */
-    struct csa csa;     /* zeroed with CSA_OFF */
+    int step;         /* steps done */
+    int64_t h, w, c;  /* of a latent */
+    float *latents;   /* [panels, h, w, c] */
+    float *history;   /* the same, what the sampler remembers */
+    float *predicted; /* the same: the finished latents as predicted by the last step, for previews */
+    struct csa csa;   /* zeroed with CSA_OFF */
     /* private */
     struct torch_rng *generators; /* one per group of panels that share a draw */
     float *noise;                 /* as latents */
@@ -76,17 +76,18 @@ struct lockstep_cost {
 status lockstep_measure(const struct lockstep_request *request, int threads, const struct observer *observer,
                         struct lockstep_cost *cost, struct error *e);
 
-/* Allocates, seeds, draws the initial noise: step 0. All memory of the sampling is taken here. The caller closes it. */
+/* Allocates, seeds, draws the initial noise: step 0. All memory of the sampling is taken here. The caller closes it.
+ */
 status lockstep_open(struct lockstep *l, const struct lockstep_request *request, int threads,
                      const struct observer *observer, struct error *e);
 void lockstep_close(struct lockstep *l); /* fine on a zeroed struct */
 
-/* One step of all passes. ctx: threads and observer as given to lockstep_open, profile as wished; its arena is not used.
- * progress may be NULL. Cannot fail. */
+/* One step of all passes. ctx: threads and observer as given to lockstep_open, profile as wished; its arena is not
+ * used. progress may be NULL. Cannot fail. */
 void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_progress *progress);
 
-/* The state between two steps. `recipe` is the text that describes the run (recipe.h); loading does not judge it. Load
- * fails if the file is not such a state or has other shapes; then `l` is unchanged. */
+/* The state between two steps. `recipe` is the text that describes the run (recipe.h); loading does not judge it.
+ * Load fails if the file is not such a state or has other shapes; then `l` is unchanged. */
 status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e);
 status lockstep_load(struct lockstep *l, const char *path, struct error *e);
 

@@ -29,8 +29,8 @@ static bool is_model(const char *folder)
 
 static status bundled(char *out, size_t size, struct error *e)
 {
-    static const char *const places[] = {"../storydiff/models/default", "../share/storydiff/models/default",
-                                         "../../storydiff/models/default"};
+    static const char *const places[] = {"../storydiff/models/world", "../share/storydiff/models/world",
+                                         "../../storydiff/models/world"};
     char program[4096] = "";
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     char *slash = length > 0 ? strrchr(program, '/') : NULL;
@@ -46,9 +46,9 @@ static status bundled(char *out, size_t size, struct error *e)
 static status by_path(const char *path, char *out, size_t size, char *name, size_t name_size, struct error *e)
 {
     if (!file_exists(path))
-        return fail(e, ERR_IO, "--model %s: there is no such folder", path);
+        return fail(e, ERR_IO, "model %s: there is no such folder", path);
     if (!file_is_directory(path))
-        return fail(e, ERR_ARGUMENT, "--model %s: single-file checkpoints are not supported yet; give a folder in "
+        return fail(e, ERR_ARGUMENT, "model %s: single-file checkpoints are not supported yet; give a folder in "
                                      "the diffusers layout (the one with model_index.json)", path);
     TRY(path_join(out, size, path, "", e));
     for (size_t length = strlen(out); length > 1 && out[length - 1] == '/'; length--)
@@ -163,6 +163,9 @@ status models_find(const char *path, const char *wanted, const char *cache_dir, 
         return by_path(path, out, size, name, name_size, e);
     if (wanted != NULL)
         return by_name(wanted, cache_dir, out, size, name, name_size, e);
-    snprintf(name, name_size, "default");
+    const char *preferred = getenv("STORYDIFF_MODEL");
+    if (preferred != NULL && preferred[0] != '\0')
+        return by_path(preferred, out, size, name, name_size, e);
+    snprintf(name, name_size, "world");
     return bundled(out, size, e);
 }

@@ -11,8 +11,8 @@
  *   path         given: that folder; a single file is refused as not yet supported
  *   name         one of SDXL, RealVision, Juggernaut, Unstable, or ORG/NAME of the Hugging Face hub, looked for below
  *                cache_dir as models--ORG--NAME/snapshots/REVISION (the one refs/main names first), ORG/NAME or NAME
- *   neither      the model that comes with the program: from where that is, ../storydiff/models/default (a build) or
- *                ../share/storydiff/models/default (installed)
+ *   neither      the folder in $STORYDIFF_MODEL, or else the model that comes with the program: from where that is,
+ *                ../storydiff/models/world (a build) or ../share/storydiff/models/world (installed)
  *
  * cache_dir NULL: $HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. A model that is not there: the
  * message says what to download and where to put it. */

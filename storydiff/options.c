@@ -49,7 +49,8 @@ static const struct option table[] = {
 
     {MODEL, "sd_model_name", 0, TEXT, AT(sd_model_name), "NAME", 0, 0, NULL,
      "SDXL, RealVision, Juggernaut or Unstable"},
-    {MODEL, "model", 'm', TEXT, AT(model), "PATH", 0, 0, NULL, "a model folder in the diffusers layout"},
+    {MODEL, "model", 'm', TEXT, AT(model), "PATH", 0, 0, NULL,
+     "a model folder (default: $STORYDIFF_MODEL, or a small one)"},
     {MODEL, "cache_dir", 0, TEXT, AT(cache_dir), "DIR", 0, 0, NULL, "where downloaded models are"},
     {MODEL, "local_files_only", 0, FLAG, AT(local_files_only), NULL, 0, 0, NULL,
      "accepted: this program never opens a network connection"},
@@ -85,8 +86,7 @@ static const struct option table[] = {
     {PAGE, "font", 0, TEXT, AT(font), "FILE", 0, 0, NULL,
      "TrueType or OpenType font of the captions (default: DejaVu Sans)"},
 
-    {RUN, "output_dir", 0, TEXT, AT(output_dir), "DIR", 0, 0, NULL,
-     "where pictures and the state of the run go"},
+    {RUN, "output_dir", 0, TEXT, AT(output_dir), "DIR", 0, 0, NULL, "where pictures and the state of the run go"},
     {RUN, "threads", 't', INTEGER, AT(threads), "N", 1, 1024, NULL,
      "default: the physical cores; does not change the pictures"},
     {RUN, "resume", 0, FLAG, AT(resume), NULL, 0, 0, NULL, "go on with the unfinished run in the output folder"},
@@ -270,8 +270,10 @@ static bool next_option(struct words *w, const struct option **option, const cha
     }
     if (*option == NULL) {
         *s = word[0] == '-' ? fail(e, ERR_ARGUMENT, "%s is not an option (storydiff --help lists all)", word)
-                            : fail(e, ERR_ARGUMENT, "\"%s\" stands alone: put a text with blanks in quotes, a panel "
-                                                    "after -p", word);
+                            : fail(e, ERR_ARGUMENT,
+                                   "\"%s\" stands alone: put a text with blanks in quotes, a panel "
+                                   "after -p",
+                                   word);
         return false;
     }
     if (*value == NULL && (*option)->kind != FLAG) {
@@ -401,7 +403,8 @@ void options_help(FILE *out)
     fputs("storydiff: comics with consistent characters, drawn by SDXL on an ordinary CPU\n\n"
           "  storydiff --general_prompt \"a man with a black suit\" --style_name \"Comic book\"\n"
           "  storydiff --story my.story --seed 7 --output_dir outputs/my\n"
-          "  storydiff --story my.story --sd_model_name RealVision --dry-run\n", out);
+          "  storydiff --story my.story --sd_model_name RealVision --dry-run\n",
+          out);
     for (int group = 0; group < GROUPS; group++) {
         fprintf(out, "\n%s\n", group_titles[group]);
         for (const struct option *o = table; o < table + OPTION_COUNT; o++) {
@@ -417,7 +420,8 @@ void options_help(FILE *out)
         }
     }
     fputs("\nDashes and underscores are the same. Exit status: 0 done; 2 it cannot be done, one line says why and\n"
-          "what to do; 1 not enough memory; 130 stopped by Ctrl-C, and the command that goes on is printed.\n", out);
+          "what to do; 1 not enough memory; 130 stopped by Ctrl-C, and the command that goes on is printed.\n",
+          out);
 }
 
 const char *option_name_csa(enum csa_mode mode)

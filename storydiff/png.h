@@ -3,8 +3,8 @@
  * Written: 8-bit RGB, not interlaced, the filter of each row chosen by the least sum of absolute differences, and
  * texts as iTXt, which is UTF-8 (tEXt, which other programs write, is Latin-1). The same image gives the same bytes.
  * Read: 8-bit RGB, RGBA, gray, gray with alpha, not interlaced. Alpha is laid on white. Color profiles, gamma and
- * tRNS are ignored. Everything read comes from a stranger: lengths, checksums, order of chunks, and the sizes promised
- * are checked before anything is allocated by them. */
+ * tRNS are ignored. Everything read comes from a stranger: lengths, checksums, order of chunks, and the sizes
+ * promised are checked before anything is allocated by them. */
 #ifndef STORYDIFF_PNG_H
 #define STORYDIFF_PNG_H
 

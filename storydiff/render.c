@@ -78,7 +78,8 @@ status preview_map_make(const struct context *ctx, const struct model *m, struct
     int64_t channels = m->vae.config.latent_channels, side = PROBE * vae_factor(&m->vae.config);
     int64_t probes = 1 + 2 * channels, values = PROBE * PROBE * channels, pixels = side * side * 3;
     if (channels > PREVIEW_MAX_CHANNELS || m->vae.config.out_channels != 3)
-        return fail(e, ERR_ARGUMENT, "--preview_every: previews know latents of up to %d channels", PREVIEW_MAX_CHANNELS);
+        return fail(e, ERR_ARGUMENT, "--preview_every: previews know latents of up to %d channels",
+                    PREVIEW_MAX_CHANNELS);
     *map = (struct preview_map){.channels = channels};
     float *latents = calloc((size_t)(probes * values), sizeof *latents);
     float *decoded = malloc((size_t)(probes * pixels) * sizeof *decoded);

@@ -6,16 +6,16 @@
 #include "storydiff/image.h"
 
 /* Decodes latents, of size n h w c, one sample after the other, so that memory is that of one picture.
- * decoded: [n, f h, f w, 3], the VAE's output before clamping, or NULL. images: n new images that the caller frees, or
- * NULL. ctx gives threads, profile and observer; memory is its own. On failure no image is left. */
+ * decoded: [n, f h, f w, 3], the VAE's output before clamping, or NULL. images: n new images that the caller frees,
+ * or NULL. ctx gives threads, profile and observer; memory is its own. On failure no image is left. */
 status render_latents(const struct context *ctx, const struct model *m, struct features latents, float *decoded,
                       struct image *images, struct error *e);
 
 /* Memory and arithmetic of decoding one panel of h x w latents. */
 size_t render_measure(const struct model *m, int64_t h, int64_t w, int threads, struct profile *profile);
 
-/* What a latent value looks like, on average: rgb = base + sum over channels of z[c] * color[c]. Found by decoding a few
- * flat latents, so it fits any model. */
+/* What a latent value looks like, on average: rgb = base + sum over channels of z[c] * color[c]. Found by decoding a
+ * few flat latents, so it fits any model. */
 enum { PREVIEW_MAX_CHANNELS = 16 };
 struct preview_map {
     int64_t channels;

@@ -13,7 +13,8 @@ enum activation {
     ACT_SILU,
     ACT_GELU,
     ACT_QUICK_GELU,
-    ACT_GEGLU, /* only as a gemm epilogue: value * GELU(gate), from a weight of twice the width (Shazeer 2020, eq. 6) */
+    ACT_GEGLU, /* only as a gemm epilogue: value * GELU(gate), from a weight of twice the width (Shazeer 2020, eq. 6)
+                */
 };
 
 void activate(enum activation act, float *x, int64_t n);

@@ -10,11 +10,26 @@ typedef __m256 vec;
 
 enum { WIDTH = 8 };
 
-TARGET static inline vec vec_set(float a) { return _mm256_set1_ps(a); }
-TARGET static inline vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
-TARGET static inline vec vec_min(vec a, vec b) { return _mm256_min_ps(a, b); }
-TARGET static inline vec vec_max(vec a, vec b) { return _mm256_max_ps(a, b); }
-TARGET static inline vec vec_round(vec a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+TARGET static inline vec vec_set(float a)
+{
+    return _mm256_set1_ps(a);
+}
+TARGET static inline vec vec_fma(vec a, vec b, vec c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+TARGET static inline vec vec_min(vec a, vec b)
+{
+    return _mm256_min_ps(a, b);
+}
+TARGET static inline vec vec_max(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
+TARGET static inline vec vec_round(vec a)
+{
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 
 /* 2^n as a float: n in the exponent's place. */
 TARGET static inline vec power_of_two(__m256i n)

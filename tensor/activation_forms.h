@@ -1,7 +1,7 @@
 /* The pointwise functions in the forms of each instruction set. Private to tensor/activation*.c and the tests.
  *
- * The portable form is the definition: the C library, one value at a time. The vector forms (activation_vector.h) have
- * their own exp and erf, listed here so that their error can be tested apart from what is built on them. */
+ * The portable form is the definition: the C library, one value at a time. The vector forms (activation_vector.h)
+ * have their own exp and erf, listed here so that their error can be tested apart from what is built on them. */
 #ifndef TENSOR_ACTIVATION_FORMS_H
 #define TENSOR_ACTIVATION_FORMS_H
 
@@ -9,7 +9,8 @@
 
 #include "tensor/cpu.h"
 
-/* Each works on x[0..n) in place. A result depends on its x alone: not on n, nor on the place in the row or in memory. */
+/* Each works on x[0..n) in place. A result depends on its x alone: not on n, nor on the place in the row or in
+ * memory. */
 struct activation_form {
     const char *name;
     void (*exp)(float *x, int64_t n);

@@ -1,5 +1,5 @@
-/* exp, erf and what is built on them, for registers of any width. Included once by each instruction set's file, which has
- * defined, with the attribute TARGET:
+/* exp, erf and what is built on them, for registers of any width. Included once by each instruction set's file, which
+ * has defined, with the attribute TARGET:
  *
  *   vec, WIDTH                 a register of WIDTH floats
  *   vec_set(a)                 a in every lane
@@ -13,10 +13,10 @@
  * Each of these is exact or correctly rounded, so all instruction sets give the same bits. */
 #include "tensor/activation_forms.h"
 
-/* e^x = 2^n e^r with n the integer nearest x / ln 2, so |r| <= ln 2 / 2. The surprise is r: x - n ln 2 cancels, so ln 2
- * is subtracted as a float and then the rest of it. e^r = 1 + r + r^2 q(r), q of degree 4 with the smallest largest
- * relative error (3.2e-9). At the limits the result is infinity and 0, and denormal numbers are rounded as others are.
- * Error: at most 0.6 ulp. */
+/* e^x = 2^n e^r with n the integer nearest x / ln 2, so |r| <= ln 2 / 2. The surprise is r: x - n ln 2 cancels, so ln
+ * 2 is subtracted as a float and then the rest of it. e^r = 1 + r + r^2 q(r), q of degree 4 with the smallest largest
+ * relative error (3.2e-9). At the limits the result is infinity and 0, and denormal numbers are rounded as others
+ * are. Error: at most 0.6 ulp. */
 TARGET static inline vec vec_exp(vec x)
 {
     x = vec_max(vec_set(-104.0f), vec_min(vec_set(89.0f), x));
@@ -43,9 +43,9 @@ TARGET static inline vec vec_degree_5(const float *c, vec t)
     return vec_fma(vec_fma(high, t2, middle), t2, low);
 }
 
-/* erf z = z P(z^2) / Q(z^2), both of degree 5, with the smallest largest relative error on [0, 3.93] (2.1e-8; 2.2e-8 with
- * the coefficients as floats). Beyond, erf is within half an ulp of 1. All coefficients have one sign, so nothing cancels.
- * Error: at most 3 ulp. */
+/* erf z = z P(z^2) / Q(z^2), both of degree 5, with the smallest largest relative error on [0, 3.93] (2.1e-8; 2.2e-8
+ * with the coefficients as floats). Beyond, erf is within half an ulp of 1. All coefficients have one sign, so
+ * nothing cancels. Error: at most 3 ulp. */
 TARGET static inline vec vec_erf(vec z)
 {
     static const float P[] = {0x1.d3b488p+0f, 0x1.3d9496p-2f,  0x1.5ea958p-4f,
@@ -83,8 +83,23 @@ TARGET static inline __attribute__((always_inline)) void map(float *x, int64_t n
         vec_store(x + i, f(vec_load(x + i, n - i)), n - i);
 }
 
-TARGET static void exp_row(float *x, int64_t n) { map(x, n, vec_exp); }
-TARGET static void erf_row(float *x, int64_t n) { map(x, n, vec_erf); }
-TARGET static void silu_row(float *x, int64_t n) { map(x, n, vec_silu); }
-TARGET static void gelu_row(float *x, int64_t n) { map(x, n, vec_gelu); }
-TARGET static void quick_gelu_row(float *x, int64_t n) { map(x, n, vec_quick_gelu); }
+TARGET static void exp_row(float *x, int64_t n)
+{
+    map(x, n, vec_exp);
+}
+TARGET static void erf_row(float *x, int64_t n)
+{
+    map(x, n, vec_erf);
+}
+TARGET static void silu_row(float *x, int64_t n)
+{
+    map(x, n, vec_silu);
+}
+TARGET static void gelu_row(float *x, int64_t n)
+{
+    map(x, n, vec_gelu);
+}
+TARGET static void quick_gelu_row(float *x, int64_t n)
+{
+    map(x, n, vec_quick_gelu);
+}

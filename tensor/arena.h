@@ -30,13 +30,23 @@ struct arena arena_measure(void);
 status arena_open(struct arena *a, size_t capacity, const char *purpose, struct error *e);
 void arena_close(struct arena *a);
 
-static inline bool arena_measuring(const struct arena *a) { return a->base == NULL; }
+static inline bool arena_measuring(const struct arena *a)
+{
+    return a->base == NULL;
+}
 
-/* 64-byte aligned, contents undefined. Exceeding the measured capacity is a bug of ours, not of a file: it asserts. */
+/* 64-byte aligned, contents undefined. Exceeding the measured capacity is a bug of ours, not of a file: it asserts.
+ */
 void *arena_bytes(struct arena *a, size_t bytes);
 float *arena_floats(struct arena *a, int64_t count);
 
-static inline size_t arena_mark(const struct arena *a) { return a->used; }
-static inline void arena_release(struct arena *a, size_t mark) { a->used = mark; }
+static inline size_t arena_mark(const struct arena *a)
+{
+    return a->used;
+}
+static inline void arena_release(struct arena *a, size_t mark)
+{
+    a->used = mark;
+}
 
 #endif

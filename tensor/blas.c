@@ -8,8 +8,8 @@
 
 /* The part of cblas.h that we use, so that the header is not needed to build. */
 enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111 };
-typedef void sgemm_function(int order, int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *a,
-                            int lda, const float *b, int ldb, float beta, float *c, int ldc);
+typedef void sgemm_function(int order, int transpose_a, int transpose_b, int M, int N, int K, float alpha,
+                            const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
 typedef char *text_function(void);
 
 /* The loaded library is a fact about the process, set once under pthread_once and constant from then on. */
@@ -73,6 +73,6 @@ const char *blas_config(void)
 void blas_sgemm(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
                 int64_t ldc, float beta)
 {
-    library.sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, (int)M, (int)N, (int)K, 1.0f, a, (int)lda, b, (int)ldb, beta, c,
-                  (int)ldc);
+    library.sgemm(ROW_MAJOR, NO_TRANSPOSE, NO_TRANSPOSE, (int)M, (int)N, (int)K, 1.0f, a, (int)lda, b, (int)ldb, beta,
+                  c, (int)ldc);
 }

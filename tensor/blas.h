@@ -1,9 +1,9 @@
 /* OpenBLAS, loaded so that it uses the best kernels this CPU can run.
  *
- * OpenBLAS picks its kernels by CPU model number when it is loaded. A model newer than the library falls back to SSE3:
- * correct, and five times slower. We ask for kernels by instruction set instead: the library is opened with dlopen, with
- * OPENBLAS_CORETYPE set from the CPU's features, unless the user has set it. Its own threads stay off; ours split the
- * work (parallel.h). */
+ * OpenBLAS picks its kernels by CPU model number when it is loaded. A model newer than the library falls back to
+ * SSE3: correct, and five times slower. We ask for kernels by instruction set instead: the library is opened with
+ * dlopen, with OPENBLAS_CORETYPE set from the CPU's features, unless the user has set it. Its own threads stay off;
+ * ours split the work (parallel.h). */
 #ifndef TENSOR_BLAS_H
 #define TENSOR_BLAS_H
 
@@ -20,8 +20,8 @@ status blas_load(struct error *e);
 const char *blas_core(void);
 const char *blas_config(void);
 
-/* c[M,N] = a[M,K] . b[K,N] + beta c, row-major with rows of lda, ldb, ldc floats, on the calling thread. blas_load must have
- * succeeded. */
+/* c[M,N] = a[M,K] . b[K,N] + beta c, row-major with rows of lda, ldb, ldc floats, on the calling thread. blas_load
+ * must have succeeded. */
 void blas_sgemm(int64_t M, int64_t N, int64_t K, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
                 int64_t ldc, float beta);
 

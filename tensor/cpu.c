@@ -99,7 +99,8 @@ static void decide_family(void)
     static const char *const names[] = {
         [CPU_PORTABLE] = "portable", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512", [CPU_OPENBLAS] = "openblas"};
     struct cpu cpu = cpu_detect();
-    bool supported[] = {[CPU_PORTABLE] = true, [CPU_AVX2] = cpu.avx2_fma, [CPU_AVX512] = cpu.avx512, [CPU_OPENBLAS] = true};
+    bool supported[] = {
+        [CPU_PORTABLE] = true, [CPU_AVX2] = cpu.avx2_fma, [CPU_AVX512] = cpu.avx512, [CPU_OPENBLAS] = true};
     const char *wanted = getenv("STORYDIFF_CPU");
     family = cpu.avx512 ? CPU_AVX512 : cpu.avx2_fma ? CPU_AVX2 : CPU_OPENBLAS;
     for (enum cpu_family f = CPU_PORTABLE; wanted != NULL && f <= CPU_OPENBLAS; f++)

@@ -6,9 +6,9 @@
 #include <stddef.h>
 
 struct cpu {
-    char name[64]; /* "AMD EPYC 9R14", or the architecture where the system does not say */
-    bool avx2_fma; /* AVX2 and FMA, enabled by the operating system */
-    bool avx512;   /* AVX-512 F, DQ, BW and VL, likewise */
+    char name[64];                     /* "AMD EPYC 9R14", or the architecture where the system does not say */
+    bool avx2_fma;                     /* AVX2 and FMA, enabled by the operating system */
+    bool avx512;                       /* AVX-512 F, DQ, BW and VL, likewise */
     int physical_cores, logical_cores; /* that this process may run on */
     size_t memory, memory_available;   /* bytes; available: free or droppable right now */
 };
@@ -16,8 +16,8 @@ struct cpu {
 struct cpu cpu_detect(void);
 
 /* Which form of the kernels is used: the best that this CPU has, or what the environment variable STORYDIFF_CPU names
- * ("portable", "avx2", "avx512", "openblas") if the CPU can run it. openblas: OpenBLAS in the multiply, portable forms
- * elsewhere. Decided once; the same for all threads. */
+ * ("portable", "avx2", "avx512", "openblas") if the CPU can run it. openblas: OpenBLAS in the multiply, portable
+ * forms elsewhere. Decided once; the same for all threads. */
 enum cpu_family { CPU_PORTABLE, CPU_AVX2, CPU_AVX512, CPU_OPENBLAS };
 enum cpu_family cpu_family(void);
 

@@ -16,7 +16,7 @@
 #include "tensor/gemm_kernel.h"
 
 enum {
-    NC = 1024,           /* 5 MiB of packed weight at most */
+    NC = 1024, /* 5 MiB of packed weight at most */
     /* Weights up to this many values go to gemm_portable, which says why. The smallest weight of SDXL's blocks has 50
      * times as many. */
     SMALL_WEIGHT = 8192,
@@ -37,7 +37,7 @@ struct job {
         float *rows;   /* [NR or MC, GEMM_STRIDE]: weight rows to transpose, or the packed input */
         float *filter; /* [GEMM_K]: a filter in the file's order */
         float *tile;   /* [parts][MR, NR] */
-    } *scratch;
+    } * scratch;
 };
 
 static int64_t smaller(int64_t a, int64_t b)
@@ -50,12 +50,14 @@ static int64_t blocks(int64_t size, int64_t block)
     return (size + block - 1) / block;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- packing */
+/* ---------------------------------------------------------------------------------------------------------- packing
+ */
 
 static void pack_rows(const void *self, struct range m, struct range k, float *panel, int64_t stride)
 {
     const struct gemm_rows *rows = self;
-    int64_t split = smaller(rows->width > k.begin ? rows->width : k.begin, k.end); /* where the second tensor takes over */
+    int64_t split =
+        smaller(rows->width > k.begin ? rows->width : k.begin, k.end); /* where the second tensor takes over */
     size_t first = (size_t)(split - k.begin) * sizeof(float), second = (size_t)(k.end - split) * sizeof(float);
     for (int64_t i = m.begin; i < m.end; i++, panel += stride) {
         memcpy(panel, rows->data + i * rows->width + k.begin, first);
@@ -71,11 +73,13 @@ struct gemm_input gemm_input_rows(const struct gemm_rows *rows)
 
 struct gemm_column gemm_column_at(int64_t k, int64_t C)
 {
-    int64_t first = k / (9 * GEMM_CHANNELS) * GEMM_CHANNELS, count = smaller(GEMM_CHANNELS, C - first), within = k - 9 * first;
+    int64_t first = k / (9 * GEMM_CHANNELS) * GEMM_CHANNELS, count = smaller(GEMM_CHANNELS, C - first),
+            within = k - 9 * first;
     return (struct gemm_column){first, count, within / count, first + within % count};
 }
 
-/* One row of the weight, columns k. A block of filters is read as it lies, [channel, tap], and turned to [tap, channel]. */
+/* One row of the weight, columns k. A block of filters is read as it lies, [channel, tap], and turned to [tap,
+ * channel]. */
 static void pack_weight_row(const struct job *job, int64_t row, float *filter, float *out)
 {
     const struct gemm_weight *weight = &job->g->weight;
@@ -106,7 +110,8 @@ static void pack_strip(void *arg, int64_t index, int thread)
     job->kernel->transpose(s->rows, job->k.end - job->k.begin, job->packed + index * GEMM_K * NR);
 }
 
-/* --------------------------------------------------------------------------------------------------------- epilogue */
+/* --------------------------------------------------------------------------------------------------------- epilogue
+ */
 
 static void add(float *y, const float *x, int64_t n)
 {
@@ -152,7 +157,8 @@ static void finish_row(const struct job *job, int64_t m, struct range n, float *
     memcpy(out, row, (size_t)width * sizeof(float));
 }
 
-/* ----------------------------------------------------------------------------------------------------------- blocks */
+/* ----------------------------------------------------------------------------------------------------------- blocks
+ */
 
 static void run_tile(const struct job *job, const struct scratch *s, struct range m, int64_t strip, const float *a)
 {
@@ -193,7 +199,8 @@ static void run_columns(const struct context *ctx, struct job *job)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------- call */
+/* ------------------------------------------------------------------------------------------------------------- call
+ */
 
 const struct gemm_kernel *gemm_large_kernel(void)
 {

@@ -1,13 +1,13 @@
 /* The one multiply:  out[M,N] = epilogue(in[M,K] . weight[N,K]^T)
  *
- * Nearly all of the arithmetic of SDXL is this. Blocks of `in` and `weight` are packed into small float32 panels that fit
- * the cache, multiplied, and the finished tile goes through the epilogue on its way to memory. What differs between a
- * linear layer, a 3x3 convolution, a strided one, one over two concatenated inputs, is only how the panels are
- * packed: an input is a function that copies any block of the matrix [M,K] it stands for. No im2col buffer exists, and
- * weights stay in the file, in whatever format they were stored in.
+ * Nearly all of the arithmetic of SDXL is this. Blocks of `in` and `weight` are packed into small float32 panels that
+ * fit the cache, multiplied, and the finished tile goes through the epilogue on its way to memory. What differs
+ * between a linear layer, a 3x3 convolution, a strided one, one over two concatenated inputs, is only how the panels
+ * are packed: an input is a function that copies any block of the matrix [M,K] it stands for. No im2col buffer
+ * exists, and weights stay in the file, in whatever format they were stored in.
  *
- * Blocks follow from the shape alone and each tile is computed by one thread: any number of threads gives the same bits.
- * Blocking after Goto & van de Geijn 2008. */
+ * Blocks follow from the shape alone and each tile is computed by one thread: any number of threads gives the same
+ * bits. Blocking after Goto & van de Geijn 2008. */
 #ifndef TENSOR_GEMM_H
 #define TENSOR_GEMM_H
 
@@ -34,16 +34,17 @@ struct gemm_rows {
 };
 struct gemm_input gemm_input_rows(const struct gemm_rows *rows);
 
-/* weight: [N, K], or [N, C, 3, 3] with `taps` = 9. Then K = 9 C is cut into blocks of GEMM_CHANNELS channels, each ordered
- * (tap, channel of the block): a block is contiguous in the file's rows, and nine runs of neighbouring floats in an image.
- * An input packer is asked for one such block, or a part of it, at a time. */
+/* weight: [N, K], or [N, C, 3, 3] with `taps` = 9. Then K = 9 C is cut into blocks of GEMM_CHANNELS channels, each
+ * ordered (tap, channel of the block): a block is contiguous in the file's rows, and nine runs of neighbouring floats
+ * in an image. An input packer is asked for one such block, or a part of it, at a time. */
 struct gemm_weight {
     const struct tensor *tensor;
     int64_t taps; /* 1 or 9 */
 };
 enum { GEMM_CHANNELS = 128 };
 
-/* Where column k of such a matrix is: channels first .. first + count - 1 are a block; k is tap `tap` of channel c. */
+/* Where column k of such a matrix is: channels first .. first + count - 1 are a block; k is tap `tap` of channel c.
+ */
 struct gemm_column {
     int64_t first, count, tap, c;
 };

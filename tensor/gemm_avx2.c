@@ -11,8 +11,8 @@ enum { MR = 6, NR = 16 };
 /* `rows` and `lda` are constants wherever this is inlined: the accumulators stay in registers, the rows of a in the
  * addresses. */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
-                                                                  const float *b, float *tile, int64_t stride,
-                                                                  enum gemm_sum mode)
+                                                                 const float *b, float *tile, int64_t stride,
+                                                                 enum gemm_sum mode)
 {
     __m256 sum[MR][2];
 #pragma GCC unroll 6
@@ -36,9 +36,9 @@ TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64
     }
 }
 
-TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, int64_t rows, int64_t K, const float *a,
-                                                                  const float *b, float *tile, int64_t stride,
-                                                                  enum gemm_sum mode)
+TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, int64_t rows, int64_t K,
+                                                                  const float *a, const float *b, float *tile,
+                                                                  int64_t stride, enum gemm_sum mode)
 {
     while (rows > 0) {
         int64_t done = rows >= 6 ? 6 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;

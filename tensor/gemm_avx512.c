@@ -1,5 +1,5 @@
-/* 14 x 32 in AVX-512: 28 accumulators of 16 floats, two registers for a row of the strip, one for a broadcast input. Per
- * k: two loads, 14 broadcasts, 28 multiply-adds; the multiply-adds are what limits. */
+/* 14 x 32 in AVX-512: 28 accumulators of 16 floats, two registers for a row of the strip, one for a broadcast input.
+ * Per k: two loads, 14 broadcasts, 28 multiply-adds; the multiply-adds are what limits. */
 #include "tensor/gemm_kernel.h"
 
 #if defined(__x86_64__)
@@ -12,8 +12,8 @@ enum { MR = 14, NR = 32 };
 /* `rows` and `lda` are constants wherever this is inlined: the accumulators stay in registers, the rows of a in the
  * addresses. */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
-                                                                  const float *b, float *tile, int64_t stride,
-                                                                  enum gemm_sum mode)
+                                                                 const float *b, float *tile, int64_t stride,
+                                                                 enum gemm_sum mode)
 {
     __m512 sum[MR][2];
 #pragma GCC unroll 14
@@ -37,9 +37,9 @@ TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64
     }
 }
 
-TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, int64_t rows, int64_t K, const float *a,
-                                                                  const float *b, float *tile, int64_t stride,
-                                                                  enum gemm_sum mode)
+TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, int64_t rows, int64_t K,
+                                                                  const float *a, const float *b, float *tile,
+                                                                  int64_t stride, enum gemm_sum mode)
 {
     while (rows > 0) {
         int64_t done = rows >= 14 ? 14 : rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;

@@ -2,9 +2,9 @@
  *
  *   tile[rows, NR] = a[rows, K] . b[K, NR]
  *
- * a: rows of GEMM_STRIDE floats, so that a kernel reaches every row from one register and a constant. The stride is an
- * odd number of cache lines: rows do not fall on the same sets. b: a strip of NR columns of the packed weight, k by k.
- * tile: rows of `stride` floats. */
+ * a: rows of GEMM_STRIDE floats, so that a kernel reaches every row from one register and a constant. The stride is
+ * an odd number of cache lines: rows do not fall on the same sets. b: a strip of NR columns of the packed weight, k
+ * by k. tile: rows of `stride` floats. */
 #ifndef TENSOR_GEMM_KERNEL_H
 #define TENSOR_GEMM_KERNEL_H
 
@@ -18,8 +18,8 @@ enum gemm_sum { GEMM_REPLACE, GEMM_ADD };
 
 struct gemm_kernel {
     const char *name;
-    int MR, NR;   /* rows and columns of a tile */
-    int MC;       /* rows of input that are packed together: as many as half of a level 2 cache holds */
+    int MR, NR; /* rows and columns of a tile */
+    int MC;     /* rows of input that are packed together: as many as half of a level 2 cache holds */
     void (*run)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride);
     /* a: rows of GEMM_SHORT_STRIDE floats */
     void (*run_short)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,

@@ -1,8 +1,8 @@
 /* The micro-kernel as its definition: every sum in double, rounded once.
  *
- * The oracle of the others, and what small weights are multiplied with: a layer of a few dozen channels fills no vector
- * kernel anyway, and models built from such layers amplify rounding so much that only sums this exact can be compared
- * with a recording at all (a tiny random UNet turns 1e-7 into 1e-4 in one forward pass). */
+ * The oracle of the others, and what small weights are multiplied with: a layer of a few dozen channels fills no
+ * vector kernel anyway, and models built from such layers amplify rounding so much that only sums this exact can be
+ * compared with a recording at all (a tiny random UNet turns 1e-7 into 1e-4 in one forward pass). */
 #include "tensor/gemm_kernel.h"
 
 enum { MR = 8, NR = 8 };

@@ -8,9 +8,9 @@
 
 #include <stdint.h>
 
-/* Runs task(arg, i, thread) for every i in [0, count), with 0 <= thread < threads for per-thread scratch. Returns when all
- * are done. Tasks may not call parallel_for. May be called from several threads of a program: one of them gets the helpers, the
- * others work alone. */
+/* Runs task(arg, i, thread) for every i in [0, count), with 0 <= thread < threads for per-thread scratch. Returns
+ * when all are done. Tasks may not call parallel_for. May be called from several threads of a program: one of them
+ * gets the helpers, the others work alone. */
 void parallel_for(int threads, int64_t count, void (*task)(void *arg, int64_t i, int thread), void *arg);
 
 /* For loops over rows: how many tasks to cut `rows` into when one row costs about `work` elementary operations, and

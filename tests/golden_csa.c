@@ -1,5 +1,5 @@
-/* Consistent self-attention: whole stories of latents from the seed alone. Draws and gates must be exact, the bank and
- * every recorded latent within the trajectory limit. */
+/* Consistent self-attention: whole stories of latents from the seed alone. Draws and gates must be exact, the bank
+ * and every recorded latent within the trajectory limit. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,13 +98,15 @@ static void read_passes(struct csa_case *c, const struct json *characters, const
 /* Prompts' states with the negative prompt's after them. */
 static status read_text(struct csa_case *c, struct error *e)
 {
-    const struct tensor *states = safetensors_find(&c->io, "context"), *negative = safetensors_find(&c->io, "negative_context");
+    const struct tensor *states = safetensors_find(&c->io, "context"),
+                        *negative = safetensors_find(&c->io, "negative_context");
     const struct tensor *pooled = safetensors_find(&c->io, "pooled");
     const struct tensor *negative_pooled = safetensors_find(&c->io, "negative_pooled");
     if (!states || !negative || !pooled || !negative_pooled)
         return fail(e, ERR_FORMAT, "%s: the text states are incomplete", c->path);
     int64_t n = states->shape[0], size = tensor_count(states) / n, width = tensor_count(pooled) / n;
-    c->text = (struct conditioning){.count = n + 1, .tokens = states->shape[1], .width = states->shape[2], .pooled_width = width};
+    c->text = (struct conditioning){
+        .count = n + 1, .tokens = states->shape[1], .width = states->shape[2], .pooled_width = width};
     c->text.states = malloc((size_t)((n + 1) * size) * sizeof(float));
     c->text.pooled = malloc((size_t)((n + 1) * width) * sizeof(float));
     tensor_read(states, 0, n * size, c->text.states);
@@ -150,8 +152,9 @@ static status read_settings(struct csa_case *c, struct error *e)
     c->request.noise = NOISE_REFERENCE;
     const struct json *factors = meta_json(c, "freeu_factors", e);
     if (factors != NULL && factors->count == 4) {
-        c->freeu = (struct freeu){(float)json_double(json_at(factors, 0), 1), (float)json_double(json_at(factors, 1), 1),
-                                  (float)json_double(json_at(factors, 2), 1), (float)json_double(json_at(factors, 3), 1)};
+        c->freeu =
+            (struct freeu){(float)json_double(json_at(factors, 0), 1), (float)json_double(json_at(factors, 1), 1),
+                           (float)json_double(json_at(factors, 2), 1), (float)json_double(json_at(factors, 3), 1)};
         c->request.freeu = &c->freeu;
     }
     json_free(factors);
@@ -197,8 +200,9 @@ static void compare_latents(struct csa_case *c, int pass, const char *what, int 
     char name[96];
     snprintf(name, sizeof name, "%s.%s[%d]", c->names[pass], what, step);
     float *ours = pass_latents(c, pass);
-    golden_compare(c->g, c->path, name, wanted, ours, c->passes[pass].panel_count * c->lockstep.h * c->lockstep.w * c->lockstep.c,
-                   CHANNELS_FIRST, LIMIT_TRAJECTORY);
+    golden_compare(c->g, c->path, name, wanted, ours,
+                   c->passes[pass].panel_count * c->lockstep.h * c->lockstep.w * c->lockstep.c, CHANNELS_FIRST,
+                   LIMIT_TRAJECTORY);
     free(ours);
 }
 
@@ -226,8 +230,8 @@ static bool in_subset(const struct csa_plan *plan, int grid, int panel, int64_t 
     return false;
 }
 
-/* sampledNNNN [draws, id_length + 1, tokens]: draw k belongs to step k. maskNNNN [draws, id_length + 1, (id_length + 1)
- * tokens]: row i is what image i sees of all images, itself entirely; draw k belongs to step k + 1. */
+/* sampledNNNN [draws, id_length + 1, tokens]: draw k belongs to step k. maskNNNN [draws, id_length + 1, (id_length +
+ * 1) tokens]: row i is what image i sees of all images, itself entirely; draw k belongs to step k + 1. */
 static void compare_draws(struct csa_case *c, int step)
 {
     static const char *const sampled[] = {"sampled1024", "sampled4096"}, *const masks[] = {"mask1024", "mask4096"};

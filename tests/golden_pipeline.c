@@ -116,7 +116,8 @@ static status compare_pictures(const struct pipeline_case *c, const struct conte
     float *decoded = malloc((size_t)pixels * sizeof *decoded);
     unsigned char *bytes = malloc((size_t)pixels);
     struct image images[MAX_PROMPTS] = {{0}};
-    status s = render_latents(ctx, c->model, (struct features){l->latents, c->count, l->h, l->w, l->c}, decoded, images, e);
+    status s =
+        render_latents(ctx, c->model, (struct features){l->latents, c->count, l->h, l->w, l->c}, decoded, images, e);
     for (int i = 0; s == OK && i < c->count; i++)
         memcpy(bytes + i * (pixels / c->count), images[i].rgb, (size_t)(pixels / c->count));
     if (s == OK && safetensors_find(&c->io, "decoded") != NULL)

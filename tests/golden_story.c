@@ -1,5 +1,6 @@
 /* A whole story as StoryDiffusion's own generation function draws it, through the same code as a person's run: script
- * parser, styles file, planning, text encoders, lockstep, decoder. Only the negative prompts are the recorded ones. */
+ * parser, styles file, planning, text encoders, lockstep, decoder. Only the negative prompts are the recorded ones.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,7 +139,8 @@ static void compare_latents(const struct story_case *c)
         for (int j = 0; j < pass->panel_count; j++)
             memcpy(ours + j * size, l->latents + pass->panels[j] * size, (size_t)size * sizeof *ours);
         if (wanted != NULL)
-            golden_compare(c->g, c->path, name, wanted, ours, pass->panel_count * size, CHANNELS_FIRST, LIMIT_TRAJECTORY);
+            golden_compare(c->g, c->path, name, wanted, ours, pass->panel_count * size, CHANNELS_FIRST,
+                           LIMIT_TRAJECTORY);
         else
             golden_check(c->g, c->path, name, false, "is not recorded");
         free(ours);
@@ -153,7 +155,8 @@ static status compare_images(const struct story_case *c, const struct context *c
     struct image *images = calloc((size_t)panels, sizeof *images);
     int64_t size = c->options.height * c->options.width * 3;
     unsigned char *bytes = malloc((size_t)(panels * size));
-    status s = render_latents(ctx, &c->comic.model, (struct features){l->latents, panels, l->h, l->w, l->c}, NULL, images, e);
+    status s = render_latents(ctx, &c->comic.model, (struct features){l->latents, panels, l->h, l->w, l->c}, NULL,
+                              images, e);
     for (int i = 0; s == OK && i < panels; i++)
         memcpy(bytes + i * size, images[i].rgb, (size_t)size);
     if (s == OK && wanted != NULL)
@@ -176,8 +179,9 @@ static status run(struct story_case *c, const char *folder, struct error *e)
     TRY(use_recorded_negatives(c, e));
     TRY(comic_encode(&c->comic, &ctx, e));
     if (c->factors->count == 4)
-        c->comic.freeu = (struct freeu){(float)json_double(json_at(c->factors, 0), 1), (float)json_double(json_at(c->factors, 1), 1),
-                                        (float)json_double(json_at(c->factors, 2), 1), (float)json_double(json_at(c->factors, 3), 1)};
+        c->comic.freeu = (struct freeu){
+            (float)json_double(json_at(c->factors, 0), 1), (float)json_double(json_at(c->factors, 1), 1),
+            (float)json_double(json_at(c->factors, 2), 1), (float)json_double(json_at(c->factors, 3), 1)};
     TRY(lockstep_open(&c->lockstep, &c->comic.request, ctx.threads, NULL, e));
     while (c->lockstep.step < c->comic.sampler.steps)
         lockstep_step(&c->lockstep, &ctx, NULL);

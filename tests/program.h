@@ -1,6 +1,8 @@
 /* The program as a user runs it: a command line in, exit status and text out. The program is the one that the
  * environment variable STORYDIFF names, build/storydiff without it. Include it after tests/check.h and folder.h.
  *
+ * Where a command line names no model, it gets the tiny random one of tests/models.
+ *
  * Command lines go through the shell, so that they read as they are typed; $F in them is the test's folder. */
 #ifndef TESTS_PROGRAM_H
 #define TESTS_PROGRAM_H
@@ -33,6 +35,7 @@ static inline pid_t program_start(const struct folder *f, const char *words)
                           f->path, words);
     assert_true(length > 0 && (size_t)length < sizeof command);
     assert_int_equal(setenv("F", f->path, 1), 0);
+    assert_int_equal(setenv("STORYDIFF_MODEL", "tests/models/default", 0), 0); /* tiny and random */
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -119,6 +122,7 @@ static inline int drop_folder(void **state)
 static inline void prepare(const struct folder *f, const char *commands)
 {
     assert_int_equal(setenv("F", f->path, 1), 0);
+    assert_int_equal(setenv("STORYDIFF_MODEL", "tests/models/default", 0), 0); /* tiny and random */
     assert_int_equal(system(commands), 0);
 }
 

@@ -289,7 +289,7 @@ static void models_that_are_not_there_or_not_whole_are_refused(void **state)
     struct folder *f = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char words[512];
-        prepare(f, "rm -rf $F/m; cp -r storydiff/models/default $F/m");
+        prepare(f, "rm -rf $F/m; cp -r tests/models/default $F/m");
         prepare(f, cases[i].prepare);
         snprintf(words, sizeof words, BOB "--output_dir $F/o %s", cases[i].words);
         assert_mistake(f, words, cases[i].says);
@@ -385,7 +385,7 @@ static void a_story_file_sets_options_and_the_command_line_wins(void **state)
     assert_outcome(f, "--story $F/story --dry-run --seed 12 --sampling-steps=7", 0, SAYS("seed 12", "7 steps"));
     put(f, "other", "sd_model_name: RealVision\n[Bob] a man\n---\n[Bob] runs\n");
     assert_outcome(f, "--story $F/other --dry-run --cache_dir $F", 2, SAYS("RealVision is not on this machine"));
-    assert_outcome(f, "--story $F/other --dry-run --model storydiff/models/default", 0, SAYS("model default"));
+    assert_outcome(f, "--story $F/other --dry-run --model tests/models/default", 0, SAYS("model default"));
 }
 
 static void a_dry_run_tells_everything_and_writes_nothing(void **state)
@@ -563,9 +563,9 @@ static void a_model_is_found_in_the_cache_of_the_hub(void **state)
 {
     struct folder *f = *state;
     prepare(f, "R=$F/hub/models--SG161222--RealVisXL_V4.0; mkdir -p $R/blobs $R/refs $R/snapshots/0000 && "
-               "printf abcd > $R/refs/main && (cd storydiff/models/default && find . -type f) | while read p; do "
+               "printf abcd > $R/refs/main && (cd tests/models/default && find . -type f) | while read p; do "
                "d=$R/snapshots/abcd/$(dirname $p); n=$(basename $p .safetensors); [ $n = $(basename $p) ] || "
-               "n=$n.fp16.safetensors; b=$(echo $p | tr / _); mkdir -p $d; cp storydiff/models/default/$p "
+               "n=$n.fp16.safetensors; b=$(echo $p | tr / _); mkdir -p $d; cp tests/models/default/$p "
                "$R/blobs/$b; ln -s $R/blobs/$b $d/$n; done");
     prepare(f, "[ -h $F/hub/*/snapshots/abcd/unet/diffusion_pytorch_model.fp16.safetensors ]");
     assert_done(f, BOB QUICK "--output_dir $F/default");
@@ -585,8 +585,8 @@ static void a_model_is_found_in_the_cache_of_the_hub(void **state)
 static void a_model_is_found_as_a_plain_folder(void **state)
 {
     struct folder *f = *state;
-    prepare(f, "mkdir -p $F/hub $F/stabilityai && cp -r storydiff/models/default $F/hub/Juggernaut-XL-v8 && "
-               "cp -r storydiff/models/default $F/stabilityai/stable-diffusion-xl-base-1.0");
+    prepare(f, "mkdir -p $F/hub $F/stabilityai && cp -r tests/models/default $F/hub/Juggernaut-XL-v8 && "
+               "cp -r tests/models/default $F/stabilityai/stable-diffusion-xl-base-1.0");
     assert_outcome(f, BOB "--dry-run --sd_model_name Juggernaut --cache_dir $F/hub", 0, SAYS("model Juggernaut, "));
     assert_outcome(f, BOB "--dry-run --sd_model_name SDXL --cache_dir $F", 0, SAYS("model SDXL, "));
 }
@@ -600,7 +600,7 @@ static void the_recipe_is_in_every_picture_and_names_no_place(void **state)
                                          "\"style_name\": \"Mine\"", "\"font\": \"DejaVuSans.ttf\""};
     static const char *const pictures[] = {"o/panel-01.png", "o/panel-02.png", "o/page-01.png"};
     struct folder *f = *state;
-    prepare(f, "mkdir -p $F/private && cp -r storydiff/models/default \"$F/private/my model\"");
+    prepare(f, "mkdir -p $F/private && cp -r tests/models/default \"$F/private/my model\"");
     put(f, "styles.json", "[{\"name\": \"Mine\", \"prompt\": \"{prompt}\"}]");
     assert_done(f, BOB QUICK "--comic_type four --model \"$F/private/my model/\" --seed 77 --styles $F/styles.json "
                              "--style_name Mine --font /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf "

@@ -380,7 +380,7 @@ static void other_settings_are_refused_by_name(void **state)
         {"--only 1", "another only (then: not given; now: 1)"},
     };
     struct folder *f = *state;
-    prepare(f, "cp -r storydiff/models/default $F/other; mkdir $F/same; cp -r $F/other $F/same/default; "
+    prepare(f, "cp -r tests/models/default $F/other; mkdir $F/same; cp -r $F/other $F/same/default; "
                "W=$F/same/default/unet/diffusion_pytorch_model.safetensors; truncate -s -64 $W; "
                "head -c 64 /dev/zero >> $W");
     struct outcome o = stop_with(f, STORY SLOW "--output_dir $F/o", SIGINT);
@@ -441,7 +441,7 @@ static void a_damaged_or_foreign_state_is_refused_and_kept(void **state)
         "truncate -s 100 $S",
         "echo >> $S",
         "printf '\\377\\377\\377\\377\\377\\377\\377\\177' | dd of=$S conv=notrunc status=none",
-        "cp storydiff/models/default/vae/diffusion_pytorch_model.safetensors $S",
+        "cp tests/models/default/vae/diffusion_pytorch_model.safetensors $S",
     };
     struct folder *f = *state;
     struct outcome o = stop_with(f, STORY SLOW "--output_dir $F/o", SIGINT);

@@ -11,7 +11,7 @@ static void write_model(const struct folder *folder, const char *blueprint, enum
 {
     struct error e = {0};
     struct synthetic_model m = {.blueprint = blueprint,
-                                .tokenizer = "storydiff/models/default/tokenizer",
+                                .tokenizer = "tests/models/default/tokenizer",
                                 .out = folder->path,
                                 .dtype = dtype,
                                 .seed = seed};

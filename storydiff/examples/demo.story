@@ -2,11 +2,11 @@
 title: Rosa's day off
 style: Comic book
 
-[Rosa] a woman with red hair, wearing a blue dress
+[Rosa] a girl with red hair, wearing a green top and blue pants
 ---
-[Rosa] sitting in the bedroom #No alarm today. Rosa wakes up anyway.
-[Rosa] standing in the kitchen #Breakfast: two pancakes, one plan.
+[Rosa] standing in the bedroom #No alarm today. Rosa wakes up anyway.
+[Rosa] jumping in the kitchen #Breakfast: two pancakes, one plan.
 [Rosa] waving on the street #"Morning, Mr. Finch! Off to the sea!"
 [Rosa] running on the beach #The waves win every race.
-[Rosa] reading in the library #It rains, so she travels by book.
-[Rosa] sleeping in the bedroom #Tomorrow can wait until tomorrow.
+[Rosa] reading in the park #The way home is a chapter long.
+[Rosa] standing in the city at night #Tomorrow can wait until tomorrow.
