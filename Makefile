@@ -26,7 +26,7 @@ TESTS    = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 GOLDEN_C = $(wildcard tests/golden_*.c)
 objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all demo test golden install clean help setup
+.PHONY: all demo test golden bench install clean help setup
 .SECONDARY:
 
 all: $(BUILD)/storydiff
@@ -41,8 +41,28 @@ $(BUILD)/storydiff: $(BUILD)/obj/storydiff/main.o $(BUILD)/libstorydiff.a
 $(BUILD)/golden: $(call objects,$(GOLDEN_C)) $(BUILD)/libstorydiff.a
 	$(CC) -o $@ $^ $(LIBS)
 
+# A model of full size with random weights: build/synthesize --help
+$(BUILD)/synthesize: $(call objects,tools/synthesize.c tools/synthetic_model.c) $(BUILD)/libstorydiff.a
+	$(CC) -o $@ $^ $(LIBS)
+
+# The bench. oneDNN is one of its peers where Debian's libdnnl-dev is installed.
+ONEDNN  = $(wildcard /usr/include/oneapi/dnnl/dnnl.h)
+BENCH_C = $(filter-out bench/pipeline.c bench/onednn%,$(wildcard bench/*.c)) bench/onednn$(if $(ONEDNN),,_absent).c
+
+$(BUILD)/bench_kernels: $(call objects,$(BENCH_C)) $(BUILD)/libstorydiff.a
+	$(CC) -o $@ $^ $(LIBS) $(if $(ONEDNN),-ldnnl -l:libgomp.so.1)
+
+$(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/peak.c bench/flags.c) $(BUILD)/libstorydiff.a
+	$(CC) -o $@ $^ $(LIBS)
+
+# make bench BENCH="--quick": each kernel beside other libraries and the machine's limits; read bench/RESULTS.md first
+bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline
+	$(BUILD)/bench_kernels --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg $(BENCH)
+
+$(BUILD)/test_synthesize: $(BUILD)/obj/tools/synthetic_model.o
+$(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
 $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
-	$(CC) -o $@ $^ $(LIBS) -lcmocka
+	$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka
 
 # Code that is not ours is compiled without our warnings.
 $(BUILD)/obj/storydiff/stb_truetype_impl.o: WARN = -w -fno-sanitize=undefined
@@ -51,7 +71,7 @@ $(BUILD)/obj/%.o: %.c VERSION
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/main.c $(wildcard tests/*.c))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/main.c $(wildcard tests/*.c tools/*.c bench/*.c))
 
 # The two commands. Each installs what is missing and builds in a make of its own, which then sees what is new.
 demo:
@@ -88,5 +108,6 @@ help:
 	@echo "make test         install what is missing, build, run all tests; SANITIZE=1: under ASan and UBSan"
 	@echo "make golden       compare with recordings: GOLDEN=DIR (tests/golden), CLIP=DIR (../shared/clip) for the vocabulary"
 	@echo "make install      PREFIX=/usr/local, DESTDIR="
+	@echo "make bench        each kernel beside other libraries and the machine's limits: BENCH=\"--help\""
 	@echo "make setup        install the Debian packages that are missing"
 	@echo "make clean        remove build/"

@@ -1,5 +1,6 @@
 /* Which form of attention is run. */
 #include "nn/attention_forms.h"
+#include "tensor/activation.h"
 
 const struct attention_kernels *attention_kernels(enum cpu_family family)
 {
@@ -15,17 +16,17 @@ const struct attention_kernels *attention_kernels(enum cpu_family family)
     return NULL;
 }
 
-/* Heads of 8, and others this narrow, are in models made for tests: those amplify rounding so much that their
- * recordings can be compared with sums in double only (see tensor/gemm_portable.c). */
-static const struct attention_kernels *kernels_for(int64_t d)
+/* Narrow layers are computed by the definition: tensor/gemm_portable.c says why. */
+static const struct attention_kernels *kernels_for(const struct attention *a)
 {
-    return d % 16 == 0 && d <= 512 ? attention_kernels(cpu_family()) : NULL;
+    bool narrow = a->heads * a->d < NARROW_LAYER;
+    return narrow || a->d % ATTENTION_CHANNELS != 0 ? NULL : attention_kernels(cpu_family());
 }
 
 void attention(const struct context *ctx, const struct attention *a)
 {
     double start = seconds_now();
-    const struct attention_kernels *kernels = kernels_for(a->d);
+    const struct attention_kernels *kernels = kernels_for(a);
     if (kernels != NULL)
         attention_tiled(ctx, a, kernels);
     else

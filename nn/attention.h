@@ -1,9 +1,9 @@
 /* Attention over key sets:  out_i = softmax(q_i . k / sqrt(d)) v,  the keys being the union of several sets.
  *
  * A key set is rows of K and V somewhere in memory, all of them or those named in a list. Self-attention is one set,
- * cross-attention is one set, consistent self-attention is several: a panel's own tokens and the sampled tokens of the
- * others. There is no mask, no concatenation and no gather copy; and since the softmax is computed online (Milakov &
- * Gimelshein 2018, algorithm 3; tiled as in Dao et al. 2022), scores never leave the cache.
+ * cross-attention is one set, consistent self-attention is several: a panel's own tokens and the sampled tokens of
+ * the others. There is no mask, no concatenation and no gather copy; and since the softmax is computed online
+ * (Milakov & Gimelshein 2018, algorithm 3; tiled as in Dao et al. 2022), scores never leave the cache.
  *
  *   q, out: [queries, heads * d]     k, v: rows of heads * d floats */
 #ifndef NN_ATTENTION_H

@@ -1,13 +1,12 @@
-/* Inside attention: its forms, and what the fast ones are made of. Callers want nn/attention.h; tests and the bench
- * come here to run one form beside another.
+/* The forms of attention. Private to nn/attention*.c, the tests and the bench.
  *
- * A form that is fast is attention_tiled with the kernels of an instruction set. Their layout has one idea: a query is a
- * lane. A panel holds `lanes` queries, transposed, so that a vector is the same channel of 16 queries (8 in AVX2); a key
- * or value is read one float at a time and broadcast. Then
+ * The portable form is the definition. The fast form, attention_tiled, is built on kernels of an instruction set,
+ * whose layout has one idea: a query is a lane. A panel holds `lanes` queries, transposed: a vector is the same
+ * channel of 16 queries (8 in AVX2), and keys and values are broadcast, one float at a time. Then
  *
- *   - both products are the same register tile, sum += broadcast x vector,
- *   - a softmax runs down the lanes, with no sum or maximum across a vector,
- *   - keys and values are never transposed: bringing a row list together is copying rows. */
+ *   - both products, scores and output, are the same register tile, sum += broadcast x vector;
+ *   - softmax runs down the lanes: there is no sum and no maximum across a vector;
+ *   - keys and values are not transposed: to bring a row list together is to copy rows. */
 #ifndef NN_ATTENTION_FORMS_H
 #define NN_ATTENTION_FORMS_H
 
@@ -15,39 +14,51 @@
 #include "tensor/cpu.h"
 
 enum {
-    ATTENTION_KEYS = 96,    /* keys of a tile. Measured: 64 is 2 % slower, 128 no faster */
-    ATTENTION_CHANNELS = 8, /* the values of a tile: [d / 8, ATTENTION_KEYS, 8] */
+    ATTENTION_KEYS = 96,    /* keys of a tile. 64 to 128 take the same time; a prompt's 77 fit into one */
+    ATTENTION_CHANNELS = 8, /* of one run of values; d is a multiple of it */
 };
 
-/* Running softmax of a panel, one number per lane. */
+/* The running softmax of a panel, one number per lane. */
 struct attention_softmax {
     float *max, *sum;
-    float *rescale; /* what the last fold multiplies earlier sums by */
+    float *rescale; /* by the last fold: what earlier outputs are to be multiplied by */
 };
 
-/* One panel against one tile of keys. `queries` of the lanes are in use; what the others hold is never looked at, but
- * must be finite. Rows of s, q and o are `lanes` long, and lanes is a multiple of the vectors' length. */
+/* One panel, one tile of keys. Rows of q, s and o are `lanes` long. Of the lanes only `queries` are asked for; the
+ * others may hold anything. */
 struct attention_kernels {
     int64_t lanes;
 
-    /* s[j, lane] = sum_c k[j, c] q[c, lane];  k: [keys, d], readable up to a multiple of 8 keys, as s is writable */
+    /* q[c, i] = rows[i * stride + c];  lanes from n on repeat the last row. */
+    void (*load)(float *q, int64_t lanes, const float *rows, int64_t stride, int64_t n, int64_t d);
+
+    /* rows[i * stride + c] = o[c, i] / sum[i]  for i < n */
+    void (*store)(float *rows, int64_t stride, int64_t n, int64_t d, const float *o, const float *sum, int64_t lanes);
+
+    /* s[j, i] = sum_c k[j, c] q[c, i];  k is readable, and s writable, up to a multiple of 8 keys. */
     void (*score)(float *s, const float *k, const float *q, int64_t keys, int64_t d, int64_t queries);
 
-    /* s becomes p = e^(scale (s - max)); the maximum, the sum of p and the rescaling are brought up to date. */
+    /* s becomes p = e^(scale (s - max)); the maximum and the sum of p are brought up to date. */
     void (*fold)(float *s, const struct attention_softmax *softmax, int64_t keys, double scale, int64_t queries);
 
-    /* o[c, lane] = rescale[lane] o[c, lane] + sum_j v[c / 8, j, c % 8] p[j, lane] */
+    /* o[c, i] = rescale[i] o[c, i] + sum_j v[j, c] p[j, i];  v: [d / CHANNELS, KEYS, CHANNELS], read in this order */
     void (*mix)(float *o, const float *rescale, const float *v, const float *p, int64_t keys, int64_t d,
                 int64_t queries);
 };
 
-/* The kernels of a family, or NULL where it is computed in the portable form. Run them only on a CPU that has the
- * instructions: what cpu_family() returns is one. */
-const struct attention_kernels *attention_kernels(enum cpu_family family);
-const struct attention_kernels *attention_kernels_avx2(void);
-const struct attention_kernels *attention_kernels_avx512(void);
+#if defined(__x86_64__)
+extern const struct attention_kernels attention_avx2, attention_avx512;
+#endif
 
-/* The definition, in double: any d. */
+/* load and store of both, in AVX2 (nn/attention_panel.c). */
+void attention_load(float *q, int64_t lanes, const float *rows, int64_t stride, int64_t n, int64_t d);
+void attention_store(float *rows, int64_t stride, int64_t n, int64_t d, const float *o, const float *sum,
+                     int64_t lanes);
+
+/* The kernels that a family uses, or NULL: the portable form. The CPU must have the family. */
+const struct attention_kernels *attention_kernels(enum cpu_family family);
+
+/* In double: any d. */
 void attention_portable(const struct context *ctx, const struct attention *a);
 
 /* In float32: d is a multiple of 8. */

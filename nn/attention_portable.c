@@ -1,5 +1,5 @@
-/* Attention as its definition, in double: the oracle of the fast forms, and what small models are computed with, whose
- * recordings need sums this exact (see tensor/gemm_portable.h).
+/* Attention as its definition, in double: the oracle of the fast forms, and what small models are computed with,
+ * whose recordings need sums this exact (see tensor/gemm_portable.c).
  *
  * Tiles of queries x tiles of keys, one head at a time. For each query the running maximum m, the running sum l of
  * exp(score - m) and the unnormalised output are kept; a tile with a larger maximum rescales what came before:
@@ -12,7 +12,7 @@
 #include "nn/attention_forms.h"
 #include "tensor/parallel.h"
 
-/* 32 queries x 64 keys: with d = 64 the keys, the scores and the output of a tile take 64 KiB, well inside level 2. */
+/* With d = 64 the keys, the scores and the output of a tile take 64 KiB, well inside level 2. */
 enum { QUERY_TILE = 32, KEY_TILE = 64 };
 
 struct attention_job {

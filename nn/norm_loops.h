@@ -6,15 +6,15 @@
 #include "nn/norm_forms.h"
 
 enum {
-    LANES = 16, /* independent sums of a row, so that no addition waits for the one before */
-    LINE = 16,  /* floats in a cache line */
-    CHUNK = 64,
-    AHEAD =
-        1024, /* floats. Measured: without, reading from memory is three times slower, the sums between two loads */
-              /* keeping the CPU from seeing a stream; half or twice as far is no better */
+    LANES = 16,   /* independent sums of a row, so that no addition waits for the one before */
+    LINE = 16,    /* floats in a cache line */
+    CHUNK = 64,   /* floats between two looks ahead */
+    AHEAD = 1024, /* floats. Measured: half or twice as far is no better */
 };
 
-/* Row by row, so that memory is read in order; the sums, two doubles per channel, stay in level 1 cache. */
+/* Row by row, so that memory is read in order; the sums, two doubles per channel, stay in level 1 cache. So much is
+ * done between two cache lines that the CPU does not fetch ahead enough by itself: told to, it is three times faster.
+ */
 TARGET static void column_sums(double *restrict sum, double *restrict squares, const float *restrict x, int64_t rows,
                                int64_t c)
 {

@@ -7,32 +7,32 @@
 static void exp_row(float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        x[i] = expf(x[i]);
+        x[i] = (float)exp(x[i]);
 }
 
 static void erf_row(float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        x[i] = erff(x[i]);
+        x[i] = (float)erf(x[i]);
 }
 
 static void silu(float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        x[i] = x[i] / (1.0f + expf(-x[i]));
+        x[i] = (float)(x[i] / (1.0 + exp(-(double)x[i])));
 }
 
 static void gelu(float *x, int64_t n)
 {
-    const float sqrt_half = 0.70710678118654752440f;
+    const double sqrt_half = 0.70710678118654752440; /* Phi(x) = erfc(-x / sqrt 2) / 2 */
     for (int64_t i = 0; i < n; i++)
-        x[i] = 0.5f * x[i] * (1.0f + erff(x[i] * sqrt_half));
+        x[i] = (float)(0.5 * x[i] * erfc(-x[i] * sqrt_half));
 }
 
 static void quick_gelu(float *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        x[i] = x[i] / (1.0f + expf(-1.702f * x[i]));
+        x[i] = (float)(x[i] / (1.0 + exp(-1.702 * x[i])));
 }
 
 const struct activation_form activation_portable = {"portable", exp_row, erf_row, silu, gelu, quick_gelu};

@@ -1,7 +1,8 @@
 /* The pointwise functions in the forms of each instruction set. Private to tensor/activation*.c and the tests.
  *
- * The portable form is the definition: the C library, one value at a time. The vector forms (activation_vector.h)
- * have their own exp and erf, listed here so that their error can be tested apart from what is built on them. */
+ * The portable form is the definition: in double, rounded once, one value at a time. The vector forms
+ * (activation_vector.h) have their own exp and erf, listed here so that their error can be tested apart from what is
+ * built on them. */
 #ifndef TENSOR_ACTIVATION_FORMS_H
 #define TENSOR_ACTIVATION_FORMS_H
 

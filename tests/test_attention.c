@@ -1,12 +1,12 @@
 /* Attention against softmax(q k / sqrt d) v in double, over a list of all keys that makes no tiles and no sets; with
- * every form this CPU can run. Heads of a multiple of 16 have forms of their own, others the portable one: tests take
- * both. */
-#include "nn/attention.h"
+ * every form this CPU can run. The vector forms are for heads of a multiple of 8, in layers that are not narrow: of
+ * the two widths that most tests take, two heads of 24 have the portable form, two of 64 a vector form. */
+#include "nn/attention_forms.h"
 #include "tests/check.h"
 
 enum { MAX_SETS = 8 };
 
-static const int64_t head_widths[] = {8, 64};
+static const int64_t head_widths[] = {24, 64};
 enum { HEAD_WIDTHS = sizeof head_widths / sizeof *head_widths };
 
 struct problem {
@@ -119,22 +119,39 @@ static double *solve_slowly(const struct solution *s)
     return out;
 }
 
+static struct attention question(const struct solution *s)
+{
+    return (struct attention){
+        .out = s->out,
+        .q = s->p.in_place ? s->out : s->q,
+        .queries = s->p.queries,
+        .heads = s->p.heads,
+        .d = s->p.d,
+        .sets = s->sets,
+        .count = s->p.count,
+        .span = s->p.span,
+    };
+}
+
 static void run_attention(const struct context *ctx, void *arg)
 {
     struct solution *s = arg;
-    const struct problem *p = &s->p;
-    if (p->in_place && !arena_measuring(ctx->arena))
-        memcpy(s->out, s->q, (size_t)(p->queries * p->heads * p->d) * sizeof(float));
-    attention(ctx, &(struct attention){
-                       .out = s->out,
-                       .q = p->in_place ? s->out : s->q,
-                       .queries = p->queries,
-                       .heads = p->heads,
-                       .d = p->d,
-                       .sets = s->sets,
-                       .count = p->count,
-                       .span = p->span,
-                   });
+    struct attention a = question(s);
+    if (s->p.in_place && !arena_measuring(ctx->arena))
+        memcpy(s->out, s->q, (size_t)(a.queries * a.heads * a.d) * sizeof(float));
+    attention(ctx, &a);
+}
+
+static void run_tiled(const struct context *ctx, void *arg)
+{
+    struct attention a = question(arg);
+    attention_tiled(ctx, &a, attention_kernels(cpu_family()));
+}
+
+static void run_portable(const struct context *ctx, void *arg)
+{
+    struct attention a = question(arg);
+    attention_portable(ctx, &a);
 }
 
 static void check_solution(const char *name, struct solution *s, double tolerance)
@@ -158,20 +175,62 @@ static void check_problem(struct problem p)
 static void every_width_of_a_head_is_computed(void **state)
 {
     (void)state;
-    static const int64_t widths[] = {1, 8, 16, 40, 48, 64, 80, 96, 128, 160, 512, 528};
+    static const int64_t widths[] = {1, 8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 160, 512, 528};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
-        check_problem((struct problem){33, 1, widths[i], {77}, .count = 1});
+        for (int64_t heads = 1; heads <= 8; heads += 7)
+            check_problem((struct problem){33, heads, widths[i], {77}, .count = 1});
 }
 
-/* Beside the tiles of attention.c: 32 queries, 64 keys. */
+/* See tensor/gemm_portable.c. */
+static void narrow_layers_are_computed_by_the_definition(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t heads, d;
+        bool by_definition;
+    } layers[] = {{1, 56, true},  {7, 8, true},  {3, 20, true}, {8, 12, true},
+                  {1, 64, false}, {8, 8, false}, {2, 40, false}};
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
+        int64_t width = layers[i].heads * layers[i].d;
+        bool tiled = !layers[i].by_definition && attention_kernels(cpu_family()) != NULL;
+        struct solution s = pose((struct problem){17, layers[i].heads, layers[i].d, {100}, .count = 1});
+        struct solution direct = pose(s.p);
+        compute(1, run_attention, &s);
+        compute(1, tiled ? run_tiled : run_portable, &direct);
+        check_same("the form for this layer", s.out, direct.out, 17 * width);
+        dispose(&s);
+        dispose(&direct);
+    }
+}
+
+/* Beside the tiles of the portable form (32 queries, 64 keys) and the vectors, panels and tiles of the others (8 and
+ * 16, 24 and 48 queries; 8 and 96 keys). */
 static void queries_and_keys_of_any_number(void **state)
 {
     (void)state;
-    static const int64_t queries[] = {1, 15, 32, 33, 65}, keys[] = {1, 2, 15, 64, 65, 130};
+    static const int64_t queries[] = {1, 7, 8, 9, 16, 17, 24, 25, 32, 33, 47, 48, 49, 65, 97};
+    static const int64_t keys[] = {1, 2, 7, 8, 9, 64, 65, 95, 96, 97, 130, 193};
     for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
         for (size_t j = 0; j < sizeof keys / sizeof *keys; j++)
             for (int d = 0; d < HEAD_WIDTHS; d++)
                 check_problem((struct problem){queries[i], 2, head_widths[d], {keys[j]}, .count = 1});
+}
+
+/* Blocks are of 96, 192 or 384 queries: the fewer heads, the smaller. */
+static void many_queries_are_cut_into_blocks(void **state)
+{
+    (void)state;
+    static const int64_t queries[] = {95, 96, 97, 191, 192, 193, 383, 384, 385, 769};
+    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++)
+        for (int64_t heads = 2; heads <= 8; heads += 6)
+            check_problem((struct problem){queries[i], heads, 32, {9}, .count = 1});
+}
+
+/* Before sampling starts, the panels of a story at 768 px see each other whole. */
+static void sums_over_thousands_of_keys_stay_exact(void **state)
+{
+    (void)state;
+    check_problem((struct problem){49, 1, 64, {2304, 2304, 2304, 2304, 2304}, .count = 5});
 }
 
 static void one_key_gives_its_value_to_all(void **state)
@@ -281,7 +340,7 @@ static void the_order_of_keys_does_not_matter(void **state)
 static void a_key_listed_twice_counts_twice(void **state)
 {
     (void)state;
-    struct solution s = pose((struct problem){5, 1, 8, {3}, {3}, {true}, .count = 1});
+    struct solution s = pose((struct problem){5, 2, 64, {3}, {3}, {true}, .count = 1});
     memcpy(s.rows[0], (int32_t[]){1, 1, 2}, 3 * sizeof(int32_t));
     check_solution("a key twice", &s, 3e-6);
     dispose(&s);
@@ -360,27 +419,104 @@ static void the_output_may_be_the_queries(void **state)
     }
 }
 
+static void check_threads(struct problem p)
+{
+    struct solution one = pose(p), more = pose(p);
+    compute(1, run_attention, &one);
+    for (int threads = 2; threads <= 7; threads += 5) {
+        compute(threads, run_attention, &more);
+        check_same("threads", more.out, one.out, p.queries * p.heads * p.d);
+    }
+    dispose(&one);
+    dispose(&more);
+}
+
+/* Nor can it be seen how queries are cut into blocks, which does depend on the threads: 500 are cut in 3 or 6. */
 static void any_number_of_threads_gives_the_same_bytes(void **state)
 {
     (void)state;
     for (int i = 0; i < HEAD_WIDTHS; i++) {
-        struct problem p = {70, 3, head_widths[i], {90, 60}, {0, 40}, {false, true}, .count = 2};
-        struct solution one = pose(p), more = pose(p);
-        compute(1, run_attention, &one);
-        for (int threads = 2; threads <= 7; threads += 5) {
-            compute(threads, run_attention, &more);
-            check_same("threads", more.out, one.out, 70 * 3 * p.d);
-        }
-        dispose(&one);
-        dispose(&more);
+        check_threads((struct problem){70, 3, head_widths[i], {90, 60}, {0, 40}, {false, true}, .count = 2});
+        check_threads((struct problem){500, 3, head_widths[i], {90, 60}, {0, 40}, {false, true}, .count = 2});
+        check_threads((struct problem){200, 1, head_widths[i], {200}, .count = 1, .span = ATTEND_PAST});
     }
+}
+
+/* Folds s, none above 0, into a softmax that has seen 0: s becomes e^(scale s). */
+static void fold(const struct attention_kernels *kernels, float *s, double scale)
+{
+    enum { MOST_LANES = 48 };
+    float max[MOST_LANES] = {0}, sum[MOST_LANES] = {0}, rescale[MOST_LANES];
+    assert_true(kernels->lanes <= MOST_LANES);
+    kernels->fold(s, &(struct attention_softmax){max, sum, rescale}, ATTENTION_KEYS, scale, kernels->lanes);
+    for (int64_t i = 0; i < kernels->lanes; i++) {
+        double wanted = 0;
+        for (int64_t j = 0; j < ATTENTION_KEYS; j++)
+            wanted += s[j * kernels->lanes + i];
+        assert_true(max[i] == 0 && rescale[i] == 1);
+        assert_true(fabs(sum[i] - wanted) <= ATTENTION_KEYS * 0x1p-24 * wanted);
+    }
+}
+
+/* In units of the last of a float's 24 bits. */
+static double ulps(double found, double wanted)
+{
+    return fabs(found - wanted) / ldexp(1, ilogb(wanted) - 23);
+}
+
+/* From -0 to where it ends, in even steps and, for what lies close to 0, in octaves. */
+static void the_exponential_is_within_1_1_ulp(void **state)
+{
+    (void)state;
+    const struct attention_kernels *kernels = attention_kernels(cpu_family());
+    if (kernels == NULL)
+        skip(); /* it is the C library's */
+    const double scales[] = {1, 1 / sqrt(40), 1 / sqrt(64), 1 / sqrt(512)}, last = 126 * log(2);
+    int64_t n = ATTENTION_KEYS * kernels->lanes, calls = 200;
+    float *x = room(n, sizeof *x), *found = room(n, sizeof *found);
+    for (int64_t i = 0; i < 4 * 2 * calls; i++) {
+        double scale = scales[i % 4];
+        for (int64_t j = 0; j < n; j++) {
+            double part = (double)(i / 8 * n + j) / (double)(calls * n);
+            x[j] = found[j] = (float)(-last / scale * (i / 4 % 2 == 0 ? part : exp2(-60 * part)));
+        }
+        fold(kernels, found, scale);
+        for (int64_t j = 0; j < n; j++) {
+            double wanted = exp(scale * x[j]);
+            bool at_the_end = wanted < 0x1.0001p-126 && found[j] == 0;
+            if (!(ulps(found[j], wanted) <= 1.1 || at_the_end))
+                fail_msg("e^(%.9g * %.9g) is %.9g, wanted %.9g", scale, x[j], found[j], wanted);
+        }
+    }
+    free(x);
+    free(found);
+}
+
+static void the_exponential_begins_at_one_and_ends_in_zero(void **state)
+{
+    (void)state;
+    const struct attention_kernels *kernels = attention_kernels(cpu_family());
+    if (kernels == NULL)
+        skip();
+    static const float ends[] = {0, -0.0f, -88, -104, -150, -1e4f, -1e9f, -3e38f, -INFINITY};
+    int64_t n = ATTENTION_KEYS * kernels->lanes, count = sizeof ends / sizeof *ends;
+    float *s = room(n, sizeof *s);
+    for (int64_t j = 0; j < n; j++)
+        s[j] = ends[(j + j / kernels->lanes) % count];
+    fold(kernels, s, 1);
+    for (int64_t j = 0; j < n; j++)
+        assert_true(s[j] == (ends[(j + j / kernels->lanes) % count] == 0 ? 1 : 0));
+    free(s);
 }
 
 static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_width_of_a_head_is_computed),
+        cmocka_unit_test(narrow_layers_are_computed_by_the_definition),
         cmocka_unit_test(queries_and_keys_of_any_number),
+        cmocka_unit_test(many_queries_are_cut_into_blocks),
+        cmocka_unit_test(sums_over_thousands_of_keys_stay_exact),
         cmocka_unit_test(one_key_gives_its_value_to_all),
         cmocka_unit_test(several_sets_are_one_softmax),
         cmocka_unit_test(empty_sets_change_nothing),
@@ -393,6 +529,8 @@ static int all_tests(void)
         cmocka_unit_test(scores_of_minus_ten_thousand_alone_stay_finite),
         cmocka_unit_test(the_output_may_be_the_queries),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
+        cmocka_unit_test(the_exponential_is_within_1_1_ulp),
+        cmocka_unit_test(the_exponential_begins_at_one_and_ends_in_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -745,7 +745,9 @@ static void a_terminal_has_a_progress_line(void **state)
     struct folder *f = *state;
     char words[512], shown[4096] = "";
     int terminal = posix_openpt(O_RDWR | O_NOCTTY);
-    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    if (terminal < 0)
+        skip(); /* a container without pseudo terminals */
+    assert_true(grantpt(terminal) == 0 && unlockpt(terminal) == 0);
     snprintf(words, sizeof words, BOB QUICK "--output_dir $F/o 2>%s", ptsname(terminal));
     int other = open(ptsname(terminal), O_RDWR | O_NOCTTY); /* what is written stays readable while this is open */
     struct outcome o = run(f, words);

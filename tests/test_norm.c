@@ -1,5 +1,7 @@
-/* Normalisation against means and variances in double, with every form this CPU can run. */
+/* Normalisation against means and variances in double, with every form this CPU can run. Shapes below and above
+ * NARROW_LAYER channels: they take different ways. */
 #include "nn/norm.h"
+#include "nn/norm_forms.h"
 #include "tests/check.h"
 
 struct problem {
@@ -130,11 +132,9 @@ static void normalises_each_group_of_each_sample(void **state)
 {
     (void)state;
     static const int64_t shapes[][5] = {/* n, h, w, c, groups */
-                                        {1, 1, 1, 4, 2},
-                                        {2, 3, 5, 12, 4},
-                                        {3, 1, 7, 8, 8},
-                                        {2, 4, 4, 6, 1},
-                                        {1, 20, 30, 64, 32}};
+                                        {1, 1, 1, 4, 2},      {2, 3, 5, 12, 4},  {3, 1, 7, 8, 8},  {2, 4, 4, 6, 1},
+                                        {1, 20, 30, 64, 32},  {1, 1, 1, 64, 32}, {3, 5, 7, 65, 5}, {2, 9, 3, 133, 19},
+                                        {1, 40, 50, 320, 32}, {2, 3, 3, 1290, 6}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         check_group_norm(
             (struct problem){shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], 0, shapes[i][4], .eps = 1e-5f},
@@ -148,6 +148,9 @@ static void a_group_may_span_both_inputs(void **state)
     check_group_norm((struct problem){2, 3, 5, 10, 6, 4, .eps = 1e-5f}, 1e-6);
     check_group_norm((struct problem){2, 3, 5, 1, 15, 2, .eps = 1e-5f}, 1e-6);
     check_group_norm((struct problem){2, 3, 5, 15, 1, 1, .eps = 1e-5f, .activation = ACT_SILU}, 1e-6);
+    check_group_norm((struct problem){2, 13, 5, 70, 26, 12, .eps = 1e-5f}, 1e-6);
+    check_group_norm((struct problem){1, 13, 5, 640, 320, 32, .eps = 1e-5f, .activation = ACT_SILU}, 1e-6);
+    check_group_norm((struct problem){3, 7, 5, 1, 64, 5, .eps = 1e-5f, .activation = ACT_SILU}, 1e-6);
 }
 
 static void reads_weights_in_the_format_they_are_stored_in(void **state)
@@ -156,6 +159,8 @@ static void reads_weights_in_the_format_they_are_stored_in(void **state)
     for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
         check_group_norm((struct problem){2, 3, 5, 8, 0, 2, .dtype = dtype, .eps = 1e-5f}, 1e-6);
         check_layer_norm((struct problem){2, 3, 5, 8, 0, 1, .dtype = dtype, .eps = 1e-5f}, 1e-6);
+        check_group_norm((struct problem){2, 3, 5, 80, 0, 2, .dtype = dtype, .eps = 1e-5f}, 1e-6);
+        check_layer_norm((struct problem){2, 3, 5, 80, 0, 1, .dtype = dtype, .eps = 1e-5f}, 1e-6);
     }
 }
 
@@ -166,6 +171,8 @@ static void eps_is_added_to_the_variance(void **state)
     for (float eps = 1e-8f; eps < 1; eps *= 10) {
         check_group_norm((struct problem){2, 4, 4, 8, 0, 2, .eps = eps, .spread = 1e-3f}, 1e-6);
         check_layer_norm((struct problem){2, 4, 4, 8, 0, 1, .eps = eps, .spread = 1e-3f}, 1e-6);
+        check_group_norm((struct problem){2, 4, 4, 96, 0, 3, .eps = eps, .spread = 1e-3f}, 1e-6);
+        check_layer_norm((struct problem){2, 4, 4, 96, 0, 1, .eps = eps, .spread = 1e-3f}, 1e-6);
     }
 }
 
@@ -174,23 +181,32 @@ static void a_large_mean_does_not_drown_the_variance(void **state)
 {
     (void)state;
     check_group_norm((struct problem){2, 8, 8, 16, 0, 4, .eps = 1e-5f, .offset = 1e4f}, 2e-3);
-    check_layer_norm((struct problem){2, 4, 4, 64, 0, 1, .eps = 1e-5f, .offset = 1e4f}, 2e-3);
+    check_layer_norm((struct problem){2, 4, 4, 16, 0, 1, .eps = 1e-5f, .offset = 1e4f}, 2e-3);
+    check_group_norm((struct problem){2, 8, 8, 96, 0, 4, .eps = 1e-5f, .offset = 1e4f}, 1e-6);
+    check_layer_norm((struct problem){2, 4, 4, 96, 0, 1, .eps = 1e-5f, .offset = 1e4f}, 1e-6);
+}
+
+static void check_constant(int64_t c)
+{
+    struct solution s = pose((struct problem){1, 4, 4, c, 0, 2, .eps = 1e-5f});
+    double *wanted = room(16 * c, sizeof *wanted);
+    for (int64_t i = 0; i < 16 * c; i++) {
+        s.x.x[i] = 3;
+        wanted[i] = s.bias.values[i % c];
+    }
+    compute(1, run_group_norm, &s);
+    check_close("group norm", s.y, wanted, 16 * c, 1e-4); /* 3 * scale + shift, where scale is 316: 3e-5 */
+    compute(1, run_layer_norm, &s);
+    check_close("layer norm", s.y, wanted, 16 * c, 1e-6);
+    free(wanted);
+    dispose(&s);
 }
 
 static void constant_features_become_the_bias(void **state)
 {
     (void)state;
-    struct solution s = pose((struct problem){1, 4, 4, 8, 0, 2, .eps = 1e-5f});
-    for (int64_t i = 0; i < features_count(s.x); i++)
-        s.x.x[i] = 3;
-    double wanted[128];
-    for (int i = 0; i < 128; i++)
-        wanted[i] = s.bias.values[i % 8];
-    compute(1, run_group_norm, &s);
-    check_close("group norm", s.y, wanted, 128, 1e-4); /* 3 * scale + shift, where scale is 316: 3e-5 */
-    compute(1, run_layer_norm, &s);
-    check_close("layer norm", s.y, wanted, 128, 1e-6);
-    dispose(&s);
+    check_constant(8);
+    check_constant(70);
 }
 
 static void the_input_may_be_the_output(void **state)
@@ -199,12 +215,15 @@ static void the_input_may_be_the_output(void **state)
     check_group_norm((struct problem){2, 3, 5, 8, 0, 2, .eps = 1e-5f, .activation = ACT_SILU, .in_place = true},
                      1e-6);
     check_layer_norm((struct problem){2, 3, 5, 8, 0, 1, .eps = 1e-5f, .in_place = true}, 1e-6);
+    check_group_norm((struct problem){2, 3, 5, 72, 0, 2, .eps = 1e-5f, .activation = ACT_SILU, .in_place = true},
+                     1e-6);
+    check_layer_norm((struct problem){2, 3, 5, 77, 0, 1, .eps = 1e-5f, .in_place = true}, 1e-6);
 }
 
 static void normalises_each_row(void **state)
 {
     (void)state;
-    static const int64_t widths[] = {1, 2, 7, 64, 320, 1280};
+    static const int64_t widths[] = {1, 2, 7, 63, 64, 65, 79, 320, 1280};
     for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
         check_layer_norm((struct problem){1, 3, 11, widths[i], 0, 1, .eps = 1e-5f}, 1e-6);
 }
@@ -212,19 +231,48 @@ static void normalises_each_row(void **state)
 static void any_number_of_threads_gives_the_same_bytes(void **state)
 {
     (void)state;
-    struct problem p = {2, 40, 33, 24, 8, 4, .eps = 1e-6f, .activation = ACT_SILU};
-    struct solution one = pose(p), more = pose(p);
-    int64_t count = features_rows(one.x) * 32;
-    void (*const runs[])(const struct context *, void *) = {run_group_norm, run_layer_norm};
-    for (int i = 0; i < 2; i++) {
-        compute(1, runs[i], &one);
-        compute(2, runs[i], &more);
-        check_same("2 threads", more.y, one.y, count);
-        compute(7, runs[i], &more);
-        check_same("7 threads", more.y, one.y, count);
+    static const int64_t parts[][2] = {{24, 8}, {70, 26}};
+    for (int w = 0; w < 2; w++) {
+        struct problem p = {2, 40, 33, parts[w][0], parts[w][1], 4, .eps = 1e-6f, .activation = ACT_SILU};
+        struct solution one = pose(p), more = pose(p);
+        int64_t rows = features_rows(one.x), counts[] = {rows * (p.c + p.concat), rows * p.c};
+        void (*const runs[])(const struct context *, void *) = {run_group_norm, run_layer_norm};
+        for (int i = 0; i < 2; i++) {
+            compute(1, runs[i], &one);
+            compute(2, runs[i], &more);
+            check_same("2 threads", more.y, one.y, counts[i]);
+            compute(7, runs[i], &more);
+            check_same("7 threads", more.y, one.y, counts[i]);
+        }
+        dispose(&one);
+        dispose(&more);
     }
-    dispose(&one);
-    dispose(&more);
+}
+
+/* Every length that a register can be cut into, at an odd place in memory. */
+static void every_form_gives_the_same_bytes(void **state)
+{
+    (void)state;
+    enum { ROWS = 3, MOST = 150 };
+    const struct norm_form *portable = norm_form(CPU_PORTABLE), *form = norm_form(cpu_family());
+    float *x = some_floats(1, ROWS * MOST + 1), *weights = some_floats(2, 3 * MOST);
+    float a[MOST + 1], b[MOST + 1];
+    for (int64_t c = 1; c <= MOST; c++) {
+        double sums[2][2 * MOST] = {{0}};
+        portable->column_sums(sums[0], sums[0] + c, x + 1, ROWS, c);
+        form->column_sums(sums[1], sums[1] + c, x + 1, ROWS, c);
+        assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
+        memcpy(a, x, sizeof a);
+        memcpy(b, x, sizeof b);
+        portable->affine(a + 1, weights, weights + c, weights + 2 * c, c);
+        form->affine(b + 1, weights, weights + c, weights + 2 * c, c);
+        check_same("affine", b, a, MOST + 1);
+        portable->layer_row(a + 1, weights, weights + c, c, 1e-5f);
+        form->layer_row(b + 1, weights, weights + c, c, 1e-5f);
+        check_same("layer_row", b, a, MOST + 1);
+    }
+    free(x);
+    free(weights);
 }
 
 static int all_tests(void)
@@ -239,6 +287,7 @@ static int all_tests(void)
         cmocka_unit_test(the_input_may_be_the_output),
         cmocka_unit_test(normalises_each_row),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
+        cmocka_unit_test(every_form_gives_the_same_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

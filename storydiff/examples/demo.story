@@ -1,6 +1,7 @@
 // A day in the life of one character.
 title: Rosa's day off
 style: Comic book
+seed: 7
 
 [Rosa] a girl with red hair, wearing a green top and blue pants
 ---

@@ -26,23 +26,27 @@ ACTION = dict(standing=['standing', 'stands', 'standing still'], waving=['waving
               reading=['reading', 'reads a book', 'reading a book'],
               sitting=['sitting', 'sits down', 'sitting on a box'],
               sleeping=['sleeping', 'sleeps', 'lying asleep'])
+# style -> words that stand before the sentence, and after it: those of storydiff/styles.c, and the usual ones
 STYLE = {
-    'comic': (['comic', 'comic book', 'cartoon', 'comic style'],
-              ['graphic illustration', 'comic art', 'graphic novel art', 'vibrant', 'highly detailed',
-               'comic book style']),
-    'watercolor': (['watercolor', 'watercolor painting'],
-                   ['watercolor', 'vibrant', 'beautiful', 'painterly', 'detailed', 'artistic', 'pastel', 'soft']),
-    'line art': (['line art', 'line art drawing', 'sketch'],
-                 ['professional', 'sleek', 'modern', 'minimalist', 'graphic', 'line art', 'vector graphics']),
-    'noir': (['noir', 'film noir style', 'black and white'],
-             ['noir', 'monochrome', 'high contrast', 'dramatic shadows', 'mysterious', 'cinematic',
-              'black and white']),
+    'comic': (['comic book style', 'cartoon', 'comic', 'comic book'],
+              ['comic', 'bold ink outlines', 'bright flat colors', 'simple rounded shapes', 'thick outlines',
+               'cheerful colors', 'comic art', 'graphic novel art', 'vibrant', 'highly detailed']),
+    'watercolor': (['watercolor painting', 'watercolor'],
+                   ['watercolor', 'pastel washes', 'soft edges', 'white paper', 'painterly', 'beautiful',
+                    'artistic']),
+    'line art': (['line art drawing', 'sketch', 'line art'],
+                 ['line art', 'thin black ink on white paper', 'no shading', 'loose pencil line art drawing',
+                  'light hatching', 'white paper', 'minimalist', 'vector graphics']),
+    'noir': (['film noir', 'noir', 'black and white'],
+             ['black and white', 'noir', 'hard shadows', 'slanted light', 'film grain', 'monochrome',
+              'high contrast']),
 }
-NEGATIVE = ['photograph', 'photo', 'deformed', 'glitch', 'noisy', 'realistic', 'stock photo', 'photorealistic',
-            'blurry', 'bad anatomy', 'bad hands', 'text', 'error', 'missing fingers', 'extra digit',
-            'fewer digits', 'cropped', 'worst quality', 'low quality', 'jpeg artifacts', 'signature', 'watermark',
-            'disfigured', 'mutation', 'mutated', 'extra limb', 'ugly', 'poorly drawn', 'lowres', 'low contrast',
-            'off-center', 'anime', '35mm film']
+NEGATIVE = ['photo', 'realistic', '3d render', 'blurry', 'washed out', 'lettering', 'speech bubble', 'watermark',
+            'gritty', 'fine texture', 'western comic', 'line art', 'flat color', 'frame', 'signature',
+            'thick outlines', 'hard shadows', 'dark', 'flat drawing', 'sketch', 'scary', 'drawing', 'painting',
+            'cartoon', 'color', 'gradient', 'dirty paper', 'polished', 'colorful', 'pastel', 'cheerful',
+            'flat light', 'deformed', 'bad anatomy', 'bad hands', 'extra limb', 'low quality', 'ugly', 'mutation',
+            'photograph']
 
 
 def join(rng, phrases):
@@ -104,7 +108,7 @@ def styled(rng, text, style):
     if form < .55:
         return f'{text}, {rng.choice(words)}'
     some = rng.sample(tail, rng.randint(2, len(tail)))
-    return f'{rng.choice(words)} {text} . {", ".join(some)}'
+    return rng.choice(['{}, {}, {}', '{} {} . {}']).format(rng.choice(words), text, ', '.join(some))
 
 
 def story_captions(rng, panels, attribute=.3, main=.92):

@@ -104,7 +104,7 @@ def main(config_path, run, out):
         scheduler=['diffusers', 'DDIMScheduler'], text_encoder=['transformers', 'CLIPTextModel'],
         text_encoder_2=['transformers', 'CLIPTextModelWithProjection'], tokenizer=['transformers', 'CLIPTokenizer'],
         tokenizer_2=['transformers', 'CLIPTokenizer'], unet=['diffusers', 'UNet2DConditionModel'],
-        vae=['diffusers', 'AutoencoderKL']))
+        vae=['diffusers', 'AutoencoderKL'], _storydiff=config['hints']))
     for folder, part, name in (('unet', model.unet, 'diffusion_pytorch_model'),
                                ('vae', vae, 'diffusion_pytorch_model'),
                                ('text_encoder', model.text_encoder, 'model'),

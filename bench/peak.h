@@ -1,0 +1,30 @@
+/* What this machine can do at most, measured at this moment: the yardsticks of every other number here.
+ *
+ *   arithmetic   fused multiply-adds on registers alone, as many independent chains as hide their latency
+ *   memory       memcpy from and to memory that no cache holds; bytes read and bytes written both count
+ *
+ * Clocks change with the weather and the neighbours, so a percentage is only worth something if the yardstick was
+ * read within the same minute: the bench reads it in every round. */
+#ifndef BENCH_PEAK_H
+#define BENCH_PEAK_H
+
+#include "tensor/status.h"
+
+/* Flops per second (a fused multiply-add is two) on so many threads, with the widest vectors of this CPU. Takes about
+ * 10 milliseconds. */
+double peak_flops(int threads);
+
+/* "AVX-512", "AVX2", "portable C": what it is measured with. */
+const char *peak_isa(void);
+
+/* The two blocks that are copied, 128 MiB each. The caller closes it; closing twice is fine. */
+struct peak_copy {
+    unsigned char *from, *to;
+};
+status peak_copy_open(struct peak_copy *p, struct error *e);
+void peak_copy_close(struct peak_copy *p);
+
+/* Bytes per second, read and written together. Takes about 20 milliseconds. */
+double peak_copy_bytes(const struct peak_copy *p, int threads);
+
+#endif
