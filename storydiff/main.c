@@ -69,14 +69,16 @@ static int print_version(void)
 {
     struct cpu cpu = cpu_detect();
     struct error e = {0};
-    status s = blas_load(&e);
+    bool blas = blas_load(&e) == OK;
     printf("storydiff %s\n", STORYDIFF_VERSION);
     printf("CPU       %s, %d cores (%d threads), %s\n", cpu.name, cpu.physical_cores, cpu.logical_cores,
            cpu.avx512 ? "AVX-512" : cpu.avx2_fma ? "AVX2 and FMA" : "no AVX2");
     printf("memory    %.1f GB, %.1f GB available\n", (double)cpu.memory / 1e9, (double)cpu.memory_available / 1e9);
-    printf("kernels   %s\n", s == OK ? blas_core() : e.message);
-    printf("libraries %s; zlib %s\n", s == OK ? blas_config() : "no OpenBLAS", zlibVersion());
-    return s == OK ? EXIT_SUCCESS : EXIT_FAILED;
+    printf("kernels   %s\n", gemm_kernel_name());
+    printf("threads   %d, unless --threads says another number\n", cpu.physical_cores);
+    printf("OpenBLAS  %s%s%s\n", blas ? blas_config() : e.message, blas ? "; its kernels: " : "", blas ? blas_core() : "");
+    printf("zlib      %s\n", zlibVersion());
+    return EXIT_SUCCESS;
 }
 
 static void print_lines(const struct text *lines)
@@ -206,7 +208,7 @@ static status run(struct run *r, struct error *e)
         fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, seed %llu, %d threads, %s kernels\n",
                 r->comic.model_name, (long long)r->comic.options.width, (long long)r->comic.options.height,
                 r->comic.sampler.steps, sampler_name(&r->comic.sampler), (unsigned long long)r->comic.options.seed,
-                r->ctx.threads, blas_core());
+                r->ctx.threads, gemm_kernel_name());
     return draw(r, e);
 }
 

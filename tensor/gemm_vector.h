@@ -1,0 +1,71 @@
+/* The vector micro-kernel, once for every instruction set. The including file defines TARGET, the attribute of every
+ * function, MR, and a register: vec, LANES, vec_zero, vec_load, vec_store, vec_broadcast, vec_fma.
+ *
+ * MR rows by two registers of columns: 2 MR sums, two registers of b, one of a; per step of k two loads, MR broadcasts and
+ * 2 MR multiply-adds, and these are what limits. */
+#include "tensor/gemm_kernel.h"
+
+enum { NR = 2 * LANES };
+
+/* `rows` and `lda` are constants wherever this is inlined: the sums stay in registers, the rows of a in the addresses. */
+TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
+                                                                 const float *b, float *tile, int64_t stride,
+                                                                 enum gemm_sum mode)
+{
+    vec sum[MR][2];
+#pragma GCC unroll 14
+    for (int m = 0; m < rows; m++) {
+        sum[m][0] = mode == GEMM_ADD ? vec_load(tile + m * stride) : vec_zero();
+        sum[m][1] = mode == GEMM_ADD ? vec_load(tile + m * stride + LANES) : vec_zero();
+    }
+    for (int64_t k = 0; k < K; k++) {
+        vec b0 = vec_load(b + k * NR), b1 = vec_load(b + k * NR + LANES);
+#pragma GCC unroll 14
+        for (int m = 0; m < rows; m++) {
+            vec x = vec_broadcast(a + m * lda + k);
+            sum[m][0] = vec_fma(x, b0, sum[m][0]);
+            sum[m][1] = vec_fma(x, b1, sum[m][1]);
+        }
+    }
+#pragma GCC unroll 14
+    for (int m = 0; m < rows; m++) {
+        vec_store(tile + m * stride, sum[m][0]);
+        vec_store(tile + m * stride + LANES, sum[m][1]);
+    }
+}
+
+/* Whole tiles, then what is left by powers of two. */
+TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, int64_t rows, int64_t K, const float *a,
+                                                                  const float *b, float *tile, int64_t stride,
+                                                                  enum gemm_sum mode)
+{
+    while (rows > 0) {
+        int64_t done = rows >= MR ? MR : MR > 8 && rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+        switch (done) {
+        case MR: tile_of(MR, lda, K, a, b, tile, stride, mode); break;
+        case 8: tile_of(MR > 8 ? 8 : 1, lda, K, a, b, tile, stride, mode); break;
+        case 4: tile_of(4, lda, K, a, b, tile, stride, mode); break;
+        case 2: tile_of(2, lda, K, a, b, tile, stride, mode); break;
+        default: tile_of(1, lda, K, a, b, tile, stride, mode); break;
+        }
+        rows -= done;
+        a += done * lda;
+        tile += done * stride;
+    }
+}
+
+TARGET static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride)
+{
+    all_rows(GEMM_STRIDE, rows, K, a, b, tile, stride, GEMM_REPLACE);
+}
+
+TARGET static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                             enum gemm_sum sum)
+{
+    all_rows(GEMM_SHORT_STRIDE, rows, K, a, b, tile, stride, sum);
+}
+
+static void transpose(const float *rows, int64_t K, float *strip)
+{
+    gemm_transpose_avx2(rows, K, NR, strip);
+}
