@@ -76,7 +76,8 @@ static int print_version(void)
     printf("memory    %.1f GB, %.1f GB available\n", (double)cpu.memory / 1e9, (double)cpu.memory_available / 1e9);
     printf("kernels   %s\n", gemm_kernel_name());
     printf("threads   %d, unless --threads says another number\n", cpu.physical_cores);
-    printf("OpenBLAS  %s%s%s\n", blas ? blas_config() : e.message, blas ? "; its kernels: " : "", blas ? blas_core() : "");
+    printf("OpenBLAS  %s%s%s\n", blas ? blas_config() : e.message, blas ? "; its kernels: " : "",
+           blas ? blas_core() : "");
     printf("zlib      %s\n", zlibVersion());
     return EXIT_SUCCESS;
 }

@@ -1,13 +1,14 @@
 /* The vector micro-kernel, once for every instruction set. The including file defines TARGET, the attribute of every
  * function, MR, and a register: vec, LANES, vec_zero, vec_load, vec_store, vec_broadcast, vec_fma.
  *
- * MR rows by two registers of columns: 2 MR sums, two registers of b, one of a; per step of k two loads, MR broadcasts and
- * 2 MR multiply-adds, and these are what limits. */
+ * MR rows by two registers of columns: 2 MR sums, two registers of b, one of a; per step of k two loads, MR broadcasts
+ * and 2 MR multiply-adds, and these are what limits. */
 #include "tensor/gemm_kernel.h"
 
 enum { NR = 2 * LANES };
 
-/* `rows` and `lda` are constants wherever this is inlined: the sums stay in registers, the rows of a in the addresses. */
+/* `rows` and `lda` are constants wherever this is inlined: the sums stay in registers, the rows of a in the addresses.
+ */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
                                                                  const float *b, float *tile, int64_t stride,
                                                                  enum gemm_sum mode)
