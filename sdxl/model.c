@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-status model_find_weights(const char *folder, const char *stem, char *out, size_t size, struct error *e)
+/* The first of the names in model.h that exists. */
+static status find_weights(const char *folder, const char *stem, char *out, size_t size, struct error *e)
 {
     static const char *const endings[] = {".safetensors", ".fp16.safetensors", ".safetensors.index.json",
                                           ".safetensors.index.fp16.json"};
@@ -28,7 +29,7 @@ static status find_part(const char *model, const char *name, const char *stem, s
 {
     TRY(path_join(part->folder, sizeof part->folder, model, name, e));
     TRY(path_join(part->config, sizeof part->config, part->folder, "config.json", e));
-    return model_find_weights(part->folder, stem, part->weights, sizeof part->weights, e);
+    return find_weights(part->folder, stem, part->weights, sizeof part->weights, e);
 }
 
 static status open_clip(struct clip *clip, const char *model, const char *name, struct error *e)

@@ -42,7 +42,4 @@ void model_close(struct model *m); /* fine on a zeroed struct */
  */
 int64_t model_size_multiple(const struct model *m);
 
-/* The weights below a folder: the first of the names above that exists, written to `out`. */
-status model_find_weights(const char *folder, const char *stem, char *out, size_t size, struct error *e);
-
 #endif

@@ -1,8 +1,9 @@
 /* Threads that cannot change the result.
  *
- * Work is cut into tasks by its shape, never by the number of threads, and each task writes its own range of the
- * output. Which thread runs a task is then of no consequence: 1, 2 and 7 threads give the same bytes. A sum is never
- * split between threads. */
+ * Work is cut into tasks by its shape, not by the number of threads, and each task writes its own range of the output.
+ * Which thread runs a task is then of no consequence: 1, 2 and 7 threads give the same bytes. A sum is never split
+ * between threads. (One exception, nn/attention_tiled.c: its cuts may depend on the threads, since no value does on the
+ * cuts.) */
 #ifndef TENSOR_PARALLEL_H
 #define TENSOR_PARALLEL_H
 
