@@ -111,18 +111,18 @@ def styled(rng, text, style):
     return rng.choice(['{}, {}, {}', '{} {} . {}']).format(rng.choice(words), text, ', '.join(some))
 
 
-def story_captions(rng, panels, attribute=.3, main=.92):
-    """One caption a panel. All of a story share one description, as the panels of a page do."""
-    named = {what for what in OPEN if rng.random() < attribute}
-    who = description(rng, panels[0], named)
-    form = rng.getrandbits(32)
-    out = []
+def story_captions(rng, panels, attribute=.3, main=.92, apart=False):
+    """One caption a panel. All of a story share one description, as the panels of a page do, unless told `apart`."""
+    def describe():
+        return description(rng, panels[0], {what for what in OPEN if rng.random() < attribute})
+    who, form, out = describe(), rng.getrandbits(32), []
     for panel in panels:
+        who = describe() if apart else who
         said = [what for what in ('action', 'scene') if rng.random() < main]
         text = ', '.join(part for part in (who, happening(rng, panel, said)) if part)
         same = random.Random(form)   # one template for the whole page
         out.append(styled(same, text, panel['style']) if same.random() < main else text)
-    return out, named
+    return out
 
 
 def negative(rng):

@@ -23,7 +23,7 @@ STORIES = 250
 def main(config_path, run):
     config = read_config(config_path)
     torch.set_num_threads(1)
-    vae = VAE(**config['vae']['small']).to(DEVICE).eval()
+    vae = VAE(**config['vae']['net']).to(DEVICE).eval()
     vae.load_state_dict(torch.load(f'{run}/vae-white.pt', map_location=DEVICE))
     os.makedirs(f'{run}/latents', exist_ok=True)
     for shard in range(config['train']['panels'] // (STORIES * PANELS)):

@@ -16,7 +16,7 @@ from diffusion import BETA_END, BETA_START, STEPS
 from loop import read_config
 from model import Model
 from tokenizer import END, LENGTH, START, world_tokenizer
-from vae import final_config, load_final
+from vae import load_vae
 
 LARGEST = 12e6   # bytes of the whole folder
 
@@ -30,7 +30,7 @@ def put(path, value):
 
 def unet_config(config):
     u, levels = config['unet'], len(config['unet']['widths'])
-    v = final_config(config)
+    v = config['vae']['net']
     factor, channels = 2 ** (len(v['widths']) - 1), v['latent_channels']
     pooled = config['text_2']['pooled']
     attends = [depth > 0 for depth in u['transformers']]
@@ -51,7 +51,7 @@ def unet_config(config):
 
 
 def vae_config(config):
-    v = final_config(config)
+    v = config['vae']['net']
     levels = len(v['widths'])
     return dict(
         _class_name='AutoencoderKL', _diffusers_version='0.25.0', act_fn='silu', block_out_channels=v['widths'],
@@ -83,7 +83,7 @@ def put_tokenizer(folder, tokenizer, pad):
 def main(config_path, run, out):
     config = read_config(config_path)
     tokenizer = world_tokenizer(run, config['vocabulary_merges'], config['seed'])
-    model, vae = Model(config, tokenizer), load_final(config, run)
+    model, vae = Model(config, tokenizer), load_vae(config, run)
     saved = torch.load(f'{run}/unet.pt', map_location='cpu')
     model.load_state_dict(saved['average'])
 

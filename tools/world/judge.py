@@ -20,7 +20,7 @@ from model import Model
 from tokenizer import world_tokenizer
 from train_vae import images
 from unet import Consistency
-from vae import final_config, load_final
+from vae import load_vae
 from world import PANELS, sheet, story
 
 SOME = 4   # stories sampled at a time
@@ -45,7 +45,7 @@ def tasks(count, world, seed=11):
 def draw_all(model, vae, work, config, steps, consistent, shared, seed=5):
     """-> pictures [stories * PANELS, 3, h, w]."""
     generator, rng, out = torch.Generator().manual_seed(seed), random.Random(seed), []
-    v, pixels = final_config(config), config['pixels']
+    v, pixels = config['vae']['net'], config['pixels']
     cells = pixels // 2 ** (len(v['widths']) - 1)
     for i in range(0, len(work), SOME):
         captions = [c for _, story_captions, _ in work[i:i + SOME] for c in story_captions]
@@ -85,7 +85,7 @@ def main(config_path, run, out, stories=24, steps=20):
     torch.set_num_threads(1)
     config = read_config(config_path)
     model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(DEVICE).eval()
-    vae = load_final(config, run).to(DEVICE)
+    vae = load_vae(config, run).to(DEVICE)
     saved = torch.load(f'{run}/unet.pt', map_location='cpu')
     model.load_state_dict(saved['average'])
     work = tasks(int(stories), config['world'])

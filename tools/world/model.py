@@ -14,7 +14,7 @@ class Model(nn.Module):
         self.text_encoder = TextEncoder(size, one['width'], one['layers'], one['heads'], 'quick_gelu')
         self.text_encoder_2 = TextEncoder(size, two['width'], two['layers'], two['heads'], 'gelu', two['pooled'])
         self.unet = UNet(**config['unet'], context=one['width'] + two['width'], pooled=two['pooled'],
-                         channels=config['vae']['small']['latent_channels'])
+                         channels=config['vae']['net']['latent_channels'])
 
     def encode(self, captions):
         """Sentences -> text [n, 77, width 1 + width 2], pooled [n, p]."""

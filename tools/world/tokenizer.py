@@ -98,7 +98,7 @@ def world_tokenizer(run, count, seed):
     if not os.path.exists(path):
         rng, texts = random.Random(f'{seed}/tokenizer'), []
         for index in range(8000):
-            texts += story_captions(rng, story(seed, index, EVERYTHING, 2), .5)[0]
+            texts += story_captions(rng, story(seed, index, EVERYTHING, 2), .5)
             texts += [negative(rng)] if index % 8 == 0 else []
         with open(path, 'w') as file:
             json.dump(learn(texts, count), file)

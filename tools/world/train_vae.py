@@ -1,4 +1,4 @@
-"""Stage 1: the autoencoder, on crops of panels of the whole world.
+"""Stage 1: the autoencoder, on crops of panels.
 
     python3 train_vae.py configs/cpu.json RUN
 
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 
 from loop import DEVICE, Loop, Parallel, read_config
 from vae import VAE
-from world import EVERYTHING, draw, sheet, story
+from world import draw, sheet, story
 
 
 def pixels(images):
@@ -33,15 +33,15 @@ def images(x):
     return [Image.fromarray(i) for i in x]
 
 
-def crops(seed, step, count, crop):
+def crops(seed, step, count, crop, world):
     """Three steps of four: square crops of 128 px panels and whole panels of the crop's size. The fourth: a few whole
     panels, so that group norms meet whole panels too."""
     rng, out = random.Random(f'{seed}/vae/{step}'), []
     if step % 4 == 3:
-        whole = [story(seed, rng.randrange(1 << 30), EVERYTHING, 1)[0] for _ in range(count // 4)]
+        whole = [story(seed, rng.randrange(1 << 30), world, 1)[0] for _ in range(count // 4)]
         return pixels([draw(panel, 2 * crop) for panel in whole])
     while len(out) < count:
-        panel = story(seed, rng.randrange(1 << 30), EVERYTHING, 1)[0]
+        panel = story(seed, rng.randrange(1 << 30), world, 1)[0]
         if rng.random() < .2:
             out.append(draw(panel, crop))
             continue
@@ -59,8 +59,8 @@ def psnr(error):
 class Training(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.vae = VAE(**config['vae']['small'])
-        self.hint = nn.Conv2d(config['vae']['small']['latent_channels'], 3, 1)
+        self.vae = VAE(**config['vae']['net'])
+        self.hint = nn.Conv2d(config['vae']['net']['latent_channels'], 3, 1)
 
     def losses(self, x, noise):
         mean, log_variance = self.vae.encode(x)
@@ -75,13 +75,13 @@ class Training(nn.Module):
 
 def main(config_path, run):
     config = read_config(config_path)
-    options, channels = config['train']['vae'], config['vae']['small']['latent_channels']
+    options, channels = config['train']['vae'], config['vae']['net']['latent_channels']
     torch.manual_seed(config['seed'])
     training, parallel = Training(config).to(DEVICE), Parallel(options['workers'])
     loop = Loop(f'{run}/vae.pt', training, options['steps'], options['rate'], average=.995)
-    factor, reports = 2 ** (len(config['vae']['small']['widths']) - 1), []
+    factor, reports = 2 ** (len(config['vae']['net']['widths']) - 1), []
     for step in loop:
-        x = crops(config['seed'], step, options['batch'], options['crop'])
+        x = crops(config['seed'], step, options['batch'], options['crop'], config['world'])
         torch.manual_seed(config['seed'] * 1000003 + step)
         noise = torch.randn(len(x), channels, x.shape[2] // factor, x.shape[3] // factor)
         parts = list(zip(x.to(DEVICE).chunk(parallel.workers), noise.to(DEVICE).chunk(parallel.workers)))
@@ -96,9 +96,9 @@ def main(config_path, run):
     training.load_state_dict(loop.average)
     vae = training.vae.cpu().eval()
     with torch.no_grad():
-        x = pixels([draw(story(-1, i, EVERYTHING, 1)[0], config['vae']['pixels']) for i in range(96)])
+        x = pixels([draw(story(-1, i, config['world'], 1)[0], config['vae']['pixels']) for i in range(96)])
         latents = torch.cat([vae.encode(part)[0] for part in x.split(16)])
-        print('eigenvalues of the latents', [round(v, 4) for v in vae.whiten(latents)])
+        print('eigenvalues of the latents', [round(v, 4) for v in vae.whiten(latents, config['vae']['whiten'])])
         again = torch.cat([vae.decode(vae.encode(part)[0]) for part in x.split(16)]).clamp(-1, 1)
         latents = torch.cat([vae.encode(part)[0] for part in x.split(16)])
     print(f'unseen panels: {psnr((again - x).square().mean()):.2f} dB; latents std {latents.std((0, 2, 3)).tolist()}')

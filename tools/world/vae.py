@@ -93,18 +93,21 @@ class VAE(nn.Module):
         return net.conv_out(F.silu(net.conv_norm_out(h)))
 
     @torch.no_grad()
-    def whiten(self, latents):
-        """Make latents like these have mean 0 and covariance 1, without changing a single picture.
+    def whiten(self, latents, power):
+        """Make latents like these have mean 0, covariance C^(1 - 2 power) and mean variance 1, without changing a
+        single picture.
 
-        With m the mean and C the covariance over places, z' = C^-1/2 (z - m) is linear, so it folds exactly into
-        the 1x1 quant_conv, and its inverse into post_quant_conv. Diffusion then needs no scaling factor.
+        With m the mean and C the covariance over places, z' = s C^-power (z - m) is linear, so it folds exactly into
+        the 1x1 quant_conv, and its inverse into post_quant_conv. Diffusion then needs no scaling factor. A power of
+        1/2 makes all directions equal, 0 leaves them as they are.
         """
         n = latents.shape[1]
         rows = latents.permute(0, 2, 3, 1).reshape(-1, n).double()
         mean = rows.mean(0)
         eigenvalues, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
-        shrink = vectors @ torch.diag(eigenvalues.rsqrt()) @ vectors.T
-        grow = vectors @ torch.diag(eigenvalues.sqrt()) @ vectors.T
+        factors = eigenvalues.pow(-power) / eigenvalues.pow(1 - 2 * power).mean().sqrt()
+        shrink = vectors @ torch.diag(factors) @ vectors.T
+        grow = vectors @ torch.diag(1 / factors) @ vectors.T
         quant, post = self.quant_conv, self.post_quant_conv
         quant.bias[:n] = (shrink @ (quant.bias[:n].double() - mean)).to(quant.bias)
         quant.weight[:n, :, 0, 0] = (shrink @ quant.weight[:n, :, 0, 0].double()).to(quant.weight)
@@ -114,13 +117,7 @@ class VAE(nn.Module):
         return eigenvalues.tolist()
 
 
-def final_config(config):
-    """The sizes of the VAE that ships: grown (stage 4) where the configuration says so, else that of stage 1."""
-    return config['vae'].get('grown', config['vae']['small'])
-
-
-def load_final(config, run):
-    name = 'vae-grown' if 'grown' in config['vae'] else 'vae-white'
-    vae = VAE(**final_config(config))
-    vae.load_state_dict(torch.load(f'{run}/{name}.pt', map_location='cpu'))
+def load_vae(config, run):
+    vae = VAE(**config['vae']['net'])
+    vae.load_state_dict(torch.load(f'{run}/vae-white.pt', map_location='cpu'))
     return vae.eval()
