@@ -86,8 +86,7 @@ static void run_unet(const struct context *ctx, const struct job *job)
     unet_forward(ctx, &job->m->unet, job->output,
                  &(struct unet_input){.sample = latents(job),
                                       .timestep = 500,
-                                      .encoder_hidden_states = job->text,
-                                      .tokens = TOKEN_WINDOW,
+                                      .text = {.states = job->text, .tokens = TOKEN_WINDOW},
                                       .text_embeds = job->pooled,
                                       .time_ids = sizes},
                  (struct unet_options){0});

@@ -170,28 +170,47 @@ static void self_attention(const struct context *ctx, const struct transformer *
     observe_added(ctx, block->attn1.name, to, from, shape.n, shape.h * shape.w, c);
 }
 
-/* to = from + attn2(norm2 from, context) */
+void text_keys(const struct context *ctx, const struct transformer_block *block, float *k, float *v,
+               const float *states, int64_t tokens)
+{
+    linear(ctx, k, states, tokens, &block->attn2.to_k, (struct linear_options){0});
+    linear(ctx, v, states, tokens, &block->attn2.to_v, (struct linear_options){0});
+}
+
+/* The text of one sample: kept, or computed into k and v. */
+static struct key_set text_of(const struct context *ctx, const struct transformer_block *block,
+                              const struct text_input *text, int64_t sample, float *k, float *v)
+{
+    const struct tensor *weight = &block->attn2.to_k.weight;
+    const float *kept = text->keys != NULL ? text->keys[sample] : NULL;
+    if (kept != NULL) {
+        const float *own = kept + block->text_at * text->tokens;
+        return (struct key_set){own, own + weight->shape[0] * text->tokens, NULL, text->tokens};
+    }
+    text_keys(ctx, block, k, v, text->states + sample * text->tokens * weight->shape[1], text->tokens);
+    return (struct key_set){k, v, NULL, text->tokens};
+}
+
+/* to = from + attn2(norm2 from, text) */
 static void cross_attention(const struct context *ctx, const struct transformer *t,
                             const struct transformer_block *block, float *to, const float *from,
-                            struct features shape, const float *context, int64_t tokens)
+                            struct features shape, const struct text_input *text)
 {
     size_t mark = arena_mark(ctx->arena);
     int64_t rows = features_rows(shape), c = shape.c, own = shape.h * shape.w;
     float *q = arena_floats(ctx->arena, rows * c), *hidden = arena_floats(ctx->arena, rows * c);
-    float *k = arena_floats(ctx->arena, shape.n * tokens * c), *v = arena_floats(ctx->arena, shape.n * tokens * c);
+    float *k = arena_floats(ctx->arena, text->tokens * c), *v = arena_floats(ctx->arena, text->tokens * c);
     layer_norm(ctx, hidden, from, rows, c, &block->norm2, 1e-5f);
     linear(ctx, q, hidden, rows, &block->attn2.to_q, (struct linear_options){0});
-    linear(ctx, k, context, shape.n * tokens, &block->attn2.to_k, (struct linear_options){0});
-    linear(ctx, v, context, shape.n * tokens, &block->attn2.to_v, (struct linear_options){0});
     for (int64_t i = 0; i < shape.n; i++) {
-        struct key_set text = {k + i * tokens * c, v + i * tokens * c, NULL, tokens};
+        struct key_set seen = text_of(ctx, block, text, i, k, v);
         attention(ctx, &(struct attention){
                            .out = q + i * own * c,
                            .q = q + i * own * c,
                            .queries = own,
                            .heads = t->heads,
                            .d = c / t->heads,
-                           .sets = &text,
+                           .sets = &seen,
                            .count = 1,
                        });
     }
@@ -215,7 +234,7 @@ static void feed_forward(const struct context *ctx, const struct transformer_blo
 }
 
 void transformer_forward(const struct context *ctx, const struct transformer *t, struct features x,
-                         const float *context, int64_t tokens, const struct attention_hook *hook)
+                         const struct text_input *text, const struct attention_hook *hook)
 {
     size_t mark = arena_mark(ctx->arena);
     int64_t rows = features_rows(x);
@@ -227,7 +246,7 @@ void transformer_forward(const struct context *ctx, const struct transformer *t,
     for (int i = 0; i < t->depth; i++) {
         const struct transformer_block *block = &t->transformer_blocks[i];
         self_attention(ctx, t, block, b, a, x, hook);
-        cross_attention(ctx, t, block, a, b, x, context, tokens);
+        cross_attention(ctx, t, block, a, b, x, text);
         feed_forward(ctx, block, b, a, x);
         float *swap = a;
         a = b;

@@ -45,7 +45,8 @@ struct transformer_block {
     struct attention_weights attn1, attn2; /* self-attention, cross-attention */
     struct linear ff_proj, ff_out;         /* ff.net.0.proj (GEGLU), ff.net.2 */
     char ff_name[MODULE_NAME];
-    int up_layer; /* number among the self-attentions of the up blocks, in order of execution; -1 elsewhere */
+    int up_layer;    /* number among the self-attentions of the up blocks, in order of execution; -1 elsewhere */
+    int64_t text_at; /* where its K and V lie in the text keys of a prompt, in floats per token (unet_text_keys) */
 };
 
 /* Transformer2DModel: group norm, into tokens, `depth` blocks, back, plus the input. */
@@ -82,8 +83,20 @@ struct attention_hook {
     int (*key_sets)(void *self, const struct attention_site *site, int64_t sample, struct key_set *sets);
 };
 
-/* x: [n, h, w, channels], in place. context: [n, tokens, cross_attention_dim]. hook may be NULL. */
+/* The text that the samples of a batch attend to. It does not change while they are denoised, so neither do its K and
+ * V in any layer: whoever calls more than once has them computed by unet_text_keys and hands them in. */
+struct text_input {
+    const float *states; /* [n, tokens, cross_attention_dim] */
+    int64_t tokens;
+    const float *const *keys; /* [n]: a prompt's text keys, or NULL: computed on the way. NULL: none has any */
+};
+
+/* x: [n, h, w, channels], in place. hook may be NULL. */
 void transformer_forward(const struct context *ctx, const struct transformer *t, struct features x,
-                         const float *context, int64_t tokens, const struct attention_hook *hook);
+                         const struct text_input *text, const struct attention_hook *hook);
+
+/* K and V of the cross-attention: states [tokens, cross_attention_dim] -> k, v [tokens, channels]. */
+void text_keys(const struct context *ctx, const struct transformer_block *block, float *k, float *v,
+               const float *states, int64_t tokens);
 
 #endif

@@ -27,7 +27,12 @@ static void assemble_transformer(struct assembly *a, struct unet_block *block, i
     transformer_bind(&block->attentions[index], a->b, module_name(name, "%s.attentions.%d", block->name, index),
                      c->block_out_channels[level], c->heads[level], c->cross_attention_dim, c->norm_num_groups,
                      a->next, depth, first_up_layer);
+    for (int i = 0; i < depth; i++) {
+        a->next[i].text_at = a->u->text_width;
+        a->u->text_width += 2 * c->block_out_channels[level];
+    }
     a->next += depth;
+    a->u->transformer_block_count += depth;
 }
 
 static void assemble_resnet(struct assembly *a, struct unet_block *block, int index, int64_t in, int64_t out)
@@ -177,6 +182,20 @@ void unet_close(struct unet *u)
     *u = (struct unet){0};
 }
 
+int64_t unet_text_keys_size(const struct unet *u, int64_t tokens)
+{
+    return u->text_width * tokens;
+}
+
+void unet_text_keys(const struct context *ctx, const struct unet *u, float *keys, const float *states, int64_t tokens)
+{
+    for (int i = 0; i < u->transformer_block_count; i++) {
+        const struct transformer_block *block = &u->transformer_blocks[i];
+        float *k = keys + block->text_at * tokens, *v = k + block->attn2.to_k.weight.shape[0] * tokens;
+        text_keys(ctx, block, k, v, states, tokens);
+    }
+}
+
 int64_t unet_level_size(int64_t size, int level)
 {
     for (; level > 0; level--)
@@ -248,7 +267,7 @@ struct pass {
 static void attend(const struct pass *p, const struct transformer *t, struct features x)
 {
     if (t->depth > 0)
-        transformer_forward(p->ctx, t, x, p->in->encoder_hidden_states, p->in->tokens, p->options.hook);
+        transformer_forward(p->ctx, t, x, &p->in->text, p->options.hook);
 }
 
 static struct features down_block(struct pass *p, const struct unet_block *block, struct features x)

@@ -35,7 +35,9 @@ struct unet {
     int up_layers; /* self-attentions in the up blocks */
     /* private */
     struct safetensors *file;
-    struct transformer_block *transformer_blocks;
+    struct transformer_block *transformer_blocks; /* of all transformers, in order of execution */
+    int transformer_block_count;
+    int64_t text_width; /* floats of text keys per token */
 };
 
 /* Opens the weights and binds them. The file stays mapped until unet_close. Messages name the tensor at fault. */
@@ -46,10 +48,9 @@ void unet_close(struct unet *u); /* fine on a zeroed struct */
 status unet_list(const struct unet_config *config, const struct tensor_visitor *visitor, struct error *e);
 
 struct unet_input {
-    struct features sample;             /* [n, h, w, in_channels] */
-    double timestep;                    /* one for all samples; may be fractional */
-    const float *encoder_hidden_states; /* [n, tokens, cross_attention_dim] */
-    int64_t tokens;
+    struct features sample;   /* [n, h, w, in_channels] */
+    double timestep;          /* one for all samples; may be fractional */
+    struct text_input text;   /* its states are the reference's encoder_hidden_states */
     const float *text_embeds; /* [n, P], P = projection_class_embeddings_input_dim - 6 addition_time_embed_dim */
     const float *time_ids;    /* [n, 6]: original h, w; crop top, left; target h, w (pixels) */
 };
@@ -62,6 +63,12 @@ struct unet_options {
 /* out: [n, h, w, out_channels]. h and w are any positive sizes. Temporary memory comes from the arena. */
 void unet_forward(const struct context *ctx, const struct unet *u, float *out, const struct unet_input *in,
                   struct unet_options options);
+
+/* The text keys of one prompt: K and V of all cross-attentions, [layer][k, v][tokens, channels]; 51 MB for SDXL's 77
+ * tokens. states: [tokens, cross_attention_dim]; keys: unet_text_keys_size floats. */
+int64_t unet_text_keys_size(const struct unet *u, int64_t tokens);
+void unet_text_keys(const struct context *ctx, const struct unet *u, float *keys, const float *states,
+                    int64_t tokens);
 
 /* Latent rows and columns at a level: each level halves, rounding up. */
 int64_t unet_level_size(int64_t size, int level);

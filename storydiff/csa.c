@@ -49,17 +49,16 @@ static void allocate(struct csa *csa, struct arena *arena)
     csa->bank = arena_bytes(arena, (size_t)csa->layers * sizeof *csa->bank);
     for (int layer = 0; layer < csa->layers; layer++) {
         int grid = grid_of(csa, layer);
-        float *kept = arena_floats(arena, csa->characters * csa->halves * csa->settings.id_length * 2 *
-                                              csa->tokens[grid] * csa->width[grid]);
+        float *kept =
+            arena_floats(arena, csa->characters * csa->settings.id_length * 2 * csa->tokens[grid] * csa->width[grid]);
         if (real)
             csa->bank[layer] = kept;
     }
 }
 
-size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w, int characters,
-                  int halves)
+size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w, int characters)
 {
-    struct csa csa = {.settings = *settings, .characters = characters, .halves = halves};
+    struct csa csa = {.settings = *settings, .characters = characters};
     struct arena arena = arena_measure();
     measure_layers(&csa, u, h, w);
     allocate(&csa, &arena);
@@ -99,13 +98,13 @@ static void begin_anew(struct csa *csa)
 }
 
 status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w,
-                int characters, int halves, struct error *e)
+                int characters, struct error *e)
 {
-    *csa = (struct csa){.settings = *settings, .characters = characters, .halves = halves};
+    *csa = (struct csa){.settings = *settings, .characters = characters};
     TRY(check(u, settings, h, w, characters, e));
     measure_layers(csa, u, h, w);
-    TRY(arena_open(&csa->memory, csa_memory(u, settings, h, w, characters, halves),
-                   "the bank of consistent self-attention", e));
+    TRY(arena_open(&csa->memory, csa_memory(u, settings, h, w, characters), "the bank of consistent self-attention",
+                   e));
     allocate(csa, &csa->memory);
     begin_anew(csa);
     return OK;
@@ -184,10 +183,10 @@ static bool will_be_read(const struct csa *csa, int layer)
 }
 
 /* K of one id panel in the bank; V follows it. */
-static float *kept(const struct csa *csa, int layer, int character, int half, int panel)
+static float *kept(const struct csa *csa, int layer, int character, int panel)
 {
     int grid = grid_of(csa, layer);
-    int64_t index = ((int64_t)character * csa->halves + half) * csa->settings.id_length + panel;
+    int64_t index = (int64_t)character * csa->settings.id_length + panel;
     return csa->bank[layer] + index * 2 * csa->tokens[grid] * csa->width[grid];
 }
 
@@ -198,15 +197,14 @@ static void enter(void *self, const struct context *ctx, const struct attention_
     if (pass->role != CSA_WRITE || arena_measuring(ctx->arena))
         return;
     int64_t size = site->h * site->w * site->c;
-    for (int64_t i = 0; i < site->n && will_be_read(csa, site->layer); i++) {
-        int half = pass->first_half + (int)(i / pass->panels), panel = (int)(i % pass->panels);
-        float *k = kept(csa, site->layer, pass->characters[0], half, panel);
-        memcpy(k, site->k + i * size, (size_t)size * sizeof(float));
-        memcpy(k + size, site->v + i * size, (size_t)size * sizeof(float));
+    for (int panel = 0; panel < site->n && will_be_read(csa, site->layer); panel++) {
+        float *k = kept(csa, site->layer, pass->characters[0], panel);
+        memcpy(k, site->k + panel * size, (size_t)size * sizeof(float));
+        memcpy(k + size, site->v + panel * size, (size_t)size * sizeof(float));
     }
     char name[MODULE_NAME];
-    observe(ctx, module_name(name, "csa.layer%d.half%d", site->layer, pass->first_half), site->hidden, 3,
-            (int64_t[]){site->n, site->h * site->w, site->c});
+    observe(ctx, module_name(name, "csa.character%d.layer%d.half%d", pass->characters[0], site->layer, pass->half),
+            site->hidden, 3, (int64_t[]){site->n, site->h * site->w, site->c});
 }
 
 /* The visible tokens of id panel `panel`, whose K and V are at k and v. */
@@ -224,14 +222,13 @@ static int sets_of_writer(const struct csa_pass *pass, const struct attention_si
                           struct key_set own, struct key_set *sets)
 {
     const struct csa *csa = pass->csa;
-    int64_t size = site->h * site->w * site->c, first = sample - sample % pass->panels;
+    int64_t size = site->h * site->w * site->c;
     bool own_in_place = csa->settings.mode == CSA_MASKED;
     int count = 0;
-    for (int panel = 0; panel < pass->panels; panel++) {
-        int64_t other = first + panel;
-        if (other != sample)
-            sets[count++] = visible(csa, grid_of(csa, site->layer), panel, SEE_SAMPLE, site->k + other * size,
-                                    site->v + other * size);
+    for (int panel = 0; panel < site->n; panel++) {
+        if (panel != sample)
+            sets[count++] = visible(csa, grid_of(csa, site->layer), panel, SEE_SAMPLE, site->k + panel * size,
+                                    site->v + panel * size);
         else if (own_in_place)
             sets[count++] = own;
     }
@@ -240,7 +237,7 @@ static int sets_of_writer(const struct csa_pass *pass, const struct attention_si
     return count;
 }
 
-static int sets_of_reader(const struct csa_pass *pass, const struct attention_site *site, int half, enum seen seen,
+static int sets_of_reader(const struct csa_pass *pass, const struct attention_site *site, enum seen seen,
                           struct key_set own, struct key_set *sets)
 {
     const struct csa *csa = pass->csa;
@@ -248,7 +245,7 @@ static int sets_of_reader(const struct csa_pass *pass, const struct attention_si
     int count = 0;
     for (int c = 0; c < pass->character_count; c++)
         for (int panel = 0; panel < csa->settings.id_length; panel++) {
-            const float *k = kept(csa, site->layer, pass->characters[c], half, panel);
+            const float *k = kept(csa, site->layer, pass->characters[c], panel);
             sets[count++] = visible(csa, grid_of(csa, site->layer), panel, seen, k, k + size);
         }
     sets[count++] = own;
@@ -267,7 +264,7 @@ static int key_sets(void *self, const struct attention_site *site, int64_t sampl
     }
     if (pass->role == CSA_WRITE)
         return sets_of_writer(pass, site, sample, own, sets);
-    return sets_of_reader(pass, site, pass->first_half + (int)(sample / pass->panels), seen, own, sets);
+    return sets_of_reader(pass, site, seen, own, sets);
 }
 
 struct attention_hook csa_hook(struct csa_pass *pass)

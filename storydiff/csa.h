@@ -54,37 +54,38 @@ struct csa {
     struct csa_settings settings;
     int layers, layers32;                        /* self-attentions in all up blocks, in up_blocks.0 */
     int64_t tokens[CSA_GRIDS], width[CSA_GRIDS]; /* tokens and channels of a layer */
-    int characters, halves;
+    int characters;
     struct csa_plan plan;
     /* private */
     struct python_rng gates;
     struct torch_rng subsets;
     struct arena memory;
     float *draws;
-    float **bank; /* [layers] -> [characters, halves, id_length, 2 (k, v), tokens, width] */
+    float **bank; /* [layers] -> [characters, id_length, 2 (k, v), tokens, width], of one half */
 };
 
 /* How many bytes csa_open will ask for: plan and bank. */
-size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w, int characters,
-                  int halves);
+size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w, int characters);
 
-/* h, w: size of the latents, multiples of 4. halves: 2 with classifier-free guidance, else 1. Refuses a UNet whose up
+/* h, w: size of the latents, multiples of 4. Refuses a UNet whose up
  * blocks are not those of SDXL (CSA is defined on the two lowest of three levels), rates outside [0, 1], a start
  * below 1, an id_length outside 1 .. CSA_MAX_ID_LENGTH. The caller closes it. */
 status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w,
-                int characters, int halves, struct error *e);
+                int characters, struct error *e);
 void csa_close(struct csa *csa); /* fine on a zeroed struct */
 
 /* Draws the plan of a step. Steps are visited in order from 0; a later one may be asked for directly (a resumed run),
  * the draws between are then made and dropped; so may an earlier one, which begins anew from the seed. */
 void csa_begin_step(struct csa *csa, int step);
 
-/* A batch under way: `panels` samples of each of the halves first_half ..; given to the UNet through csa_hook. */
+/* A batch under way, one sample per panel, all of one half (0: unconditional where there is guidance); given to the
+ * UNet through csa_hook. The halves never see each other, so the bank is that of one: all passes of a half, then all
+ * of the other. */
 enum csa_role { CSA_WRITE, CSA_READ };
 struct csa_pass {
     struct csa *csa;
     enum csa_role role;
-    int panels, first_half;
+    int half;              /* for the observer's names alone */
     const int *characters; /* write: the one; read: those named in the panel, in the order of their lines */
     int character_count;
 };

@@ -74,11 +74,11 @@ static status sample(struct drawing *d, struct error *e)
     struct lockstep *l = &d->lockstep;
     const struct options *o = &d->c->options;
     int steps = d->c->sampler.steps;
-    struct lockstep_progress progress = {d->watch->pass_done, d->watch->self};
+    struct lockstep_watch watch = {d->watch->pass_begins, d->watch->pass_done, d->watch->self};
     if (o->preview_every > 0)
         TRY(preview_map_make(d->ctx, &d->c->model, &d->preview, e));
     while (l->step < steps) {
-        lockstep_step(l, d->ctx, d->watch->pass_done != NULL ? &progress : NULL);
+        lockstep_step(l, d->ctx, &watch);
         TRY(save_state(d, e));
         if (o->preview_every > 0 && l->step % o->preview_every == 0)
             TRY(write_preview(d, e));

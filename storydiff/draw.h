@@ -9,8 +9,9 @@
 
 /* Whom to tell, and when to stop. Members may be NULL. */
 struct draw_watch {
-    void (*begins)(void *self, int step);              /* sampling, with this step: not 0 in a resumed run */
-    void (*pass_done)(void *self, int step, int pass); /* of lockstep */
+    void (*begins)(void *self, int step); /* sampling, with this step: not 0 in a resumed run */
+    void (*pass_begins)(void *self, int step, int half, int pass); /* of lockstep, as is the next */
+    void (*pass_done)(void *self, int step, int half, int pass);
     void (*decodes)(void *self, int panel);
     void (*notice)(void *self, const char *line);
     void *self;

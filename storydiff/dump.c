@@ -23,8 +23,10 @@ status dump_start(struct dump *d, const char *folder, enum dump_start start, str
 {
     *d = (struct dump){.folder = folder};
     if (start == DUMP_ANEW && !is_empty(folder))
-        return fail(e, ERR_ARGUMENT, "--dump %s: it is not empty: choose another folder, or replace what is there "
-                                     "with --overwrite", folder);
+        return fail(e, ERR_ARGUMENT,
+                    "--dump %s: it is not empty: choose another folder, or replace what is there "
+                    "with --overwrite",
+                    folder);
     TRY(file_make_directory(folder, e));
     dump_part(d, "text");
     return OK;
@@ -47,11 +49,14 @@ void dump_part(struct dump *d, const char *part)
     closedir(entries);
 }
 
-void dump_pass(struct dump *d, int step, int pass)
+void dump_pass(struct dump *d, int step, int pass, int half)
 {
     char part[64];
     snprintf(part, sizeof part, "step-%03d-pass-%d", step + 1, pass + 1);
-    dump_part(d, part);
+    if (half == 0)
+        dump_part(d, part);
+    else
+        snprintf(d->part, sizeof d->part, "%s", part);
 }
 
 static status write_tensor(const struct dump *d, const char *name, const struct tensor *tensor, struct error *e)

@@ -1,7 +1,7 @@
 /* --dump: intermediate tensors as safetensors files, one each, to hold against another implementation.
  *
  *   DIR/text/hidden_states.1.safetensors
- *   DIR/step-001-pass-1/down_blocks.0.safetensors     a second forward of the same pass: down_blocks.0.2.safetensors
+ *   DIR/step-001-pass-1/down_blocks.0.safetensors     its second half (conditional): down_blocks.0.2.safetensors
  *   DIR/decode/decoder.conv_in.safetensors
  *
  * Images are channels last, [n, h, w, c]. */
@@ -13,8 +13,8 @@
 
 struct dump {
     const char *folder;
-    char part[64];        /* "text", "step-001-pass-1", "decode" */
-    struct error error;   /* the first failure to write; later tensors are dropped */
+    char part[64];      /* "text", "step-001-pass-1", "decode" */
+    struct error error; /* the first failure to write; later tensors are dropped */
 };
 
 /* A new dump wants a folder that is empty or not there; one that goes on, or replaces another, does not. */
@@ -25,7 +25,7 @@ status dump_start(struct dump *d, const char *folder, enum dump_start start, str
 
 /* What follows belongs to this part, which loses what an earlier run has dumped there. */
 void dump_part(struct dump *d, const char *part);
-void dump_pass(struct dump *d, int step, int pass);
+void dump_pass(struct dump *d, int step, int pass, int half); /* the second half joins the first */
 
 struct observer dump_observer(struct dump *d);
 

@@ -12,7 +12,7 @@ static int64_t latent_size(const struct lockstep *l)
     return l->h * l->w * l->c;
 }
 
-static int halves(const struct lockstep_request *r)
+int lockstep_halves(const struct lockstep_request *r)
 {
     return r->guidance_scale > 1 ? 2 : 1;
 }
@@ -69,67 +69,98 @@ static void replay_noise(struct lockstep *l)
             draw_noise(l);
 }
 
+/* ---------------------------------------------------------------------------------------------------------- text */
+
+/* Bytes of text keys that a story may keep; prompts beyond are projected anew at every step (a hundredth of its
+ * arithmetic at 768 px), so that memory does not grow with the number of panels. */
+static const int64_t text_keys_limit = 512 << 20;
+
+static int64_t text_keys_size(const struct lockstep_request *r)
+{
+    return unet_text_keys_size(&r->model->unet, r->text->tokens);
+}
+
+static const float *text_states(const struct conditioning *text, int64_t row)
+{
+    return text->states + row * text->tokens * text->width;
+}
+
+static void prepare_text(struct lockstep *l, const struct context *ctx)
+{
+    const struct lockstep_request *r = l->request;
+    for (int64_t row = 0; row < l->kept_prompts; row++)
+        unet_text_keys(ctx, &r->model->unet, l->text_keys + row * text_keys_size(r), text_states(r->text, row),
+                       r->text->tokens);
+}
+
 /* -------------------------------------------------------------------------------------------------------- passes */
 
-/* The inputs of one call of the UNet: `count` halves of a pass, sample = half * panels + panel. */
+/* What one call of the UNet is given: a half of a pass. */
 struct batch {
-    const struct lockstep_pass *pass;
-    int first_half, count;
-    float *sample, *states, *pooled, *time_ids, *prediction;
+    int64_t n;
+    float *sample, *states, *pooled, *time_ids;
 };
 
-static struct batch batch_new(const struct lockstep *l, struct arena *arena, const struct lockstep_pass *pass,
-                              int first_half, int count, float *prediction)
+static struct batch batch_new(const struct lockstep *l, struct arena *arena, const struct lockstep_pass *pass)
 {
     const struct conditioning *text = l->request->text;
-    int64_t n = (int64_t)pass->panel_count * count;
+    int64_t n = pass->panel_count;
     return (struct batch){
-        .pass = pass,
-        .first_half = first_half,
-        .count = count,
+        .n = n,
         .sample = arena_floats(arena, n * latent_size(l)),
         .states = arena_floats(arena, n * text->tokens * text->width),
         .pooled = arena_floats(arena, n * text->pooled_width),
         .time_ids = arena_floats(arena, n * 6),
-        .prediction = prediction,
     };
 }
 
-static void batch_fill(const struct lockstep *l, const struct batch *b)
+/* The conditioning that a half of a pass gives a panel. */
+static int64_t text_row(const struct lockstep_request *r, const struct lockstep_pass *pass, int half, int panel)
+{
+    bool unconditional = lockstep_halves(r) == 2 && half == 0;
+    return unconditional ? pass->negative : panel;
+}
+
+/* Also when measuring: what is kept decides what there is to compute. */
+static void choose_text_keys(struct lockstep *l, const struct lockstep_pass *pass, int half)
+{
+    for (int i = 0; i < pass->panel_count; i++) {
+        int64_t row = text_row(l->request, pass, half, pass->panels[i]);
+        l->keys[i] = row < l->kept_prompts ? l->text_keys + row * text_keys_size(l->request) : NULL;
+    }
+}
+
+static void batch_fill(const struct lockstep *l, const struct batch *b, const struct lockstep_pass *pass, int half)
 {
     const struct lockstep_request *r = l->request;
     const struct conditioning *text = r->text;
     int64_t states = text->tokens * text->width, size = latent_size(l);
-    for (int half = 0; half < b->count; half++)
-        for (int i = 0; i < b->pass->panel_count; i++) {
-            int64_t n = (int64_t)half * b->pass->panel_count + i;
-            bool unconditional = halves(r) == 2 && b->first_half + half == 0;
-            int panel = b->pass->panels[i], row = unconditional ? b->pass->negative : panel;
-            sampler_scale_input(r->sampler, l->step, l->latents + panel * size, b->sample + n * size, size);
-            memcpy(b->states + n * states, text->states + row * states, (size_t)states * sizeof(float));
-            memcpy(b->pooled + n * text->pooled_width, text->pooled + row * text->pooled_width,
-                   (size_t)text->pooled_width * sizeof(float));
-            memcpy(b->time_ids + n * 6, r->time_ids, sizeof r->time_ids);
-        }
+    for (int64_t i = 0; i < b->n; i++) {
+        int64_t panel = pass->panels[i], row = text_row(r, pass, half, pass->panels[i]);
+        sampler_scale_input(r->sampler, l->step, l->latents + panel * size, b->sample + i * size, size);
+        memcpy(b->states + i * states, text_states(text, row), (size_t)states * sizeof(float));
+        memcpy(b->pooled + i * text->pooled_width, text->pooled + row * text->pooled_width,
+               (size_t)text->pooled_width * sizeof(float));
+        memcpy(b->time_ids + i * 6, r->time_ids, sizeof r->time_ids);
+    }
 }
 
-/* The noise the model sees in `count` halves of a pass: prediction [count * panels, h, w, c]. */
-static void predict(struct lockstep *l, const struct context *ctx, const struct lockstep_pass *pass, int first_half,
-                    int count, float *prediction)
+/* The noise the model sees in one half of a pass: prediction [panels, h, w, c]. */
+static void predict(struct lockstep *l, const struct context *ctx, const struct lockstep_pass *pass, int half,
+                    float *prediction)
 {
     const struct lockstep_request *r = l->request;
     size_t mark = arena_mark(ctx->arena);
-    struct batch b = batch_new(l, ctx->arena, pass, first_half, count, prediction);
+    struct batch b = batch_new(l, ctx->arena, pass);
+    choose_text_keys(l, pass, half);
     if (!arena_measuring(ctx->arena))
-        batch_fill(l, &b);
-    struct csa_pass csa_pass = {&l->csa,    pass->role,       pass->panel_count,
-                                first_half, pass->characters, pass->character_count};
+        batch_fill(l, &b, pass, half);
+    struct csa_pass csa_pass = {&l->csa, pass->role, half, pass->characters, pass->character_count};
     struct attention_hook hook = csa_hook(&csa_pass);
     struct unet_input in = {
-        .sample = {b.sample, (int64_t)pass->panel_count * count, l->h, l->w, l->c},
+        .sample = {b.sample, b.n, l->h, l->w, l->c},
         .timestep = r->sampler->timesteps[l->step],
-        .encoder_hidden_states = b.states,
-        .tokens = r->text->tokens,
+        .text = {.states = b.states, .tokens = r->text->tokens, .keys = l->keys},
         .text_embeds = b.pooled,
         .time_ids = b.time_ids,
     };
@@ -145,49 +176,68 @@ static void guide(const float *uncond, float *cond, int64_t n, float g)
         cond[i] = uncond[i] + g * (cond[i] - uncond[i]);
 }
 
-/* A single panel's halves share one call, so that every weight is unpacked once for both; several panels fill the
- * multiply on their own, and go half by half, which takes half of the memory. */
-static void run_pass(struct lockstep *l, const struct context *ctx, const struct lockstep_pass *pass)
+/* Both halves [halves, panels, h, w, c] -> the next latents of the panels. */
+static void advance(struct lockstep *l, const struct lockstep_pass *pass, float *prediction)
 {
     const struct lockstep_request *r = l->request;
-    size_t mark = arena_mark(ctx->arena);
-    int count = halves(r), together = pass->panel_count == 1 ? count : 1;
     int64_t size = latent_size(l), all = pass->panel_count * size;
-    float *prediction = arena_floats(ctx->arena, count * all);
-    for (int half = 0; half < count; half += together)
-        predict(l, ctx, pass, half, together, prediction + half * all);
-    observe(ctx, "noise_pred", prediction, 4, (int64_t[]){(int64_t)count * pass->panel_count, l->h, l->w, l->c});
-    float *output = prediction + (count - 1) * all;
-    if (!arena_measuring(ctx->arena)) {
-        if (count == 2)
-            guide(prediction, output, all, (float)r->guidance_scale);
-        for (int i = 0; i < pass->panel_count; i++) {
-            int64_t at = pass->panels[i] * size;
-            sampler_step(r->sampler, l->step, output + i * size, l->noise + at, l->latents + at, l->history + at,
-                         l->predicted + at, size);
-        }
+    float *output = prediction + (lockstep_halves(r) - 1) * all;
+    if (lockstep_halves(r) == 2)
+        guide(prediction, output, all, (float)r->guidance_scale);
+    for (int i = 0; i < pass->panel_count; i++) {
+        int64_t at = pass->panels[i] * size;
+        sampler_step(r->sampler, l->step, output + i * size, l->noise + at, l->latents + at, l->history + at,
+                     l->predicted + at, size);
     }
-    arena_release(ctx->arena, mark);
 }
 
-void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_progress *progress)
+static void run_half(struct lockstep *l, const struct context *ctx, int half, const struct lockstep_watch *watch)
+{
+    const struct lockstep_request *r = l->request;
+    float *prediction = l->prediction;
+    int halves = lockstep_halves(r);
+    for (int i = 0; i < r->pass_count; i++) {
+        const struct lockstep_pass *pass = &r->passes[i];
+        int64_t n = (int64_t)pass->panel_count * halves, all = pass->panel_count * latent_size(l);
+        if (watch != NULL && watch->begins != NULL)
+            watch->begins(watch->self, l->step, half, i);
+        predict(l, ctx, pass, half, prediction + half * all);
+        if (half == halves - 1) {
+            observe(ctx, "noise_pred", prediction, 4, (int64_t[]){n, l->h, l->w, l->c});
+            advance(l, pass, prediction);
+        }
+        if (watch != NULL && watch->done != NULL)
+            watch->done(watch->self, l->step, half, i);
+        prediction += n * latent_size(l);
+    }
+}
+
+void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_watch *watch)
 {
     const struct lockstep_request *r = l->request;
     struct context own = *ctx;
     own.arena = &l->work;
+    if (!l->text_ready)
+        prepare_text(l, &own);
+    l->text_ready = true;
     if (r->csa.mode != CSA_OFF)
         csa_begin_step(&l->csa, l->step);
     if (sampler_draws_noise(r->sampler, l->step))
         draw_noise(l);
-    for (int i = 0; i < r->pass_count; i++) {
-        run_pass(l, &own, &r->passes[i]);
-        if (progress != NULL)
-            progress->pass_done(progress->self, l->step, i);
-    }
+    for (int half = 0; half < lockstep_halves(r); half++)
+        run_half(l, &own, half, watch);
     l->step++;
 }
 
 /* -------------------------------------------------------------------------------------------------------- memory */
+
+static int64_t drawn_panels(const struct lockstep_request *r)
+{
+    int64_t panels = 0;
+    for (int i = 0; i < r->pass_count; i++)
+        panels += r->passes[i].panel_count;
+    return panels;
+}
 
 static void allocate(struct lockstep *l, struct arena *arena)
 {
@@ -199,6 +249,9 @@ static void allocate(struct lockstep *l, struct arena *arena)
     l->predicted = arena_floats(arena, all);
     l->noise = arena_floats(arena, all);
     l->scratch = arena_floats(arena, all);
+    l->prediction = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * latent_size(l));
+    l->keys = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->keys);
+    l->text_keys = arena_floats(arena, l->kept_prompts * text_keys_size(r));
 }
 
 static void set_size(struct lockstep *l)
@@ -207,20 +260,21 @@ static void set_size(struct lockstep *l)
     l->h = l->request->height / factor;
     l->w = l->request->width / factor;
     l->c = l->request->model->unet.config.in_channels;
+    int64_t fit = text_keys_limit / (int64_t)sizeof(float) / text_keys_size(l->request);
+    int64_t used = lockstep_halves(l->request) == 2 ? l->request->text->count : l->request->panels;
+    l->kept_prompts = used < fit ? used : fit;
 }
 
 /* The largest arena that any pass needs. The key sets of a measuring pass are those of the plan before step 0: their
  * sizes do not matter to the arena. */
 static size_t measure_work(struct lockstep *l, int threads, const struct observer *observer)
 {
-    size_t most = 0;
-    for (int i = 0; i < l->request->pass_count; i++) {
-        struct arena arena = arena_measure();
-        struct context ctx = {.arena = &arena, .threads = threads, .observer = observer};
-        run_pass(l, &ctx, &l->request->passes[i]);
-        most = arena.peak > most ? arena.peak : most;
-    }
-    return most;
+    struct arena arena = arena_measure();
+    struct context ctx = {.arena = &arena, .threads = threads, .observer = observer};
+    prepare_text(l, &ctx);
+    for (int i = 0; i < l->request->pass_count; i++)
+        predict(l, &ctx, &l->request->passes[i], 0, NULL);
+    return arena.peak;
 }
 
 static status open_csa(struct lockstep *l, struct error *e)
@@ -230,7 +284,7 @@ static status open_csa(struct lockstep *l, struct error *e)
         return OK;
     struct csa_settings settings = r->csa;
     settings.seed = r->seed;
-    return csa_open(&l->csa, &r->model->unet, &settings, l->h, l->w, r->characters, halves(r), e);
+    return csa_open(&l->csa, &r->model->unet, &settings, l->h, l->w, r->characters, e);
 }
 
 /* The bank has id_length places. */
@@ -296,14 +350,14 @@ status lockstep_measure(const struct lockstep_request *request, int threads, con
     status s = prepare(&l, request, e);
     if (s == OK) {
         cost->memory = l.fixed.capacity + l.csa.memory.capacity + measure_work(&l, threads, observer);
+        struct arena arena = arena_measure();
+        struct context ctx = {.arena = &arena, .threads = threads, .profile = &cost->profile};
+        prepare_text(&l, &ctx);
         for (l.step = 0; l.step < request->sampler->steps; l.step++) {
             if (request->csa.mode != CSA_OFF)
                 csa_begin_step(&l.csa, l.step);
-            for (int i = 0; i < request->pass_count; i++) {
-                struct arena arena = arena_measure();
-                struct context ctx = {.arena = &arena, .threads = threads, .profile = &cost->profile};
-                run_pass(&l, &ctx, &request->passes[i]);
-            }
+            for (int i = 0; i < lockstep_halves(request) * request->pass_count; i++)
+                predict(&l, &ctx, &request->passes[i % request->pass_count], 0, NULL);
         }
         for (int op = 0; op < OP_COUNT; op++)
             cost->profile.rows[op].seconds = 0;

@@ -1,11 +1,12 @@
 /* Lockstep sampling: all panels of a story advance together, one step at a time.
  *
- *   for each step:  for each pass (the write passes first):  predict the noise of its panels, step their latents
+ *   for each step:  for each half (unconditional, conditional):  for each pass (the write passes first):
+ *       predict the noise of its panels; in the last half: guide, and step their latents
  *
- * Same numbers as panel after panel, since a panel depends on others only through the bank of the same step; but that
- * bank is all that ever exists, so a story of any length needs constant memory. And the state between two steps is
- * small: the latents, what the sampler remembers, and the number of the step. Random generators are not saved: they
- * are replayed from the seed. */
+ * Same numbers as panel after panel, since a panel depends on others only through the bank of the same step and half;
+ * but that bank is all that ever exists, so a story of any length needs constant memory. And the state between two
+ * steps is small: the latents, what the sampler remembers, and the number of the step. Random generators are not
+ * saved: they are replayed from the seed. */
 #ifndef STORYDIFF_LOCKSTEP_H
 #define STORYDIFF_LOCKSTEP_H
 
@@ -56,17 +57,27 @@ struct lockstep {
     float *predicted; /* the same: the finished latents as predicted by the last step, for previews */
     struct csa csa;   /* zeroed with CSA_OFF */
     /* private */
+    float *prediction;  /* [pass][half][panel of the pass][h, w, c] */
+    float *text_keys;   /* [kept prompts, size of one]: unet_text_keys, filled by the first step */
+    const float **keys; /* [panels of the pass under way]: where theirs are, or NULL */
+    int64_t kept_prompts;
+    bool text_ready;
     struct torch_rng *generators; /* one per group of panels that share a draw */
     float *noise;                 /* as latents */
     float *scratch;               /* random numbers, channels first */
     struct arena fixed, work;
 };
 
-/* Called after each pass; for the progress line. */
-struct lockstep_progress {
-    void (*pass_done)(void *self, int step, int pass);
+/* Called before and after each call of the UNet; members may be NULL. `half` counts from 0 to the last one of
+ * lockstep_halves. */
+struct lockstep_watch {
+    void (*begins)(void *self, int step, int half, int pass);
+    void (*done)(void *self, int step, int half, int pass);
     void *self;
 };
+
+/* 2 with classifier-free guidance, else 1. */
+int lockstep_halves(const struct lockstep_request *r);
 
 /* Memory and arithmetic of a request, from a dry run of every kind of pass. */
 struct lockstep_cost {
@@ -83,8 +94,8 @@ status lockstep_open(struct lockstep *l, const struct lockstep_request *request,
 void lockstep_close(struct lockstep *l); /* fine on a zeroed struct */
 
 /* One step of all passes. ctx: threads and observer as given to lockstep_open, profile as wished; its arena is not
- * used. progress may be NULL. Cannot fail. */
-void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_progress *progress);
+ * used. watch may be NULL. Cannot fail. */
+void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_watch *watch);
 
 /* The state between two steps. `recipe` is the text that describes the run (recipe.h); loading does not judge it.
  * Load fails if the file is not such a state or has other shapes; then `l` is unchanged. */

@@ -120,14 +120,10 @@ static void print_profile(const struct run *r)
     }
 }
 
-/* What is dumped from now on belongs to this pass, or to the decoder if no step is left. */
-static void dump_next(struct run *r, int step, int pass)
+/* Where no step is left, what is dumped from now on is the decoder's. */
+static void dump_decoder(struct run *r, int steps_done)
 {
-    if (r->options.dump == NULL)
-        return;
-    if (step < r->comic.sampler.steps)
-        dump_pass(&r->dump, step, pass);
-    else
+    if (r->options.dump != NULL && steps_done == r->comic.sampler.steps)
         dump_part(&r->dump, "decode");
 }
 
@@ -135,15 +131,21 @@ static void begins(void *self, int step)
 {
     struct run *r = self;
     progress_start(&r->progress, &r->comic, stderr);
-    dump_next(r, step, 0);
+    dump_decoder(r, step);
 }
 
-static void pass_done(void *self, int step, int pass)
+static void pass_begins(void *self, int step, int half, int pass)
 {
     struct run *r = self;
-    bool last = pass == r->comic.request.pass_count - 1;
-    progress_pass_done(&r->progress, step, pass);
-    dump_next(r, last ? step + 1 : step, last ? 0 : pass + 1);
+    if (r->options.dump != NULL)
+        dump_pass(&r->dump, step, pass, half);
+}
+
+static void pass_done(void *self, int step, int half, int pass)
+{
+    struct run *r = self;
+    progress_pass_done(&r->progress, step, half, pass);
+    dump_decoder(r, step + 1); /* pass_begins has the last word where another pass follows */
 }
 
 static void decodes(void *self, int panel)
@@ -154,7 +156,7 @@ static void decodes(void *self, int panel)
 
 static status draw(struct run *r, struct error *e)
 {
-    struct draw_watch watch = {begins, pass_done, decodes, print_notice, r, &stop};
+    struct draw_watch watch = {begins, pass_begins, pass_done, decodes, print_notice, r, &stop};
     struct draw_result result;
     catch_interrupt();
     status s = draw_comic(&r->comic, &r->ctx, &watch, &result, e);

@@ -10,7 +10,7 @@ void progress_start(struct progress *p, const struct comic *c, FILE *out)
     p->last = p->start;
 }
 
-static int panels_per_step(const struct lockstep_request *r)
+static int panels_per_half(const struct lockstep_request *r)
 {
     int panels = 0;
     for (int i = 0; i < r->pass_count; i++)
@@ -18,9 +18,10 @@ static int panels_per_step(const struct lockstep_request *r)
     return panels;
 }
 
-static int panels_after(const struct lockstep_request *r, int pass)
+/* Still to come in this step: what follows in this half, and the halves after it. */
+static int panels_after(const struct lockstep_request *r, int half, int pass)
 {
-    int panels = 0;
+    int panels = (lockstep_halves(r) - 1 - half) * panels_per_half(r);
     for (int i = pass + 1; i < r->pass_count; i++)
         panels += r->passes[i].panel_count;
     return panels;
@@ -43,16 +44,17 @@ static void show(struct progress *p, const char *line)
     p->shown = true;
 }
 
-void progress_pass_done(struct progress *p, int step, int pass)
+void progress_pass_done(struct progress *p, int step, int half, int pass)
 {
     const struct lockstep_request *r = &p->comic->request;
     const struct lockstep_pass *done = &r->passes[pass];
     char line[128];
     p->done += done->panel_count;
-    bool last = step == r->sampler->steps - 1 && pass == r->pass_count - 1;
+    int halves = lockstep_halves(r);
+    bool last = step == r->sampler->steps - 1 && half == halves - 1 && pass == r->pass_count - 1;
     if (!is_due(p) && !last)
         return;
-    double left = (double)(r->sampler->steps - 1 - step) * panels_per_step(r) + panels_after(r, pass);
+    double left = (double)(r->sampler->steps - 1 - step) * halves * panels_per_half(r) + panels_after(r, half, pass);
     double seconds = (seconds_now() - p->start) / p->done * left;
     snprintf(line, sizeof line, "step %d of %d, panel %d%s: %.0f s left", step + 1, r->sampler->steps,
              done->panels[0] + 1, done->panel_count > 1 ? " and its id panels" : "", seconds);

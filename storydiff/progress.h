@@ -13,13 +13,13 @@ struct progress {
     const struct comic *comic;
     bool terminal, shown;
     double start, last;  /* seconds: of the first pass seen, of the last line printed */
-    double done;         /* work done since start, in panels */
+    double done;         /* work done since start, in calls of the UNet, a sample each */
 };
 
 void progress_start(struct progress *p, const struct comic *c, FILE *out);
 
 /* To be called after each pass. */
-void progress_pass_done(struct progress *p, int step, int pass);
+void progress_pass_done(struct progress *p, int step, int half, int pass);
 
 /* To be called before the picture of a panel is decoded. */
 void progress_decodes(struct progress *p, int panel);

@@ -292,9 +292,9 @@ static void compare_bank(struct csa_case *c, int layer, int half, const float *h
 static void see(void *self, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct csa_case *c = self;
-    int layer, half;
+    int character, layer, half;
     (void)rank;
-    if (sscanf(name, "csa.layer%d.half%d", &layer, &half) == 2 && c->current == 0)
+    if (sscanf(name, "csa.character%d.layer%d.half%d", &character, &layer, &half) == 3 && character == 0)
         compare_bank(c, layer, half, data, shape);
     if (strcmp(name, "noise_pred") != 0)
         return;

@@ -26,7 +26,7 @@ static void open_csa(struct opened *o, const struct csa_settings *settings)
 {
     struct error e = {0};
     small_story_open(&o->story, "ddim", 3);
-    if (csa_open(&o->csa, &o->story.model.unet, settings, H, W, 2, 2, &e) != OK)
+    if (csa_open(&o->csa, &o->story.model.unet, settings, H, W, 2, &e) != OK)
         fail_msg("%s", e.message);
 }
 
@@ -253,7 +253,7 @@ static void enter(struct csa_pass *pass, const struct batch *b)
     arena_close(&arena);
 }
 
-/* A write pass: its own tokens and the drawn ones of the other panel of the same half. Masked keeps the panels'
+/* A write pass: its own tokens and the drawn ones of the other panel. Masked keeps the panels'
  * order, sampled puts the own tokens last. */
 static void check_writer(enum csa_mode mode, int step)
 {
@@ -263,11 +263,11 @@ static void check_writer(enum csa_mode mode, int step)
     open_csa(&o, &settings);
     csa_begin_step(&o.csa, step);
     for (int layer = 0; layer < LAYERS; layer++) {
-        struct csa_pass pass = {&o.csa, CSA_WRITE, IDS, 0, character, 1};
-        struct batch b = batch_new(&o.csa, layer, 2 * IDS, 1); /* both halves in one batch */
+        struct csa_pass pass = {&o.csa, CSA_WRITE, 0, character, 1};
+        struct batch b = batch_new(&o.csa, layer, IDS, 1);
         enter(&pass, &b);
-        for (int sample = 0; sample < 2 * IDS; sample++) {
-            int wanted[2 * TOKENS_16], n = 0, panel = sample % IDS, other = 1 - panel, own = 1000 + 100 * sample;
+        for (int panel = 0; panel < IDS; panel++) {
+            int wanted[2 * TOKENS_16], n = 0, other = 1 - panel, own = 1000 + 100 * panel;
             bool consistent = step >= settings.start && o.csa.plan.consistent[layer];
             bool own_first = mode == CSA_MASKED && panel == 0;
             if (own_first || !consistent)
@@ -276,7 +276,7 @@ static void check_writer(enum csa_mode mode, int step)
                 n = expect_tokens(&o.csa, layer, other, false, own + 100 * (other - panel), wanted, n);
             if (consistent && !own_first)
                 n = expect_tokens(&o.csa, layer, panel, true, own, wanted, n);
-            check_seen(&b, &pass, sample, wanted, n);
+            check_seen(&b, &pass, panel, wanted, n);
         }
         batch_free(&b);
     }
@@ -304,25 +304,24 @@ static void check_reader(enum csa_mode mode, int step)
     for (int layer = 0; layer < LAYERS; layer++) {
         bool consistent = step >= settings.start && o.csa.plan.consistent[layer];
         bool all = step < settings.start && settings.read_before_start == BEFORE_ALL_TOKENS;
-        for (int c = 0; c < 2; c++) /* half by half, as passes of several panels go */
-            for (int half = 0; half < 2; half++) {
+        for (int half = 0; half < 2; half++) { /* the second half finds the place of the first */
+            for (int c = 0; c < 2; c++) {
                 struct batch b = batch_new(&o.csa, layer, IDS, 1 + 2 * c + half);
-                enter(&(struct csa_pass){&o.csa, CSA_WRITE, IDS, half, &c, 1}, &b);
+                enter(&(struct csa_pass){&o.csa, CSA_WRITE, half, &c, 1}, &b);
                 batch_free(&b);
             }
-        struct csa_pass pass = {&o.csa, CSA_READ, 1, 0, characters, 2};
-        struct batch b = batch_new(&o.csa, layer, 2, 9);
-        enter(&pass, &b); /* writes nothing */
-        for (int half = 0; half < 2; half++) {
+            struct csa_pass pass = {&o.csa, CSA_READ, half, characters, 2};
+            struct batch b = batch_new(&o.csa, layer, 1, 9);
             int wanted[5 * TOKENS_16], n = 0;
+            enter(&pass, &b); /* writes nothing */
             for (int c = 0; c < 2 && (consistent || all); c++)
                 for (int panel = 0; panel < IDS; panel++)
                     n = expect_tokens(&o.csa, layer, panel, all, 1000 * (1 + 2 * characters[c] + half) + 100 * panel,
                                       wanted, n);
-            n = expect_tokens(&o.csa, layer, 0, true, 9000 + 100 * half, wanted, n);
-            check_seen(&b, &pass, half, wanted, n);
+            n = expect_tokens(&o.csa, layer, 0, true, 9000, wanted, n);
+            check_seen(&b, &pass, 0, wanted, n);
+            batch_free(&b);
         }
-        batch_free(&b);
     }
     close_csa(&o);
 }
@@ -345,7 +344,7 @@ static void readers_of_nobody_see_themselves(void **state)
     for (int step = 0; step < 8; step++) {
         csa_begin_step(&o.csa, step);
         for (int layer = 0; layer < LAYERS; layer++) {
-            struct csa_pass pass = {&o.csa, CSA_READ, 1, 0, NULL, 0};
+            struct csa_pass pass = {&o.csa, CSA_READ, 0, NULL, 0};
             struct batch b = batch_new(&o.csa, layer, 2, 9);
             for (int half = 0; half < 2; half++) {
                 int wanted[TOKENS_16], n = expect_tokens(&o.csa, layer, 0, true, 9000 + 100 * half, wanted, 0);
@@ -412,7 +411,7 @@ static void check_refused(const struct unet *u, struct csa_settings settings, in
 {
     struct csa csa;
     struct error e = {0};
-    assert_int_equal(csa_open(&csa, u, &settings, h, w, characters, 2, &e), ERR_ARGUMENT);
+    assert_int_equal(csa_open(&csa, u, &settings, h, w, characters, &e), ERR_ARGUMENT);
     if (strstr(e.message, text) == NULL)
         fail_msg("\"%s\" is not in: %s", text, e.message);
     csa_close(&csa);
@@ -459,7 +458,7 @@ static void more_characters_than_key_sets_are_refused(void **state)
     check_refused(&s.model.unet, settings, H, W, 8, "--id_length");
     struct csa csa;
     struct error e = {0};
-    assert_int_equal(csa_open(&csa, &s.model.unet, &settings, H, W, 7, 2, &e), OK);
+    assert_int_equal(csa_open(&csa, &s.model.unet, &settings, H, W, 7, &e), OK);
     csa_close(&csa);
     small_story_close(&s);
 }
@@ -483,7 +482,7 @@ static void memory_is_known_before(void **state)
     struct opened o;
     struct csa_settings settings = settings_of(CSA_MASKED);
     open_csa(&o, &settings);
-    assert_int_equal(csa_memory(&o.story.model.unet, &settings, H, W, 2, 2), o.csa.memory.capacity);
+    assert_int_equal(csa_memory(&o.story.model.unet, &settings, H, W, 2), o.csa.memory.capacity);
     assert_int_equal(o.csa.memory.used, o.csa.memory.capacity);
     close_csa(&o);
 }

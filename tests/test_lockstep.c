@@ -172,17 +172,30 @@ static void without_guidance_the_negative_prompt_is_not_looked_at(void **state)
 }
 
 struct calls {
-    int passes[STEPS * STORY_PASSES], steps[STEPS * STORY_PASSES], count;
+    struct {
+        int step, half, pass;
+    } seen[2 * STEPS * STORY_PASSES];
+    int begun, done;
 };
 
-static void count_pass(void *self, int step, int pass)
+static void pass_begins(void *self, int step, int half, int pass)
 {
     struct calls *c = self;
-    c->steps[c->count] = step;
-    c->passes[c->count++] = pass;
+    assert_int_equal(c->begun, c->done);
+    c->seen[c->begun].step = step;
+    c->seen[c->begun].half = half;
+    c->seen[c->begun++].pass = pass;
 }
 
-static void progress_is_told_of_every_pass(void **state)
+static void pass_done(void *self, int step, int half, int pass)
+{
+    struct calls *c = self;
+    assert_int_equal(c->seen[c->done].step, step);
+    assert_int_equal(c->seen[c->done].half, half);
+    assert_int_equal(c->seen[c->done++].pass, pass);
+}
+
+static void watchers_are_told_of_every_half_of_every_pass(void **state)
 {
     (void)state;
     struct small_story s;
@@ -191,11 +204,12 @@ static void progress_is_told_of_every_pass(void **state)
     small_story_open(&s, "ddim", STEPS);
     lockstep_open_well(&l, &s.request, 1);
     for (int i = 0; i < STEPS; i++)
-        lockstep_step(&l, &(struct context){.threads = 1}, &(struct lockstep_progress){count_pass, &calls});
-    assert_int_equal(calls.count, STEPS * STORY_PASSES);
-    for (int i = 0; i < calls.count; i++) {
-        assert_int_equal(calls.steps[i], i / STORY_PASSES);
-        assert_int_equal(calls.passes[i], i % STORY_PASSES);
+        lockstep_step(&l, &(struct context){.threads = 1}, &(struct lockstep_watch){pass_begins, pass_done, &calls});
+    assert_int_equal(calls.done, 2 * STEPS * STORY_PASSES);
+    for (int i = 0; i < calls.done; i++) {
+        assert_int_equal(calls.seen[i].step, i / (2 * STORY_PASSES));
+        assert_int_equal(calls.seen[i].half, i / STORY_PASSES % 2);
+        assert_int_equal(calls.seen[i].pass, i % STORY_PASSES);
     }
     lockstep_close(&l);
     small_story_close(&s);
@@ -259,7 +273,7 @@ int main(void)
         cmocka_unit_test(shared_noise_is_the_same_in_all_panels),
         cmocka_unit_test(own_noise_is_another_in_every_panel),
         cmocka_unit_test(without_guidance_the_negative_prompt_is_not_looked_at),
-        cmocka_unit_test(progress_is_told_of_every_pass),
+        cmocka_unit_test(watchers_are_told_of_every_half_of_every_pass),
         cmocka_unit_test(the_cost_is_known_before_the_run),
         cmocka_unit_test(sizes_that_do_not_divide_are_refused),
     };

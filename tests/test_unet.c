@@ -42,8 +42,7 @@ static struct problem pose(int64_t n, int64_t h, int64_t w)
     return (struct problem){
         .in = {.sample = {some_floats(1, n * h * w * 4), n, h, w, 4},
                .timestep = 501,
-               .encoder_hidden_states = some_floats(2, n * TOKENS * c->cross_attention_dim),
-               .tokens = TOKENS,
+               .text = {.states = some_floats(2, n * TOKENS * c->cross_attention_dim), .tokens = TOKENS},
                .text_embeds = some_floats(3, n * pooled),
                .time_ids = time_ids},
         .out = room(n * h * w * 4, sizeof(float)),
@@ -53,7 +52,7 @@ static struct problem pose(int64_t n, int64_t h, int64_t w)
 static void dispose(struct problem *p)
 {
     free(p->in.sample.x);
-    free((void *)p->in.encoder_hidden_states);
+    free((void *)p->in.text.states);
     free((void *)p->in.text_embeds);
     free((void *)p->in.time_ids);
     free(p->out);
@@ -102,8 +101,7 @@ static void samples_of_a_batch_do_not_meet(void **state)
     double *wanted = room(size, sizeof *wanted);
     compute(1, run_unet, &both);
     memcpy(second.in.sample.x, both.in.sample.x + size, (size_t)size * sizeof(float));
-    memcpy((float *)second.in.encoder_hidden_states, both.in.encoder_hidden_states + states,
-           (size_t)states * sizeof(float));
+    memcpy((float *)second.in.text.states, both.in.text.states + states, (size_t)states * sizeof(float));
     memcpy((float *)second.in.text_embeds, both.in.text_embeds + 20, 20 * sizeof(float));
     memcpy((float *)second.in.time_ids, both.in.time_ids + 6, 6 * sizeof(float));
     compute(1, run_unet, &second);
@@ -115,6 +113,30 @@ static void samples_of_a_batch_do_not_meet(void **state)
     dispose(&second);
 }
 
+/* Some samples bring their text keys, others have them computed. */
+static void text_keys_change_nothing(void **state)
+{
+    (void)state;
+    struct problem without = pose(2, 6, 5), with = pose(2, 6, 5);
+    int64_t states = TOKENS * unet.config.cross_attention_dim;
+    float *keys = room(unet_text_keys_size(&unet, TOKENS), sizeof *keys);
+    struct arena arena;
+    struct error e = {0};
+    assert_int_equal(arena_open(&arena, 1 << 20, "a test", &e), OK);
+    unet_text_keys(&(struct context){.arena = &arena, .threads = 1}, &unet, keys, with.in.text.states + states,
+                   TOKENS);
+    for (int64_t i = 0; i < states; i++) /* what is kept is not looked at again */
+        ((float *)with.in.text.states)[states + i] = NAN;
+    with.in.text.keys = (const float *[]){NULL, keys};
+    compute(1, run_unet, &without);
+    compute(1, run_unet, &with);
+    check_same("out", with.out, without.out, features_count(with.in.sample));
+    arena_close(&arena);
+    free(keys);
+    dispose(&without);
+    dispose(&with);
+}
+
 static void everything_it_is_told_matters(void **state)
 {
     (void)state;
@@ -124,7 +146,7 @@ static void everything_it_is_told_matters(void **state)
         other = pose(1, 4, 4);
         other.in.sample.x[7] += change == 0;
         other.in.timestep += change == 1;
-        ((float *)other.in.encoder_hidden_states)[TOKENS * unet.config.cross_attention_dim - 1] += change == 2;
+        ((float *)other.in.text.states)[TOKENS * unet.config.cross_attention_dim - 1] += change == 2;
         ((float *)other.in.text_embeds)[19] += change == 3;
         ((float *)other.in.time_ids)[5] += change == 4;
         compute(1, run_unet, &other);
@@ -275,6 +297,7 @@ int main(void)
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
         cmocka_unit_test(latents_of_any_size_are_computed),
         cmocka_unit_test(samples_of_a_batch_do_not_meet),
+        cmocka_unit_test(text_keys_change_nothing),
         cmocka_unit_test(everything_it_is_told_matters),
         cmocka_unit_test(a_hook_is_asked_for_every_layer_of_the_up_blocks_in_order),
         cmocka_unit_test(only_freeu_factors_of_one_change_nothing),
