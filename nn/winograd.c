@@ -1,4 +1,4 @@
-/* Blocks, from the outside in:
+/* Two orders of the same products. A large image has many tiles per filter; blocks, from the outside in:
  *
  *   for every block of NB output channels:
  *     transform its filters into strips, in parallel:   filters[block of channels][36][strip][channel][NR]
@@ -6,7 +6,17 @@
  *       for every block of GEMM_SHORT_K channels:
  *         transform the input into V[36][TILES][channel]             (level 2)
  *         36 times: sums[tile][NB] += V[i] . filters[..][i]          (the micro-kernels of the multiply)
- *       transform the sums back, epilogue, 16 pixels per tile */
+ *       transform the sums back, epilogue, 16 pixels per tile
+ *
+ * A small image with many channels has more filters than tiles, and transformed filters are 8 times as large as those
+ * in the file. They must not leave the cache of the core that made them:
+ *
+ *   for every tile, in parallel:  transform the input, all channels:  all_v[block of channels][36][tile][channel]
+ *   for every strip of NR output channels, in parallel:
+ *     for every block of GEMM_SHORT_K channels:
+ *       transform the filters                                        (level 2)
+ *       36 times: sums[tile][NR] += all_v[..][i] . filters[i]
+ *     transform the sums back, epilogue */
 #include "nn/winograd.h"
 
 #include <string.h>
@@ -17,7 +27,12 @@
 enum {
     NB = 128,   /* output channels per block */
     TILES = 28, /* two rows of micro-tiles; V and the sums are 0.6 MB each */
+    FEW_TILES = 256,
+    ENOUGH_TILES = 8,
     POSITIONS = 36,
+    /* Floats between the blocks of neighbouring positions. A transform touches all 36 at once: were they a power of
+     * two apart, they would fight for the same few sets of the cache. */
+    PAD = 16,
 };
 
 struct job {
@@ -30,15 +45,18 @@ struct job {
     const struct winograd_transforms *transform;
     const float *bias;
     int64_t C, depth_blocks, tiles_x, tiles_y, tiles, strips;
-    struct range n; /* the current block of output channels */
-    float *filters; /* [depth_blocks, 36, strips, GEMM_SHORT_K, NR] */
+    int64_t v_step, filter_step, sum_step; /* floats from position to position of what is below */
+    struct range n;                        /* the current block of output channels */
+    float *filters;                        /* many tiles: [depth_blocks, 36][strips, GEMM_SHORT_K, NR] */
+    float *all_v;                          /* few tiles: [depth_blocks, 36][tiles, GEMM_SHORT_STRIDE] */
     const float *zeros;
     struct scratch {
-        float *v;     /* [36, TILES, GEMM_SHORT_STRIDE] */
-        float *sums;  /* [36, TILES, NB] */
-        float *rows;  /* [NR, GEMM_STRIDE]: filters of NR output channels as they lie in the file */
-        float *strip; /* [9 * GEMM_SHORT_K, NR]: the same, transposed */
-        float *tile;  /* [16, NB] */
+        float *v;       /* many tiles: [36][TILES, GEMM_SHORT_STRIDE] */
+        float *filters; /* few tiles: [36][GEMM_SHORT_K, NR] */
+        float *sums;    /* [36][TILES, NB] or [36][tiles, NR] */
+        float *rows;    /* [NR, GEMM_STRIDE]: filters of NR output channels as they lie in the file */
+        float *strip;   /* [9 * GEMM_SHORT_K, NR]: the same, transposed */
+        float *tile;    /* [16, NB] */
     } * scratch;
 };
 
@@ -49,39 +67,34 @@ static int64_t smaller(int64_t a, int64_t b)
 
 bool winograd_wins(struct features out, int64_t in_channels, enum conv_kind kind)
 {
-    int64_t tiles = out.n * ((out.h + 3) / 4) * ((out.w + 3) / 4);
     bool fits = kind == CONV_SAME || kind == CONV_UP;
-    return fits && in_channels >= 64 && out.c >= 64 && tiles >= 128;
+    return fits && in_channels >= 64 && out.c >= 64 && out.n * ((out.h + 3) / 4) * ((out.w + 3) / 4) >= ENOUGH_TILES;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- filters
  */
 
-/* One strip of NR output channels over one block of input channels: read, transposed to [channel, tap] x NR, then per
- * channel nine rows of NR become 36. */
-static void pack_filters(void *arg, int64_t index, int thread)
+static struct range depth_range(const struct job *job, int64_t block)
 {
-    const struct job *job = arg;
-    const struct scratch *s = &job->scratch[thread];
-    int64_t NR = job->kernel->NR, strip = index % job->strips, block = index / job->strips;
-    int64_t first_n = job->n.begin + strip * NR, used = smaller(NR, job->n.end - first_n);
-    int64_t first_c = block * GEMM_SHORT_K, channels = smaller(GEMM_SHORT_K, job->C - first_c);
+    return (struct range){block * GEMM_SHORT_K, smaller((block + 1) * GEMM_SHORT_K, job->C)};
+}
+
+/* Up to NR output channels over one block of input channels: read, transposed to [channel, tap] x NR, then per
+ * channel nine rows of NR become 36; missing output channels are zeros. */
+static void transform_filters(const struct job *job, const struct scratch *s, struct range n, struct range c,
+                              float *out)
+{
+    int64_t NR = job->kernel->NR, channels = c.end - c.begin;
     for (int64_t i = 0; i < NR; i++) {
         float *row = s->rows + i * GEMM_STRIDE;
-        if (i < used)
-            tensor_read(&job->layer->weight, ((first_n + i) * job->C + first_c) * 9, channels * 9, row);
+        if (n.begin + i < n.end)
+            tensor_read(&job->layer->weight, ((n.begin + i) * job->C + c.begin) * 9, channels * 9, row);
         else
             memset(row, 0, (size_t)(channels * 9) * sizeof(float));
     }
     job->kernel->transpose(s->rows, channels * 9, s->strip);
-    float *out = job->filters + ((block * POSITIONS) * job->strips + strip) * GEMM_SHORT_K * NR;
-    for (int64_t c = 0; c < channels; c++)
-        job->transform->filter(s->strip + c * 9 * NR, NR, out + c * NR, job->strips * GEMM_SHORT_K * NR);
-}
-
-static const float *filter_strip(const struct job *job, int64_t block, int position, int64_t strip)
-{
-    return job->filters + ((block * POSITIONS + position) * job->strips + strip) * GEMM_SHORT_K * job->kernel->NR;
+    for (int64_t i = 0; i < channels; i++)
+        job->transform->filter(s->strip + i * 9 * NR, NR, out + i * NR, job->filter_step);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ tiles
@@ -110,31 +123,18 @@ static const float *pixel(const struct job *job, struct place p, int dy, int dx,
     return f->x + ((p.sample * f->h + y) * f->w + x) * f->c + within;
 }
 
-static void transform_input(const struct job *job, const struct scratch *s, int64_t tile, int64_t slot,
-                            int64_t first_c, int64_t channels)
+/* V of one tile and a block of channels. */
+static void transform_input(const struct job *job, int64_t tile, struct range channels, float *v)
 {
     struct place p = place_of(job, tile);
-    for (int64_t c = first_c; c < first_c + channels;) {
-        int64_t end = c < job->in.c ? smaller(job->in.c, first_c + channels) : first_c + channels;
+    for (int64_t c = channels.begin; c < channels.end;) {
+        int64_t end = c < job->in.c ? smaller(job->in.c, channels.end) : channels.end;
         const float *d[POSITIONS];
         for (int i = 0; i < POSITIONS; i++)
             d[i] = pixel(job, p, i / 6, i % 6, c);
-        job->transform->input(d, end - c, s->v + slot * GEMM_SHORT_STRIDE + (c - first_c), TILES * GEMM_SHORT_STRIDE);
+        job->transform->input(d, end - c, v + (c - channels.begin), job->v_step);
         c = end;
     }
-}
-
-static void multiply(const struct job *job, const struct scratch *s, int64_t block, int64_t channels, int64_t tiles)
-{
-    const struct gemm_kernel *kernel = job->kernel;
-    enum gemm_sum sum = block == 0 ? GEMM_REPLACE : GEMM_ADD;
-    for (int position = 0; position < POSITIONS; position++)
-        for (int64_t strip = 0; strip < job->strips; strip++)
-            for (int64_t row = 0; row < tiles; row += kernel->MR)
-                kernel->run_short(smaller(kernel->MR, tiles - row), channels,
-                                  s->v + (position * TILES + row) * GEMM_SHORT_STRIDE,
-                                  filter_strip(job, block, position, strip),
-                                  s->sums + (position * TILES + row) * NB + strip * kernel->NR, NB, sum);
 }
 
 static void add(float *y, const float *x, int64_t n)
@@ -143,27 +143,54 @@ static void add(float *y, const float *x, int64_t n)
         y[i] += x[i];
 }
 
-/* Sums of one tile to pixels: y = sums + bias + per_sample + residual. */
-static void finish_tile(const struct job *job, const struct scratch *s, int64_t tile, int64_t slot)
+/* Sums of one tile to pixels: y = sums + bias + per_sample + residual, output channels n. */
+static void finish_tile(const struct job *job, const struct scratch *s, int64_t tile, struct range n,
+                        const float *sums)
 {
     struct place p = place_of(job, tile);
     const struct features *out = &job->out;
-    int64_t width = job->n.end - job->n.begin;
-    job->transform->output(s->sums + slot * NB, TILES * NB, width, s->tile);
+    int64_t width = n.end - n.begin;
+    job->transform->output(sums, job->sum_step, width, s->tile);
     for (int64_t i = 0; i < 16; i++) {
         int64_t y = p.y + i / 4, x = p.x + i % 4;
         if (y >= out->h || x >= out->w)
             continue;
         float *row = s->tile + i * width;
-        int64_t at = ((p.sample * out->h + y) * out->w + x) * out->c + job->n.begin;
+        int64_t at = ((p.sample * out->h + y) * out->w + x) * out->c + n.begin;
         if (job->bias != NULL)
-            add(row, job->bias + job->n.begin, width);
+            add(row, job->bias + n.begin, width);
         if (job->options.per_sample != NULL)
-            add(row, job->options.per_sample + p.sample * out->c + job->n.begin, width);
+            add(row, job->options.per_sample + p.sample * out->c + n.begin, width);
         if (job->options.residual != NULL)
             add(row, job->options.residual + at, width);
         memcpy(out->x + at, row, (size_t)width * sizeof(float));
     }
+}
+
+/* sums[tile][NR of `stride`] += v[tile][channel] . strip[channel][NR] */
+static void multiply(const struct job *job, int64_t tiles, int64_t channels, const float *v, const float *strip,
+                     float *sums, int64_t stride, enum gemm_sum sum)
+{
+    const struct gemm_kernel *kernel = job->kernel;
+    for (int64_t row = 0; row < tiles; row += kernel->MR)
+        kernel->run_short(smaller(kernel->MR, tiles - row), channels, v + row * GEMM_SHORT_STRIDE, strip,
+                          sums + row * stride, stride, sum);
+}
+
+/* ------------------------------------------------------------------------------------------------------- many tiles
+ */
+
+static float *filter_strip(const struct job *job, int64_t block, int position, int64_t strip)
+{
+    return job->filters + (block * POSITIONS + position) * job->filter_step + strip * GEMM_SHORT_K * job->kernel->NR;
+}
+
+static void pack_filters(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    int64_t NR = job->kernel->NR, strip = index % job->strips, block = index / job->strips;
+    struct range n = {job->n.begin + strip * NR, job->n.end};
+    transform_filters(job, &job->scratch[thread], n, depth_range(job, block), filter_strip(job, block, 0, strip));
 }
 
 static void run_tiles(void *arg, int64_t index, int thread)
@@ -172,22 +199,82 @@ static void run_tiles(void *arg, int64_t index, int thread)
     const struct scratch *s = &job->scratch[thread];
     int64_t first = index * TILES, tiles = smaller(TILES, job->tiles - first);
     for (int64_t block = 0; block < job->depth_blocks; block++) {
-        int64_t first_c = block * GEMM_SHORT_K, channels = smaller(GEMM_SHORT_K, job->C - first_c);
+        struct range c = depth_range(job, block);
         for (int64_t slot = 0; slot < tiles; slot++)
-            transform_input(job, s, first + slot, slot, first_c, channels);
-        multiply(job, s, block, channels, tiles);
+            transform_input(job, first + slot, c, s->v + slot * GEMM_SHORT_STRIDE);
+        for (int position = 0; position < POSITIONS; position++)
+            for (int64_t strip = 0; strip < job->strips; strip++)
+                multiply(job, tiles, c.end - c.begin, s->v + position * job->v_step,
+                         filter_strip(job, block, position, strip),
+                         s->sums + position * job->sum_step + strip * job->kernel->NR, NB,
+                         block == 0 ? GEMM_REPLACE : GEMM_ADD);
     }
     for (int64_t slot = 0; slot < tiles; slot++)
-        finish_tile(job, s, first + slot, slot);
+        finish_tile(job, s, first + slot, job->n, s->sums + slot * NB);
+}
+
+static void run_many_tiles(const struct context *ctx, struct job *job)
+{
+    int64_t NR = job->kernel->NR;
+    for (int64_t n = 0; n < job->out.c; n += NB) {
+        job->n = (struct range){n, smaller(n + NB, job->out.c)};
+        job->strips = (job->n.end - job->n.begin + NR - 1) / NR;
+        parallel_for(ctx->threads, job->depth_blocks * job->strips, pack_filters, job);
+        parallel_for(ctx->threads, (job->tiles + TILES - 1) / TILES, run_tiles, job);
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- few tiles
+ */
+
+static float *v_of(const struct job *job, int64_t block, int position)
+{
+    return job->all_v + (block * POSITIONS + position) * job->v_step;
+}
+
+static void transform_tile(void *arg, int64_t index, int thread)
+{
+    (void)thread;
+    const struct job *job = arg;
+    int64_t tile = index % job->tiles, block = index / job->tiles;
+    transform_input(job, tile, depth_range(job, block), v_of(job, block, 0) + tile * GEMM_SHORT_STRIDE);
+}
+
+static void run_strip(void *arg, int64_t strip, int thread)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->scratch[thread];
+    int64_t NR = job->kernel->NR;
+    struct range n = {strip * NR, smaller((strip + 1) * NR, job->out.c)};
+    for (int64_t block = 0; block < job->depth_blocks; block++) {
+        struct range c = depth_range(job, block);
+        transform_filters(job, s, n, c, s->filters);
+        for (int position = 0; position < POSITIONS; position++)
+            multiply(job, job->tiles, c.end - c.begin, v_of(job, block, position),
+                     s->filters + position * job->filter_step, s->sums + position * job->sum_step, NR,
+                     block == 0 ? GEMM_REPLACE : GEMM_ADD);
+    }
+    for (int64_t tile = 0; tile < job->tiles; tile++)
+        finish_tile(job, s, tile, n, s->sums + tile * NR);
+}
+
+static void run_few_tiles(const struct context *ctx, struct job *job)
+{
+    parallel_for(ctx->threads, job->depth_blocks * job->tiles, transform_tile, job);
+    parallel_for(ctx->threads, (job->out.c + job->kernel->NR - 1) / job->kernel->NR, run_strip, job);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- call
  */
 
-static void allocate(const struct context *ctx, struct job *job)
+static void allocate(const struct context *ctx, struct job *job, bool few)
 {
     int64_t NR = job->kernel->NR, strips = (smaller(job->out.c, NB) + NR - 1) / NR;
+    int64_t tiles = few ? job->tiles : TILES, columns = few ? NR : NB;
     bool real = !arena_measuring(ctx->arena);
+    job->v_step = tiles * GEMM_SHORT_STRIDE + PAD;
+    job->filter_step = (few ? 1 : strips) * GEMM_SHORT_K * NR + PAD;
+    job->sum_step = tiles * columns + PAD;
     float *bias = arena_floats(ctx->arena, job->out.c), *zeros = arena_floats(ctx->arena, GEMM_SHORT_K);
     if (real) {
         memset(zeros, 0, GEMM_SHORT_K * sizeof *zeros);
@@ -196,15 +283,19 @@ static void allocate(const struct context *ctx, struct job *job)
     }
     job->bias = job->layer->bias.data != NULL ? bias : NULL;
     job->zeros = zeros;
-    job->filters = arena_floats(ctx->arena, job->depth_blocks * POSITIONS * strips * GEMM_SHORT_K * NR);
+    if (few)
+        job->all_v = arena_floats(ctx->arena, job->depth_blocks * POSITIONS * job->v_step);
+    else
+        job->filters = arena_floats(ctx->arena, job->depth_blocks * POSITIONS * job->filter_step);
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
-            .v = arena_floats(ctx->arena, POSITIONS * TILES * GEMM_SHORT_STRIDE),
-            .sums = arena_floats(ctx->arena, POSITIONS * TILES * NB),
+            .v = few ? NULL : arena_floats(ctx->arena, POSITIONS * job->v_step),
+            .filters = few ? arena_floats(ctx->arena, POSITIONS * job->filter_step) : NULL,
+            .sums = arena_floats(ctx->arena, POSITIONS * job->sum_step),
             .rows = arena_floats(ctx->arena, NR * GEMM_STRIDE),
             .strip = arena_floats(ctx->arena, 9 * GEMM_SHORT_K * NR),
-            .tile = arena_floats(ctx->arena, 16 * NB),
+            .tile = arena_floats(ctx->arena, 16 * columns),
         };
         if (real)
             job->scratch[t] = s;
@@ -231,13 +322,10 @@ void winograd_conv(const struct context *ctx, struct features out, struct featur
     };
     job.depth_blocks = (job.C + GEMM_SHORT_K - 1) / GEMM_SHORT_K;
     job.tiles = out.n * job.tiles_x * job.tiles_y;
-    allocate(ctx, &job);
-    for (int64_t n = 0; n < out.c && !arena_measuring(ctx->arena); n += NB) {
-        job.n = (struct range){n, smaller(n + NB, out.c)};
-        job.strips = (job.n.end - job.n.begin + job.kernel->NR - 1) / job.kernel->NR;
-        parallel_for(ctx->threads, job.depth_blocks * job.strips, pack_filters, &job);
-        parallel_for(ctx->threads, (job.tiles + TILES - 1) / TILES, run_tiles, &job);
-    }
+    bool few = job.tiles <= FEW_TILES;
+    allocate(ctx, &job, few);
+    if (!arena_measuring(ctx->arena))
+        few ? run_few_tiles(ctx, &job) : run_many_tiles(ctx, &job);
     arena_release(ctx->arena, mark);
     double pixels = (double)features_rows(out), taps = 9.0 * (double)job.C;
     profile_add(ctx->profile, OP_CONV, start, 2 * pixels * taps * (double)out.c,
