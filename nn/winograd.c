@@ -137,18 +137,13 @@ static void transform_input(const struct job *job, int64_t tile, struct range ch
     }
 }
 
-static void add(float *y, const float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] += x[i];
-}
-
 /* Sums of one tile to pixels: y = sums + bias + per_sample + residual, output channels n. */
 static void finish_tile(const struct job *job, const struct scratch *s, int64_t tile, struct range n,
                         const float *sums)
 {
     struct place p = place_of(job, tile);
     const struct features *out = &job->out;
+    void (*add)(float *y, const float *x, int64_t n) = job->kernel->add;
     int64_t width = n.end - n.begin;
     job->transform->output(sums, job->sum_step, width, s->tile);
     for (int64_t i = 0; i < 16; i++) {

@@ -144,19 +144,19 @@ INLINE void output_body(const float *in, int64_t stride, int64_t n, float *out)
         output_part(in + i, stride, out + i, n, false, n - i);
 }
 
-#define FORM(name, attribute)                                                                                    \
-    attribute static void input_##name(const float *const in[36], int64_t n, float *out, int64_t stride)         \
-    {                                                                                                            \
-        input_body(in, n, out, stride);                                                                          \
-    }                                                                                                            \
-    attribute static void filter_##name(const float *in, int64_t n, float *out, int64_t stride)                  \
-    {                                                                                                            \
-        filter_body(in, n, out, stride);                                                                         \
-    }                                                                                                            \
-    attribute static void output_##name(const float *in, int64_t stride, int64_t n, float *out)                  \
-    {                                                                                                            \
-        output_body(in, stride, n, out);                                                                         \
-    }                                                                                                            \
+#define FORM(name, attribute)                                                                                        \
+    attribute static void input_##name(const float *const in[36], int64_t n, float *out, int64_t stride)             \
+    {                                                                                                                \
+        input_body(in, n, out, stride);                                                                              \
+    }                                                                                                                \
+    attribute static void filter_##name(const float *in, int64_t n, float *out, int64_t stride)                      \
+    {                                                                                                                \
+        filter_body(in, n, out, stride);                                                                             \
+    }                                                                                                                \
+    attribute static void output_##name(const float *in, int64_t stride, int64_t n, float *out)                      \
+    {                                                                                                                \
+        output_body(in, stride, n, out);                                                                             \
+    }                                                                                                                \
     static const struct winograd_transforms name = {input_##name, filter_##name, output_##name};
 
 FORM(portable, )

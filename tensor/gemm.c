@@ -113,12 +113,6 @@ static void pack_strip(void *arg, int64_t index, int thread)
 /* --------------------------------------------------------------------------------------------------------- epilogue
  */
 
-static void add(float *y, const float *x, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] += x[i];
-}
-
 /* Between blocks of K the sums wait in `out`. A residual that is `out` itself must be taken in before they do. */
 static bool residual_comes_first(const struct epilogue *e)
 {
@@ -130,6 +124,7 @@ static void finish_row(const struct job *job, int64_t m, struct range n, float *
 {
     const struct gemm *g = job->g;
     const struct epilogue *e = &g->epilogue;
+    void (*add)(float *y, const float *x, int64_t n) = job->kernel->add;
     int64_t width = n.end - n.begin;
     float *out = g->out + m * g->N + n.begin;
     bool first = job->k.begin == 0, last = job->k.end == g->K;
@@ -160,15 +155,44 @@ static void finish_row(const struct job *job, int64_t m, struct range n, float *
 /* ----------------------------------------------------------------------------------------------------------- blocks
  */
 
+/* A whole strip without activation needs no tile: its sums are made in `out` itself. */
+static bool goes_straight(const struct job *job, struct range n)
+{
+    return job->g->epilogue.activation == ACT_NONE && n.end - n.begin == job->kernel->NR;
+}
+
+static void run_straight(const struct job *job, struct range m, struct range n, int64_t strip, const float *a)
+{
+    const struct gemm *g = job->g;
+    const struct gemm_kernel *kernel = job->kernel;
+    const struct epilogue *e = &g->epilogue;
+    bool first = job->k.begin == 0, last = job->k.end == g->K, there = !first || e->residual == g->out;
+    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, job->packed + strip * GEMM_K * kernel->NR,
+                g->out + m.begin * g->N + n.begin, g->N, there ? GEMM_ADD : GEMM_REPLACE);
+    for (int64_t i = m.begin; i < m.end; i++) {
+        float *out = g->out + i * g->N + n.begin;
+        if (!there && e->residual != NULL)
+            kernel->add(out, e->residual + i * g->N + n.begin, kernel->NR);
+        if (last && job->bias != NULL)
+            kernel->add(out, job->bias + n.begin, kernel->NR);
+        if (last && e->per_sample != NULL)
+            kernel->add(out, e->per_sample + i / e->rows_per_sample * g->N + n.begin, kernel->NR);
+    }
+}
+
 static void run_tile(const struct job *job, const struct scratch *s, struct range m, int64_t strip, const float *a)
 {
     const struct gemm_kernel *kernel = job->kernel;
     int64_t K = job->k.end - job->k.begin, tile_size = (int64_t)kernel->MR * kernel->NR;
     struct range n = {job->n.begin + strip * kernel->NR, 0};
     n.end = smaller(n.begin + kernel->NR, job->n.end);
+    if (goes_straight(job, n)) {
+        run_straight(job, m, n, strip, a);
+        return;
+    }
     for (int part = 0; part < job->parts; part++)
         kernel->run(m.end - m.begin, K, a, job->packed + (strip * job->parts + part) * GEMM_K * kernel->NR,
-                    s->tile + part * tile_size, kernel->NR);
+                    s->tile + part * tile_size, kernel->NR, GEMM_REPLACE);
     for (int64_t i = 0; i < m.end - m.begin; i++)
         finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
 }

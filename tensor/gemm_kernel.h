@@ -4,7 +4,7 @@
  *
  * a: rows of GEMM_STRIDE floats, so that a kernel reaches every row from one register and a constant. The stride is
  * an odd number of cache lines: rows do not fall on the same sets. b: a strip of NR columns of the packed weight, k
- * by k. tile: rows of `stride` floats. */
+ * by k. tile: rows of `stride` floats; GEMM_ADD: sums go on from what is there. */
 #ifndef TENSOR_GEMM_KERNEL_H
 #define TENSOR_GEMM_KERNEL_H
 
@@ -12,7 +12,7 @@
 
 enum { GEMM_K = 1280, GEMM_STRIDE = GEMM_K + 16 };
 
-/* The same for short rows: Winograd's, whose sums go on over several blocks of K. */
+/* The same for short rows: Winograd's. */
 enum { GEMM_SHORT_K = 128, GEMM_SHORT_STRIDE = GEMM_SHORT_K + 16 };
 enum gemm_sum { GEMM_REPLACE, GEMM_ADD };
 
@@ -20,18 +20,22 @@ struct gemm_kernel {
     const char *name;
     int MR, NR; /* rows and columns of a tile */
     int MC;     /* rows of input that are packed together: as many as half of a level 2 cache holds */
-    void (*run)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride);
+    void (*run)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                enum gemm_sum sum);
     /* a: rows of GEMM_SHORT_STRIDE floats */
     void (*run_short)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
                       enum gemm_sum sum);
     /* strip[K, NR] = transpose of NR rows of GEMM_STRIDE floats */
     void (*transpose)(const float *rows, int64_t K, float *strip);
+    /* y += x, n values: for what follows the product */
+    void (*add)(float *y, const float *x, int64_t n);
 };
 
 /* The kernel of the family in use, for large weights. */
 const struct gemm_kernel *gemm_large_kernel(void);
 
 extern const struct gemm_kernel gemm_portable, gemm_openblas;
+void gemm_add_portable(float *y, const float *x, int64_t n);
 #if defined(__x86_64__)
 extern const struct gemm_kernel gemm_avx2, gemm_avx512;
 void gemm_transpose_avx2(const float *rows, int64_t K, int64_t NR, float *strip); /* NR a multiple of 8 */

@@ -4,9 +4,10 @@
 
 enum { MR = 256, NR = 128 }; /* no wider than the blocks of nn/winograd.c */
 
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride)
+static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                enum gemm_sum sum)
 {
-    blas_sgemm(rows, NR, K, a, GEMM_STRIDE, b, NR, tile, stride, 0);
+    blas_sgemm(rows, NR, K, a, GEMM_STRIDE, b, NR, tile, stride, sum == GEMM_ADD);
 }
 
 static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
@@ -22,4 +23,4 @@ static void transpose(const float *rows, int64_t K, float *strip)
             strip[k * NR + n] = rows[n * GEMM_STRIDE + k];
 }
 
-const struct gemm_kernel gemm_openblas = {"openblas", MR, NR, MR, run, run_short, transpose};
+const struct gemm_kernel gemm_openblas = {"openblas", MR, NR, MR, run, run_short, transpose, gemm_add_portable};

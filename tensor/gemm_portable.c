@@ -20,9 +20,10 @@ static void product(int64_t lda, int64_t rows, int64_t K, const float *a, const 
     }
 }
 
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride)
+static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                enum gemm_sum sum)
 {
-    product(GEMM_STRIDE, rows, K, a, b, tile, stride, GEMM_REPLACE);
+    product(GEMM_STRIDE, rows, K, a, b, tile, stride, sum);
 }
 
 static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
@@ -38,4 +39,10 @@ static void transpose(const float *rows, int64_t K, float *strip)
             strip[k * NR + n] = rows[n * GEMM_STRIDE + k];
 }
 
-const struct gemm_kernel gemm_portable = {"portable 8x8", MR, NR, 96, run, run_short, transpose};
+void gemm_add_portable(float *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+const struct gemm_kernel gemm_portable = {"portable 8x8", MR, NR, 96, run, run_short, transpose, gemm_add_portable};

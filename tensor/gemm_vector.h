@@ -1,13 +1,14 @@
 /* The vector micro-kernel, once for every instruction set. The including file defines TARGET, the attribute of every
  * function, MR, and a register: vec, LANES, vec_zero, vec_load, vec_store, vec_broadcast, vec_fma.
  *
- * MR rows by two registers of columns: 2 MR sums, two registers of b, one of a; per step of k two loads, MR broadcasts
- * and 2 MR multiply-adds, and these are what limits. */
+ * MR rows by two registers of columns: 2 MR sums, two registers of b, one of a; per step of k two loads, MR
+ * broadcasts and 2 MR multiply-adds, and these are what limits. */
 #include "tensor/gemm_kernel.h"
 
 enum { NR = 2 * LANES };
 
-/* `rows` and `lda` are constants wherever this is inlined: the sums stay in registers, the rows of a in the addresses.
+/* `rows` and `lda` are constants wherever this is inlined: the sums stay in registers, the rows of a in the
+ * addresses.
  */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
                                                                  const float *b, float *tile, int64_t stride,
@@ -36,9 +37,9 @@ TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64
 }
 
 /* Whole tiles, then what is left by powers of two. */
-TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, int64_t rows, int64_t K, const float *a,
-                                                                  const float *b, float *tile, int64_t stride,
-                                                                  enum gemm_sum mode)
+TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, int64_t rows, int64_t K,
+                                                                  const float *a, const float *b, float *tile,
+                                                                  int64_t stride, enum gemm_sum mode)
 {
     while (rows > 0) {
         int64_t done = rows >= MR ? MR : MR > 8 && rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
@@ -55,9 +56,10 @@ TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, i
     }
 }
 
-TARGET static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride)
+TARGET static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                       enum gemm_sum sum)
 {
-    all_rows(GEMM_STRIDE, rows, K, a, b, tile, stride, GEMM_REPLACE);
+    all_rows(GEMM_STRIDE, rows, K, a, b, tile, stride, sum);
 }
 
 TARGET static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
@@ -69,4 +71,13 @@ TARGET static void run_short(int64_t rows, int64_t K, const float *a, const floa
 static void transpose(const float *rows, int64_t K, float *strip)
 {
     gemm_transpose_avx2(rows, K, NR, strip);
+}
+
+TARGET static void add(float *y, const float *x, int64_t n)
+{
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        vec_store(y + i, vec_load(y + i) + vec_load(x + i));
+    for (; i < n; i++)
+        y[i] += x[i];
 }
