@@ -35,7 +35,7 @@ struct job {
     float *packed;     /* [strips * parts, GEMM_K, NR] */
     struct scratch {   /* per thread */
         float *rows;   /* [NR or MC, GEMM_STRIDE]: weight rows to transpose, or the packed input */
-        float *filter; /* [GEMM_K]: a filter in the file's order */
+        float *strip;  /* [GEMM_K, NR]: filters in the file's order */
         float *tile;   /* [parts][MR, NR] */
     } * scratch;
 };
@@ -78,36 +78,24 @@ struct gemm_column gemm_column_at(int64_t k, int64_t C)
     return (struct gemm_column){first, count, within / count, first + within % count};
 }
 
-/* One row of the weight, columns k. A block of filters is read as it lies, [channel, tap], and turned to [tap,
- * channel]. */
-static void pack_weight_row(const struct job *job, int64_t row, float *filter, float *out)
-{
-    const struct gemm_weight *weight = &job->g->weight;
-    struct range k = job->k;
-    int64_t count = k.end - k.begin;
-    if (weight->taps == 1) {
-        tensor_read(weight->tensor, row * job->g->K + k.begin, count, out);
-        return;
-    }
-    tensor_read(weight->tensor, row * job->g->K + k.begin, count, filter);
-    int64_t channels = count / 9;
-    for (int64_t tap = 0; tap < 9; tap++)
-        for (int64_t c = 0; c < channels; c++)
-            out[tap * channels + c] = filter[c * 9 + tap];
-}
-
-/* Strip `index` of the current block; columns beyond the weight are zeros. */
+/* Strip `index` of the current block; columns beyond the weight are zeros. Filters lie in the file as [channel, tap]: a
+ * transposed strip of them is put in the order [tap, channel] row by row. */
 static void pack_strip(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
     const struct scratch *s = &job->scratch[thread];
+    const struct gemm *g = job->g;
     int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
-    int64_t used = smaller(NR, job->n.end - first);
+    int64_t used = smaller(NR, job->n.end - first), K = job->k.end - job->k.begin;
+    float *packed = job->packed + index * GEMM_K * NR;
     for (int64_t i = 0; i < used; i++)
-        pack_weight_row(job, part * job->g->N + first + i, s->filter, s->rows + i * GEMM_STRIDE);
+        tensor_read(g->weight.tensor, (part * g->N + first + i) * g->K + job->k.begin, K, s->rows + i * GEMM_STRIDE);
     for (int64_t i = used; i < NR; i++)
-        memset(s->rows + i * GEMM_STRIDE, 0, (size_t)(job->k.end - job->k.begin) * sizeof(float));
-    job->kernel->transpose(s->rows, job->k.end - job->k.begin, job->packed + index * GEMM_K * NR);
+        memset(s->rows + i * GEMM_STRIDE, 0, (size_t)K * sizeof(float));
+    job->kernel->transpose(s->rows, K, g->weight.taps == 1 ? packed : s->strip);
+    for (int64_t tap = 0; tap < 9 && g->weight.taps == 9; tap++)
+        for (int64_t c = 0; c < K / 9; c++, packed += NR)
+            memcpy(packed, s->strip + (c * 9 + tap) * NR, (size_t)NR * sizeof(float));
 }
 
 /* --------------------------------------------------------------------------------------------------------- epilogue
@@ -268,7 +256,7 @@ static void allocate(const struct context *ctx, struct job *job)
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
             .rows = arena_floats(ctx->arena, rows * GEMM_STRIDE),
-            .filter = arena_floats(ctx->arena, GEMM_K),
+            .strip = job->g->weight.taps == 9 ? arena_floats(ctx->arena, GEMM_K * kernel->NR) : NULL,
             .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
         };
         if (!arena_measuring(ctx->arena))
