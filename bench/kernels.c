@@ -79,6 +79,15 @@ static void run_ours(void *self)
     problem_run(self);
 }
 
+static double time_alone(struct problem *p)
+{
+    int threads = p->threads;
+    p->threads = 1;
+    double seconds = time_calls(run_ours, p);
+    p->threads = threads;
+    return seconds;
+}
+
 /* Opens the peers whose results are right. A wrong one is no peer, and worth a word. */
 static int open_peers(struct peer *peers, const struct problem *p)
 {
@@ -106,17 +115,19 @@ static int open_peers(struct peer *peers, const struct problem *p)
 static void take_rounds(struct measurement *m, struct problem *p, struct peer *peers, const struct peak_copy *copy,
                         int rounds)
 {
-    double ours[MOST_ROUNDS], flops[MOST_ROUNDS], bytes[MOST_ROUNDS], theirs[MOST_PEERS][MOST_ROUNDS];
+    double ours[MOST_ROUNDS], alone[MOST_ROUNDS], flops[MOST_ROUNDS], bytes[MOST_ROUNDS], theirs[MOST_PEERS][MOST_ROUNDS];
     for (int r = 0; r < rounds; r++) {
         flops[r] = peak_flops(p->threads);
         bytes[r] = peak_copy_bytes(copy, p->threads);
         ours[r] = time_calls(run_ours, p);
+        alone[r] = time_alone(p);
         for (int i = 0; i < m->peer_count; i++) {
             theirs[i][r] = time_calls(peers[i].run, peers[i].self);
             pause_for_spinning_threads();
         }
     }
     m->seconds = median(ours, rounds);
+    m->one_thread = median(alone, rounds);
     m->peak_flops = median(flops, rounds);
     m->copy_bytes = median(bytes, rounds);
     for (int i = 0; i < m->peer_count; i++) {

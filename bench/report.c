@@ -61,8 +61,8 @@ static void shape(const struct measurement *m, char *text, size_t size)
 
 void report_print_head(FILE *out)
 {
-    fprintf(out, "%4s %-11s %-26s %-22s %9s %8s %7s %5s %7s %8s  %s\n", "px", "kernel", "case", "shape", "ms",
-            "GFLOP/s", "% peak", "bar", "GB/s", "x peer", "peers (GFLOP/s; norms GB/s)");
+    fprintf(out, "%4s %-11s %-26s %-22s %9s %8s %7s %5s %7s %7s %8s  %s\n", "px", "kernel", "case", "shape", "ms",
+            "GFLOP/s", "% peak", "bar", "GB/s", "threads", "x peer", "peers (GFLOP/s; norms GB/s)");
 }
 
 void report_print_line(FILE *out, const struct measurement *m)
@@ -78,7 +78,7 @@ void report_print_line(FILE *out, const struct measurement *m)
         fprintf(out, " %5.0f", bar);
     else
         fprintf(out, " %5s", "");
-    fprintf(out, " %7.1f", m->size.bytes / m->seconds / 1e9);
+    fprintf(out, " %7.1f %6.2fx", m->size.bytes / m->seconds / 1e9, m->one_thread / m->seconds);
     if (best > 0)
         fprintf(out, " %8.2f ", best / m->seconds);
     for (int i = 0; i < m->peer_count; i++)
@@ -155,7 +155,8 @@ static void append_measurement(struct text *t, const struct measurement *m)
     text_append(
         t, ", \"flops\": %.0f, \"bytes\": %.0f, \"seconds\": %.9f, \"percent\": %.2f, \"bar\": %.0f, \"error\": %.3g",
         m->size.flops, m->size.bytes, m->seconds, measurement_percent(m), case_bar(m->c, &m->size), m->error);
-    text_append(t, ", \"peak_flops\": %.0f, \"copy_bytes\": %.0f, \"peers\": {", m->peak_flops, m->copy_bytes);
+    text_append(t, ", \"one_thread\": %.9f, \"peak_flops\": %.0f, \"copy_bytes\": %.0f, \"peers\": {", m->one_thread,
+                m->peak_flops, m->copy_bytes);
     for (int i = 0; i < m->peer_count; i++)
         text_append(t, "%s\"%s\": %.9f", i > 0 ? ", " : "", m->peers[i].name, m->peers[i].seconds);
     text_append(t, "}}");

@@ -15,6 +15,7 @@ struct measurement {
     int64_t px;
     struct case_size size;
     double seconds;
+    double one_thread;  /* seconds on a single thread */
     double error;       /* of the sampled results, over their root mean square */
     double peak_flops;  /* per second, read in the same rounds */
     double copy_bytes;
