@@ -17,7 +17,7 @@
 
 enum {
     NC = 1024, /* 5 MiB of packed weight at most */
-    /* Weights up to this many values go to gemm_portable, which says why. The smallest weight of SDXL's blocks has 50
+    /* Weights up to this many values go to gemm_portable.c, which says why. The smallest weight of SDXL's blocks has 50
      * times as many. */
     SMALL_WEIGHT = 8192,
     /* Tasks that keep any sensible number of threads busy; with fewer blocks of rows the columns are split, too. */
@@ -221,7 +221,7 @@ const struct gemm_kernel *gemm_large_kernel(void)
     case CPU_AVX512: return &gemm_avx512;
     case CPU_AVX2: return &gemm_avx2;
 #endif
-    case CPU_PORTABLE: return &gemm_portable;
+    case CPU_PORTABLE: return gemm_exact_kernel();
     default: return &gemm_openblas;
     }
 }
@@ -300,7 +300,7 @@ void gemm_run(const struct context *ctx, const struct gemm *g)
     bool small = weight_rows * g->K <= SMALL_WEIGHT;
     struct job job = {
         .g = g,
-        .kernel = small ? &gemm_portable : gemm_large_kernel(),
+        .kernel = small ? gemm_exact_kernel() : gemm_large_kernel(),
         .activate = small ? activate_narrow : activate,
         .bias = read_bias(ctx, g->epilogue.bias, weight_rows),
         .parts = parts,

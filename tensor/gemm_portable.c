@@ -3,33 +3,43 @@
  * The oracle of the others, and what small weights are multiplied with: a layer of a few dozen channels fills no
  * vector kernel anyway, and models built from such layers amplify rounding so much that only sums this exact can be
  * compared with a recording at all (a tiny random UNet turns 1e-7 into 1e-4 in one forward pass). */
+#include <string.h>
+
+#include "tensor/cpu.h"
 #include "tensor/gemm_kernel.h"
 
-enum { MR = 8, NR = 8 };
+enum { MR = 8, NR = 8, ROWS = 4 };
 
-static void product(int64_t lda, int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float floats __attribute__((vector_size(NR * sizeof(float))));
+typedef double doubles __attribute__((vector_size(NR * sizeof(double))));
+
+/* `rows`, at most ROWS, is a constant where this is inlined: their sums go on side by side. */
+INLINE void some_rows(int rows, int64_t lda, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                      enum gemm_sum mode)
+{
+    doubles sum[ROWS] = {{0}};
+    for (int64_t k = 0; k < K; k++) {
+        floats w;
+        memcpy(&w, b + k * NR, sizeof w);
+        doubles wide = __builtin_convertvector(w, doubles);
+        for (int m = 0; m < rows; m++)
+            sum[m] += (double)a[m * lda + k] * wide;
+    }
+    for (int m = 0; m < rows; m++)
+        for (int n = 0; n < NR; n++)
+            tile[m * stride + n] = (float)(mode == GEMM_ADD ? tile[m * stride + n] + sum[m][n] : sum[m][n]);
+}
+
+INLINE void product(int64_t lda, int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
                     enum gemm_sum mode)
 {
-    for (int64_t m = 0; m < rows; m++, a += lda, tile += stride) {
-        double sum[NR] = {0};
-        for (int64_t k = 0; k < K; k++)
-            for (int n = 0; n < NR; n++)
-                sum[n] += (double)a[k] * b[k * NR + n];
-        for (int n = 0; n < NR; n++)
-            tile[n] = (float)(mode == GEMM_ADD ? tile[n] + sum[n] : sum[n]);
-    }
-}
-
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
-                enum gemm_sum sum)
-{
-    product(GEMM_STRIDE, rows, K, a, b, tile, stride, sum);
-}
-
-static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
-                      enum gemm_sum sum)
-{
-    product(GEMM_SHORT_STRIDE, rows, K, a, b, tile, stride, sum);
+    int64_t m = 0;
+    for (; m + ROWS <= rows; m += ROWS)
+        some_rows(ROWS, lda, K, a + m * lda, b, tile + m * stride, stride, mode);
+    for (; m < rows; m++)
+        some_rows(1, lda, K, a + m * lda, b, tile + m * stride, stride, mode);
 }
 
 static void transpose(const float *rows, int64_t K, float *strip)
@@ -45,4 +55,39 @@ void gemm_add_portable(float *y, const float *x, int64_t n)
         y[i] += x[i];
 }
 
-const struct gemm_kernel gemm_portable = {"portable 8x8", MR, NR, 96, run, run_short, transpose, gemm_add_portable};
+/* The same source for each instruction set, and the same bits from each: every product and every sum is rounded on its
+ * own. */
+#define FORM(kernel, attribute)                                                                                  \
+    attribute static void run_##kernel(int64_t rows, int64_t K, const float *a, const float *b, float *tile,     \
+                                       int64_t stride, enum gemm_sum sum)                                        \
+    {                                                                                                            \
+        product(GEMM_STRIDE, rows, K, a, b, tile, stride, sum);                                                  \
+    }                                                                                                            \
+    attribute static void run_short_##kernel(int64_t rows, int64_t K, const float *a, const float *b,            \
+                                             float *tile, int64_t stride, enum gemm_sum sum)                     \
+    {                                                                                                            \
+        product(GEMM_SHORT_STRIDE, rows, K, a, b, tile, stride, sum);                                            \
+    }                                                                                                            \
+    static const struct gemm_kernel kernel = {                                                                   \
+        "portable 8x8", MR, NR, 96, run_##kernel, run_short_##kernel, transpose, gemm_add_portable};
+
+FORM(baseline, )
+#if defined(__x86_64__)
+FORM(in_avx2, __attribute__((target("avx2"))))
+#if defined(__clang__)
+FORM(in_avx512, __attribute__((target("avx512f,avx512vl"), min_vector_width(512))))
+#else
+FORM(in_avx512, __attribute__((target("avx512f,avx512vl,prefer-vector-width=512"))))
+#endif
+#endif
+
+const struct gemm_kernel *gemm_exact_kernel(void)
+{
+    switch (cpu_family()) {
+#if defined(__x86_64__)
+    case CPU_AVX512: return &in_avx512;
+    case CPU_AVX2: return &in_avx2;
+#endif
+    default: return &baseline;
+    }
+}

@@ -1,6 +1,6 @@
 """The judge: a small convolutional network that reads every attribute off a panel.
 
-    python3 classifier.py configs/cpu.json RUN          trains it, prints its accuracy on panels it has not seen
+    python3 classifier.py configs/fine.json RUN          trains it, prints its accuracy on panels it has not seen
 
 Only what can be seen is asked: colours in the styles that have colours, hair of persons. Training panels are blurred
 and made noisy at random, so that it judges what a panel shows and not how sharply.

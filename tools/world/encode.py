@@ -1,6 +1,6 @@
 """Stage 2: stories drawn and encoded once, in shards that a run can be interrupted between.
 
-    python3 encode.py configs/cpu.json RUN         writes RUN/latents/0000.npy, ...
+    python3 encode.py configs/coarse.json RUN      writes RUN/latents/0000.npy, ...
 
 A shard is [1000 panels, 4, h, w] in float16. Shard k holds stories 250 k to 250 k + 249; what they show is not
 stored, since (seed, index) says it. Several processes may work at once: each takes the next shard that nobody has

@@ -1,6 +1,6 @@
 """Checkpoints to an ordinary diffusers folder in half precision, which any SDXL program can load.
 
-    python3 export.py configs/cpu.json RUN OUT
+    python3 export.py configs/fine.json RUN OUT
 
 Takes the running averages of the weights, not the last ones. Latents were whitened inside the VAE (vae.whiten), so
 its scaling_factor is 1.

@@ -1,6 +1,6 @@
 """What the model draws, before the C program draws it: a sheet of panels, and numbers from the classifier.
 
-    python3 judge.py configs/cpu.json RUN OUT [stories] [steps]
+    python3 judge.py configs/fine.json RUN OUT [stories] [steps]
 
 For consistent self-attention off and on, each with a panel's own noise and with one noise for all panels of a story:
 how often a panel shows what its caption names, and how often two panels of a story agree on what it leaves open.

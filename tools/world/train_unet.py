@@ -1,6 +1,7 @@
 """Stage 3: UNet and both text encoders, jointly, from noise.
 
-    python3 train_unet.py configs/cpu.json RUN
+    python3 train_unet.py configs/coarse.json COARSE
+    python3 train_unet.py configs/fine.json RUN COARSE/unet.pt     begins with what another run has learned
 
 Part of the batches are whole stories with consistent self-attention switched on in the up blocks, the others single
 panels. When sampled, the panels of a story share time step and description, and where the noise hides a shirt's colour
@@ -103,12 +104,14 @@ def report(results):
     return dict(out, **{f't{250 * quarter}': squared[t // 250 == quarter].mean() for quarter in range(4)})
 
 
-def main(config_path, run):
+def main(config_path, run, start=None):
     config = read_config(config_path)
     options = config['train']['unet']
     torch.manual_seed(config['seed'])
     model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(DEVICE)
     print('parameters', {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
+    if start:
+        model.load_state_dict(torch.load(start, map_location=DEVICE)['average'])
     parallel, batches = Parallel(options['workers']), Batches(config, run)
     loop = Loop(f'{run}/unet.pt', model, options['steps'], options['rate'], warmup=200, average=options['average'],
                 save_every=250)

@@ -1,6 +1,6 @@
 """Stage 1: the autoencoder, on crops of panels.
 
-    python3 train_vae.py configs/cpu.json RUN
+    python3 train_vae.py configs/fine.json RUN
 
 The loss is absolute error + squared error + half the error of differences between neighbours (edges) + a hint: three
 numbers read linearly off each latent must be the mean colour of its patch. Without the hint a small autoencoder keeps
