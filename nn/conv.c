@@ -1,5 +1,6 @@
 #include "nn/conv.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "nn/winograd.h"
@@ -8,6 +9,7 @@ struct window {
     struct features out, in;
     const struct features *concat;
     enum conv_kind kind;
+    struct conv_band band;
 };
 
 int64_t conv_out_size(enum conv_kind kind, int64_t size)
@@ -30,6 +32,11 @@ int64_t conv_source(enum conv_kind kind, int64_t at, int64_t tap, int64_t in_siz
     if (coordinate < 0 || coordinate >= size)
         return -1;
     return kind == CONV_UP ? coordinate * in_size / out_size : coordinate;
+}
+
+struct conv_band conv_band_of(struct features out, struct features in, struct conv_options options)
+{
+    return options.band != NULL ? *options.band : (struct conv_band){0, in.h, 0, out.h};
 }
 
 /* Channels c.begin .. c.end of one pixel, or zeros; the channels of `concat` follow those of `in`. */
@@ -57,17 +64,19 @@ static void pack_window(const void *self, struct range m, struct range k, float 
 {
     const struct window *w = self;
     int64_t C = w->in.c + (w->concat ? w->concat->c : 0);
-    for (int64_t row = m.begin; row < m.end; row++, panel += stride) {
-        int64_t x = row % w->out.w, y = row / w->out.w % w->out.h, sample = row / (w->out.w * w->out.h);
+    for (int64_t i = m.begin; i < m.end; i++, panel += stride) {
+        int64_t x = i % w->out.w, y = i / w->out.w % w->out.h, sample = i / (w->out.w * w->out.h);
         float *run = panel;
-        for (int64_t i = k.begin; i < k.end;) {
-            struct gemm_column at = gemm_column_at(i, C);
-            int64_t end = at.first + at.count < at.c + k.end - i ? at.first + at.count : at.c + k.end - i;
-            int64_t from_y = conv_source(w->kind, y, at.tap / 3, w->in.h, w->out.h);
+        for (int64_t j = k.begin; j < k.end;) {
+            struct gemm_column at = gemm_column_at(j, C);
+            int64_t end = at.first + at.count < at.c + k.end - j ? at.first + at.count : at.c + k.end - j;
+            int64_t from_y =
+                conv_source(w->kind, w->band.out_first + y, at.tap / 3, w->band.in_height, w->band.out_height);
             int64_t from_x = conv_source(w->kind, x, at.tap % 3, w->in.w, w->out.w);
-            int64_t pixel = from_y < 0 || from_x < 0 ? -1 : (sample * w->in.h + from_y) * w->in.w + from_x;
+            int64_t row = sample * w->in.h + from_y - w->band.in_first;
+            int64_t pixel = from_y < 0 || from_x < 0 ? -1 : row * w->in.w + from_x;
             run = copy_channels(w, pixel, (struct range){at.c, end}, run);
-            i += end - at.c;
+            j += end - at.c;
         }
     }
 }
@@ -75,7 +84,7 @@ static void pack_window(const void *self, struct range m, struct range k, float 
 static void implicit_gemm(const struct context *ctx, struct features out, struct features in,
                           const struct conv *layer, enum conv_kind kind, struct conv_options options)
 {
-    struct window window = {.out = out, .in = in, .concat = options.concat, .kind = kind};
+    struct window window = {out, in, options.concat, kind, conv_band_of(out, in, options)};
     gemm_run(ctx, &(struct gemm){
                       .M = features_rows(out),
                       .N = out.c,
@@ -91,10 +100,22 @@ static void implicit_gemm(const struct context *ctx, struct features out, struct
                   });
 }
 
+static bool well_cut(struct features out, struct conv_band band)
+{
+    if (out.h == band.out_height)
+        return true;
+    bool last = band.out_first + out.h == band.out_height;
+    return out.n == 1 && band.out_first % CONV_BAND == 0 && (last || out.h % CONV_BAND == 0);
+}
+
 void conv3x3(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
              enum conv_kind kind, struct conv_options options)
 {
-    if (winograd_wins(out, in.c + (options.concat ? options.concat->c : 0), kind))
+    struct conv_band band = conv_band_of(out, in, options);
+    struct features image = out;
+    image.h = band.out_height; /* where an image is cut has no say in how it is computed */
+    assert(well_cut(out, band));
+    if (winograd_wins(image, in.c + (options.concat ? options.concat->c : 0), kind))
         winograd_conv(ctx, out, in, layer, kind, options);
     else
         implicit_gemm(ctx, out, in, layer, kind, options);

@@ -25,10 +25,20 @@ enum conv_kind {
     CONV_UP,              /* nearest upsampling to the size of `out`, then CONV_SAME */
 };
 
+/* For an image that is not in memory as a whole (n = 1): `out` holds rows out_first .. of a result out_height high,
+ * `in` rows in_first .. of an input in_height high, at least those that the windows of `out` reach. out_first and,
+ * but for the image's last rows, the number of rows are multiples of CONV_BAND, which a tile of Winograd's never
+ * crosses: values do not depend on how an image is cut. */
+enum { CONV_BAND = 4 };
+struct conv_band {
+    int64_t in_first, in_height, out_first, out_height;
+};
+
 struct conv_options {
     const struct features *concat; /* a second input, its channels after those of the first; same n, h, w */
     const float *per_sample;       /* [n, N]: added to every pixel of a sample (the time embedding) */
     const float *residual;         /* [n, h, w, N] of the output; may be out.x */
+    const struct conv_band *band;  /* NULL: the whole image */
 };
 
 /* The input coordinate under tap 0, 1 or 2 of output coordinate `at`, or -1 outside of the image. */
@@ -36,6 +46,9 @@ int64_t conv_source(enum conv_kind kind, int64_t at, int64_t tap, int64_t in_siz
 
 /* Output height (or width) for an input height, for all kinds but CONV_UP, whose size the caller chooses. */
 int64_t conv_out_size(enum conv_kind kind, int64_t size);
+
+/* options.band, or the band that is the whole image. */
+struct conv_band conv_band_of(struct features out, struct features in, struct conv_options options);
 
 /* `out` has its final shape: n of the input, conv_out_size of h and w, c = N. Large ones are computed by Winograd's
  * algorithm (winograd.h). */

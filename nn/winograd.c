@@ -41,11 +41,13 @@ struct job {
     const struct conv *layer;
     enum conv_kind kind;
     struct conv_options options;
+    struct conv_band band;
     const struct gemm_kernel *kernel;
     const struct winograd_transforms *transform;
     const float *bias;
     int64_t C, depth_blocks, tiles_x, tiles_y, tiles, strips;
     int64_t v_step, filter_step, sum_step; /* floats from position to position of what is below */
+    bool doubled;                          /* enlarged exactly twice */
     struct range n;                        /* the current block of output channels */
     float *filters;                        /* many tiles: [depth_blocks, 36][strips, GEMM_SHORT_K, NR] */
     float *all_v;                          /* few tiles: [depth_blocks, 36][tiles, GEMM_SHORT_STRIDE] */
@@ -114,13 +116,13 @@ static struct place place_of(const struct job *job, int64_t tile)
  * the two inputs; then it is handled in two parts. */
 static const float *pixel(const struct job *job, struct place p, int dy, int dx, int64_t c)
 {
-    int64_t y = conv_source(job->kind, p.y + dy, 0, job->in.h, job->out.h);
+    int64_t y = conv_source(job->kind, job->band.out_first + p.y + dy, 0, job->band.in_height, job->band.out_height);
     int64_t x = conv_source(job->kind, p.x + dx, 0, job->in.w, job->out.w);
     if (y < 0 || x < 0)
         return job->zeros;
     const struct features *f = c < job->in.c ? &job->in : job->concat;
     int64_t within = c < job->in.c ? c : c - job->in.c;
-    return f->x + ((p.sample * f->h + y) * f->w + x) * f->c + within;
+    return f->x + ((p.sample * f->h + y - job->band.in_first) * f->w + x) * f->c + within;
 }
 
 /* V of one tile and a block of channels. */
@@ -162,6 +164,13 @@ static void finish_tile(const struct job *job, const struct scratch *s, int64_t 
     }
 }
 
+/* Of an image enlarged twice a tile sees rows a b b c c d, from which B^T makes 4b - 4b - c + c at its third place:
+ * with the columns, 11 of the 36 products are of zeros. */
+static bool is_zero(const struct job *job, int position)
+{
+    return job->doubled && (position / 6 == 2 || position % 6 == 2);
+}
+
 /* sums[tile][NR of `stride`] += v[tile][channel] . strip[channel][NR] */
 static void multiply(const struct job *job, int64_t tiles, int64_t channels, const float *v, const float *strip,
                      float *sums, int64_t stride, enum gemm_sum sum)
@@ -198,7 +207,7 @@ static void run_tiles(void *arg, int64_t index, int thread)
         for (int64_t slot = 0; slot < tiles; slot++)
             transform_input(job, first + slot, c, s->v + slot * GEMM_SHORT_STRIDE);
         for (int position = 0; position < POSITIONS; position++)
-            for (int64_t strip = 0; strip < job->strips; strip++)
+            for (int64_t strip = 0; strip < job->strips && !is_zero(job, position); strip++)
                 multiply(job, tiles, c.end - c.begin, s->v + position * job->v_step,
                          filter_strip(job, block, position, strip),
                          s->sums + position * job->sum_step + strip * job->kernel->NR, NB,
@@ -245,9 +254,10 @@ static void run_strip(void *arg, int64_t strip, int thread)
         struct range c = depth_range(job, block);
         transform_filters(job, s, n, c, s->filters);
         for (int position = 0; position < POSITIONS; position++)
-            multiply(job, job->tiles, c.end - c.begin, v_of(job, block, position),
-                     s->filters + position * job->filter_step, s->sums + position * job->sum_step, NR,
-                     block == 0 ? GEMM_REPLACE : GEMM_ADD);
+            if (!is_zero(job, position))
+                multiply(job, job->tiles, c.end - c.begin, v_of(job, block, position),
+                         s->filters + position * job->filter_step, s->sums + position * job->sum_step, NR,
+                         block == 0 ? GEMM_REPLACE : GEMM_ADD);
     }
     for (int64_t tile = 0; tile < job->tiles; tile++)
         finish_tile(job, s, tile, n, s->sums + tile * NR);
@@ -292,6 +302,8 @@ static void allocate(const struct context *ctx, struct job *job, bool few)
             .strip = arena_floats(ctx->arena, 9 * GEMM_SHORT_K * NR),
             .tile = arena_floats(ctx->arena, 16 * columns),
         };
+        if (real && job->doubled)
+            memset(s.sums, 0, (size_t)(POSITIONS * job->sum_step) * sizeof(float)); /* those that is_zero stay so */
         if (real)
             job->scratch[t] = s;
     }
@@ -309,12 +321,14 @@ void winograd_conv(const struct context *ctx, struct features out, struct featur
         .layer = layer,
         .kind = kind,
         .options = options,
+        .band = conv_band_of(out, in, options),
         .kernel = gemm_large_kernel(),
         .transform = winograd_transforms(),
         .C = in.c + (options.concat ? options.concat->c : 0),
         .tiles_x = (out.w + 3) / 4,
         .tiles_y = (out.h + 3) / 4,
     };
+    job.doubled = kind == CONV_UP && job.band.out_height == 2 * job.band.in_height && out.w == 2 * in.w;
     job.depth_blocks = (job.C + GEMM_SHORT_K - 1) / GEMM_SHORT_K;
     job.tiles = out.n * job.tiles_x * job.tiles_y;
     bool few = job.tiles <= FEW_TILES;

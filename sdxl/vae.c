@@ -91,7 +91,7 @@ static void bind_all(struct vae *v, struct binder *b)
 
 status vae_open(struct vae *v, const char *weights_path, const struct vae_config *config, struct error *e)
 {
-    *v = (struct vae){.config = *config};
+    *v = (struct vae){.config = *config, .memory = vae_memory_default};
     v->file = calloc(1, sizeof *v->file);
     struct binder b = {0};
     status s =
@@ -127,6 +127,11 @@ void vae_close(struct vae *v)
 }
 
 /* ------------------------------------------------------------------------------------------------------ forward */
+
+static struct features sample_of(struct features f, int64_t i)
+{
+    return (struct features){f.x + i * f.h * f.w * f.c, 1, f.h, f.w, f.c};
+}
 
 /* x += to_out(softmax(q k^T / sqrt c) v) of the normalised x */
 static void attend(const struct context *ctx, const struct vae_attention *a, struct features x, int64_t groups)
@@ -165,36 +170,6 @@ static void middle(const struct context *ctx, const struct vae *v, const struct 
     observe_features(ctx, module_name(name, "%s.mid_block", coder->name), x);
 }
 
-static struct features level_size(struct features x, const struct vae_level *level, enum conv_kind kind)
-{
-    struct features out = {.n = x.n, .h = x.h, .w = x.w, .c = level->resnets[0].out_channels};
-    if (level->sampler.weight.data != NULL) {
-        out.h = kind == CONV_UP ? 2 * x.h : conv_out_size(kind, x.h);
-        out.w = kind == CONV_UP ? 2 * x.w : conv_out_size(kind, x.w);
-    }
-    return out;
-}
-
-/* The resnets of a level, then its sampler; what is between is given back. */
-static struct features run_level(const struct context *ctx, const struct vae_level *level, struct features x,
-                                 enum conv_kind kind)
-{
-    struct features shape = level_size(x, level, kind);
-    struct features result = features_new(ctx->arena, shape.n, shape.h, shape.w, shape.c);
-    size_t mark = arena_mark(ctx->arena);
-    for (int i = 0; i < level->layers; i++) {
-        bool last = i == level->layers - 1 && level->sampler.weight.data == NULL;
-        struct features out = last ? result : features_new(ctx->arena, x.n, x.h, x.w, shape.c);
-        resnet_forward(ctx, &level->resnets[i], out, x, NULL, NULL);
-        x = out;
-    }
-    if (level->sampler.weight.data != NULL)
-        conv3x3(ctx, result, x, &level->sampler, kind, (struct conv_options){0});
-    arena_release(ctx->arena, mark);
-    observe_features(ctx, level->name, result);
-    return result;
-}
-
 static struct features enter(const struct context *ctx, const struct vae_coder *coder, struct features x)
 {
     char name[MODULE_NAME];
@@ -204,33 +179,73 @@ static struct features enter(const struct context *ctx, const struct vae_coder *
     return h;
 }
 
-/* out: [n, h, w, N]; h is overwritten. */
+/* out: [h, w, N]; n = 1 */
 static void leave(const struct context *ctx, const struct vae *v, const struct vae_coder *coder, float *out,
                   struct features h)
 {
     char name[MODULE_NAME];
     struct features result = {out, h.n, h.h, h.w, coder->conv_out.weight.shape[0]};
-    group_norm(ctx, h.x, h, NULL, &coder->conv_norm_out, v->config.norm_num_groups, eps, ACT_SILU);
-    conv3x3(ctx, result, h, &coder->conv_out, CONV_SAME, (struct conv_options){0});
+    vae_bands_out(ctx, result, h, &coder->conv_norm_out, v->config.norm_num_groups, eps, &coder->conv_out, v->memory);
     observe_features(ctx, module_name(name, "%s.conv_out", coder->name), result);
 }
 
-void vae_decode(const struct context *ctx, const struct vae *v, float *image, struct features latents)
+/* The resnets; the upsampler is left to the next level, which may not need its result as a whole. */
+static void up_block(const struct context *ctx, const struct vae *v, const struct vae_level *level,
+                     struct vae_map *map)
+{
+    for (int i = 0; i < level->layers; i++)
+        vae_bands_resnet(ctx, map, &level->resnets[i], v->memory);
+    if (level->sampler.weight.data != NULL)
+        *map = (struct vae_map){map->x, map->mark, &level->sampler, level->name};
+    else
+        observe_features(ctx, level->name, map->x);
+}
+
+static void decode(const struct context *ctx, const struct vae *v, float *image, struct features latents)
 {
     size_t mark = arena_mark(ctx->arena);
-    struct features scaled = features_new(ctx->arena, latents.n, latents.h, latents.w, latents.c);
-    struct features z = features_new(ctx->arena, latents.n, latents.h, latents.w, latents.c);
+    struct features scaled = features_new(ctx->arena, 1, latents.h, latents.w, latents.c);
+    struct features z = features_new(ctx->arena, 1, latents.h, latents.w, latents.c);
     for (int64_t i = 0; i < features_count(latents) && !arena_measuring(ctx->arena); i++)
         scaled.x[i] = (float)(latents.x[i] / v->config.scaling_factor);
     linear(ctx, z.x, scaled.x, features_rows(z), &v->post_quant_conv, (struct linear_options){0});
     observe_features(ctx, "post_quant_conv", z);
 
-    struct features h = enter(ctx, &v->decoder, z);
-    middle(ctx, v, &v->decoder, h);
+    struct vae_map map = {.mark = arena_mark(ctx->arena)};
+    map.x = enter(ctx, &v->decoder, z);
+    middle(ctx, v, &v->decoder, map.x);
     for (int i = 0; i < v->config.levels; i++)
-        h = run_level(ctx, &v->decoder.levels[i], h, CONV_UP);
-    leave(ctx, v, &v->decoder, image, h);
+        up_block(ctx, v, &v->decoder.levels[i], &map);
+    leave(ctx, v, &v->decoder, image, map.x);
     arena_release(ctx->arena, mark);
+}
+
+void vae_decode(const struct context *ctx, const struct vae *v, float *image, struct features latents)
+{
+    int64_t f = vae_factor(&v->config), size = f * latents.h * f * latents.w * v->config.out_channels;
+    for (int64_t i = 0; i < latents.n; i++)
+        decode(ctx, v, image + i * size, sample_of(latents, i));
+}
+
+/* The resnets of a level, then its downsampler; what is between is given back. */
+static struct features down_block(const struct context *ctx, const struct vae_level *level, struct features x)
+{
+    bool halved = level->sampler.weight.data != NULL;
+    int64_t h = halved ? conv_out_size(CONV_DOWN_ASYMMETRIC, x.h) : x.h;
+    int64_t w = halved ? conv_out_size(CONV_DOWN_ASYMMETRIC, x.w) : x.w, c = level->resnets[0].out_channels;
+    struct features result = features_new(ctx->arena, x.n, h, w, c);
+    size_t mark = arena_mark(ctx->arena);
+    for (int i = 0; i < level->layers; i++) {
+        bool last = i == level->layers - 1 && !halved;
+        struct features out = last ? result : features_new(ctx->arena, x.n, x.h, x.w, c);
+        resnet_forward(ctx, &level->resnets[i], out, x, NULL, NULL);
+        x = out;
+    }
+    if (halved)
+        conv3x3(ctx, result, x, &level->sampler, CONV_DOWN_ASYMMETRIC, (struct conv_options){0});
+    arena_release(ctx->arena, mark);
+    observe_features(ctx, level->name, result);
+    return result;
 }
 
 /* moments: [rows, 2 c] -> mean, logvar: [rows, c] */
@@ -244,12 +259,12 @@ static void split_moments(const float *moments, int64_t rows, int64_t c, float *
         }
 }
 
-void vae_encode(const struct context *ctx, const struct vae *v, float *mean, float *logvar, struct features image)
+static void encode(const struct context *ctx, const struct vae *v, float *mean, float *logvar, struct features image)
 {
     size_t mark = arena_mark(ctx->arena);
     struct features h = enter(ctx, &v->encoder, image);
     for (int i = 0; i < v->config.levels; i++)
-        h = run_level(ctx, &v->encoder.levels[i], h, CONV_DOWN_ASYMMETRIC);
+        h = down_block(ctx, &v->encoder.levels[i], h);
     middle(ctx, v, &v->encoder, h);
 
     int64_t rows = features_rows(h), c = v->config.latent_channels;
@@ -259,4 +274,11 @@ void vae_encode(const struct context *ctx, const struct vae *v, float *mean, flo
     if (!arena_measuring(ctx->arena))
         split_moments(moments, rows, c, mean, logvar);
     arena_release(ctx->arena, mark);
+}
+
+void vae_encode(const struct context *ctx, const struct vae *v, float *mean, float *logvar, struct features image)
+{
+    int64_t f = vae_factor(&v->config), size = image.h / f * (image.w / f) * v->config.latent_channels;
+    for (int64_t i = 0; i < image.n; i++)
+        encode(ctx, v, mean + i * size, logvar + i * size, sample_of(image, i));
 }

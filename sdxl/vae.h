@@ -10,6 +10,7 @@
 
 #include "sdxl/blocks.h"
 #include "sdxl/config.h"
+#include "sdxl/vae_bands.h"
 
 struct vae_level {
     char name[MODULE_NAME];
@@ -39,6 +40,7 @@ struct vae {
     struct vae_config config;
     struct vae_coder encoder, decoder;
     struct linear quant_conv, post_quant_conv;
+    struct vae_memory memory; /* the default, until it is set */
     struct safetensors *file; /* private */
 };
 
@@ -48,7 +50,9 @@ void vae_close(struct vae *v); /* fine on a zeroed struct */
 /* Names every tensor that such an autoencoder has. Only a lack of memory fails. */
 status vae_list(const struct vae_config *config, const struct tensor_visitor *visitor, struct error *e);
 
-/* latents: [n, h, w, latent_channels], as the UNet has them (scaled). image: [n, f h, f w, 3], f = vae_factor, values
+/* Both take the pictures of a batch one after the other: an observer sees n = 1.
+ *
+ * latents: [n, h, w, latent_channels], as the UNet has them (scaled). image: [n, f h, f w, 3], f = vae_factor, values
  * about -1 .. 1, not clamped. */
 void vae_decode(const struct context *ctx, const struct vae *v, float *image, struct features latents);
 

@@ -259,6 +259,101 @@ static void minimal_filtering_has_the_same_options(void **state)
                                        .dtype = (enum dtype)(i % 3), .winograd = true});
 }
 
+/* Rows begin .. end - 1 of the output, from a copy of just those rows of the input that their windows reach. */
+struct cut {
+    const struct solution *s;
+    int64_t begin, end;
+    struct features in, out;
+    struct conv_band band;
+};
+
+static struct cut cut_out(const struct solution *s, int64_t begin, int64_t end)
+{
+    struct cut cut = {s, begin, end, s->in, s->out, {s->in.h, s->in.h, begin, s->out.h}};
+    int64_t last = -1, row = s->in.w * s->in.c;
+    for (int64_t y = begin; y < end; y++)
+        for (int64_t tap = 0; tap < 3; tap++) {
+            int64_t from = conv_source(s->p.kind, y, tap, s->in.h, s->out.h);
+            if (from >= 0 && from < cut.band.in_first)
+                cut.band.in_first = from;
+            last = from > last ? from : last;
+        }
+    cut.in.h = last + 1 - cut.band.in_first;
+    cut.in.x = room(cut.in.h * row, sizeof(float));
+    memcpy(cut.in.x, s->in.x + cut.band.in_first * row, (size_t)(cut.in.h * row) * sizeof(float));
+    cut.out.h = end - begin;
+    cut.out.x = room(features_count(cut.out), sizeof(float));
+    return cut;
+}
+
+static void run_cut(const struct context *ctx, void *arg)
+{
+    struct cut *cut = arg;
+    const struct problem *p = &cut->s->p;
+    int64_t first = cut->begin * cut->out.w * cut->out.c;
+    struct conv layer = {cut->s->weight.tensor, cut->s->bias.tensor};
+    struct conv_options options = {.per_sample = p->per_sample ? cut->s->per_sample : NULL,
+                                   .residual = p->residual ? cut->s->residual + first : NULL,
+                                   .band = &cut->band};
+    if (p->winograd)
+        winograd_conv(ctx, cut->out, cut->in, &layer, p->kind, options);
+    else
+        conv3x3(ctx, cut->out, cut->in, &layer, p->kind, options);
+}
+
+/* OpenBLAS may add in another order when it has other rows to multiply. */
+static void check_same_but_for_openblas(const char *what, const float *found, const float *wanted, int64_t n)
+{
+    if (cpu_family() != CPU_OPENBLAS) {
+        check_same(what, found, wanted, n);
+        return;
+    }
+    double *values = room(n, sizeof *values);
+    for (int64_t i = 0; i < n; i++)
+        values[i] = wanted[i];
+    check_close(what, found, values, n, 1e-5);
+    free(values);
+}
+
+static void check_bands(struct problem p, int64_t rows)
+{
+    struct solution s = pose(p);
+    compute(1, run_conv, &s);
+    for (int64_t begin = 0; begin < s.out.h; begin += rows) {
+        struct cut cut = cut_out(&s, begin, begin + rows < s.out.h ? begin + rows : s.out.h);
+        compute(2, run_cut, &cut);
+        check_same_but_for_openblas("a band", cut.out.x, s.out.x + begin * s.out.w * s.out.c,
+                                    features_count(cut.out));
+        free(cut.in.x);
+        free(cut.out.x);
+    }
+    dispose(&s);
+}
+
+static void bands_of_an_image_are_the_rows_of_the_whole(void **state)
+{
+    (void)state;
+    for (int64_t rows = 4; rows <= 12; rows += 4) {
+        for (enum conv_kind kind = CONV_SAME; kind <= CONV_UP; kind++)
+            check_bands((struct problem){kind, 1, 19, 7, .channels = 35, .filters = 33, .residual = true}, rows);
+        struct problem p = {CONV_SAME,       1, 23, 14, .channels = 33, .filters = 40, .per_sample = true,
+                            .winograd = true};
+        check_bands(p, rows);
+        p.kind = CONV_UP;
+        check_bands(p, rows);
+    }
+}
+
+/* None of these bands has tiles enough for minimal filtering, the image has. */
+static void a_band_is_computed_as_its_image_would_be(void **state)
+{
+    (void)state;
+    struct problem p = {CONV_SAME, 1, 21, 18, .channels = 64, .filters = 64};
+    check_bands(p, 4);
+    p = (struct problem){CONV_UP, 1, 9, 6, .channels = 64, .filters = 64};
+    check_bands(p, 8);
+}
+
 static void check_threads(struct problem p)
 {
     struct solution one = pose(p), more = pose(p);
@@ -320,6 +415,8 @@ static int all_tests(void)
         cmocka_unit_test(minimal_filtering_gives_the_same_but_for_rounding),
         cmocka_unit_test(minimal_filtering_has_the_same_options),
         cmocka_unit_test(large_convolutions_are_computed_by_minimal_filtering),
+        cmocka_unit_test(bands_of_an_image_are_the_rows_of_the_whole),
+        cmocka_unit_test(a_band_is_computed_as_its_image_would_be),
         cmocka_unit_test(output_sizes_halve_up_or_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -249,6 +249,77 @@ static void any_number_of_threads_gives_the_same_bytes(void **state)
     }
 }
 
+struct banded {
+    struct solution s;
+    int64_t rows; /* of a band */
+};
+
+static struct features rows_of(struct features f, int64_t begin, int64_t end)
+{
+    f.x += begin * f.w * f.c;
+    f.h = end - begin;
+    return f;
+}
+
+/* Counts bands in from the last to the first, then normalises them. */
+static void run_banded(const struct context *ctx, void *arg)
+{
+    const struct banded *b = arg;
+    const struct problem *p = &b->s.p;
+    size_t mark = arena_mark(ctx->arena);
+    int64_t h = p->h, C = p->c + p->concat, bands = (h + b->rows - 1) / b->rows;
+    struct norm layer = {b->s.weight.tensor, b->s.bias.tensor};
+    struct group_statistics g =
+        group_statistics_new(ctx, &layer, p->groups, p->eps, (struct features){NULL, 1, h, p->w, C});
+    for (int64_t i = bands; i-- > 0;) {
+        int64_t begin = i * b->rows, end = begin + b->rows < h ? begin + b->rows : h;
+        struct features second = rows_of(b->s.concat, begin, end);
+        group_statistics_add(ctx, &g, rows_of(b->s.x, begin, end), p->concat > 0 ? &second : NULL, begin);
+    }
+    group_statistics_finish(ctx, &g);
+    for (int64_t begin = 0; begin < h; begin += b->rows) {
+        int64_t end = begin + b->rows < h ? begin + b->rows : h;
+        struct features second = rows_of(b->s.concat, begin, end);
+        group_norm_apply(ctx, &g, b->s.y + begin * p->w * C, rows_of(b->s.x, begin, end),
+                         p->concat > 0 ? &second : NULL, p->activation);
+    }
+    arena_release(ctx->arena, mark);
+}
+
+/* Widths whose blocks of statistics are one, two and four rows. */
+static void bands_of_an_image_are_the_rows_of_the_whole(void **state)
+{
+    (void)state;
+    static const int64_t shapes[][4] = {
+        /* h, w, c, concat */ {9, 520, 64, 0}, {23, 260, 64, 0}, {31, 17, 65, 0}, {13, 110, 100, 60}, {3, 5, 64, 0}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int64_t rows = 4; rows <= 16; rows *= 2) {
+            const int64_t *shape = shapes[i], C = shape[2] + shape[3];
+            struct problem p = {1,        shape[0],         shape[1],     shape[2],
+                                shape[3], C == 65 ? 5 : 32, .eps = 1e-6f, .activation = ACT_SILU};
+            struct solution whole = pose(p);
+            struct banded banded = {pose(p), rows};
+            compute(1, run_group_norm, &whole);
+            compute(3, run_banded, &banded);
+            check_same("bands", banded.s.y, whole.y, features_rows(whole.x) * C);
+            dispose(&whole);
+            dispose(&banded.s);
+        }
+}
+
+static void a_narrow_layer_takes_the_whole_image_as_its_band(void **state)
+{
+    (void)state;
+    struct problem p = {1, 9, 7, 16, 8, 4, .eps = 1e-6f, .activation = ACT_SILU};
+    struct solution whole = pose(p);
+    struct banded banded = {pose(p), p.h};
+    compute(1, run_group_norm, &whole);
+    compute(2, run_banded, &banded);
+    check_same("one band", banded.s.y, whole.y, features_rows(whole.x) * 24);
+    dispose(&whole);
+    dispose(&banded.s);
+}
+
 /* Every length that a register can be cut into, at an odd place in memory. */
 static void every_form_gives_the_same_bytes(void **state)
 {
@@ -287,6 +358,8 @@ static int all_tests(void)
         cmocka_unit_test(the_input_may_be_the_output),
         cmocka_unit_test(normalises_each_row),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
+        cmocka_unit_test(bands_of_an_image_are_the_rows_of_the_whole),
+        cmocka_unit_test(a_narrow_layer_takes_the_whole_image_as_its_band),
         cmocka_unit_test(every_form_gives_the_same_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

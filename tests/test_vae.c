@@ -214,6 +214,332 @@ static void weights_of_another_config_are_refused(void **state)
     vae_close(&other);
 }
 
+/* ------------------------------------------------------------------------------------------------------- memory */
+
+/* A model whose layers are wide enough to be cut into bands. On the way to the picture its levels widen, stay and
+ * narrow. */
+static const struct vae_config wide_config = {.in_channels = 3,
+                                              .out_channels = 3,
+                                              .latent_channels = 4,
+                                              .levels = 3,
+                                              .layers_per_block = 1,
+                                              .block_out_channels = {64, 96, 64},
+                                              .norm_num_groups = 32,
+                                              .scaling_factor = 0.13025};
+
+struct list {
+    struct named_tensor items[256];
+    size_t count;
+};
+
+/* The tensors that a config asks for, without data. */
+static void list_tensor(void *self, const char *name, int rank, const int64_t *shape)
+{
+    struct list *list = self;
+    assert_true(list->count < sizeof list->items / sizeof *list->items);
+    struct named_tensor *item = &list->items[list->count++];
+    *item = (struct named_tensor){strdup(name), {.dtype = DTYPE_F32, .rank = rank}};
+    memcpy(item->tensor.shape, shape, (size_t)rank * sizeof *shape);
+}
+
+static struct list list_new(const struct vae_config *config)
+{
+    struct list list = {0};
+    assert_int_equal(vae_list(config, &(struct tensor_visitor){list_tensor, &list}, NULL), OK);
+    return list;
+}
+
+static void list_free(struct list *list)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        free((char *)list->items[i].name);
+        free((void *)list->items[i].tensor.data);
+    }
+}
+
+/* The caller closes it; its file is gone already, but not its memory. */
+static struct vae open_list(const struct vae_config *config, const char *path)
+{
+    struct vae v;
+    struct error e = {0};
+    if (vae_open(&v, path, config, &e) != OK)
+        fail_msg("%s", e.message);
+    return v;
+}
+
+static struct vae open_wide(void)
+{
+    struct folder folder = folder_new();
+    struct file_path path = folder_path(&folder, "wide.safetensors");
+    struct list list = list_new(&wide_config);
+    for (size_t i = 0; i < list.count; i++) {
+        struct tensor *t = &list.items[i].tensor;
+        int64_t count = tensor_count(t);
+        float *x = some_floats(i, count), scale = 1 / sqrtf((float)(count / t->shape[0]));
+        for (int64_t j = 0; j < count; j++)
+            x[j] *= scale;
+        t->data = x;
+    }
+    assert_int_equal(safetensors_write(path.text, list.items, list.count, NULL, NULL), OK);
+    struct vae v = open_list(&wide_config, path.text);
+    list_free(&list);
+    folder_remove(&folder);
+    return v;
+}
+
+/* The decoder as it is drawn, every feature map as a whole. The attention is left to the model: it is seen there. */
+struct plain {
+    const struct vae *vae;
+    float *image;
+    struct features attended; /* what follows the attention of the middle */
+};
+
+static void resnet(const struct context *ctx, const struct resnet *r, struct features *x)
+{
+    struct features out = features_new(ctx->arena, 1, x->h, x->w, r->out_channels);
+    resnet_forward(ctx, r, out, *x, NULL, NULL);
+    *x = out;
+}
+
+static void decode_plainly(const struct context *ctx, void *arg)
+{
+    const struct plain *p = arg;
+    const struct vae_coder *d = &p->vae->decoder;
+    size_t mark = arena_mark(ctx->arena);
+    struct features x = p->attended;
+    resnet(ctx, &d->mid_resnets[1], &x);
+    for (int i = 0; i < wide_config.levels; i++) {
+        for (int j = 0; j < d->levels[i].layers; j++)
+            resnet(ctx, &d->levels[i].resnets[j], &x);
+        if (i == wide_config.levels - 1)
+            break;
+        struct features larger = features_new(ctx->arena, 1, 2 * x.h, 2 * x.w, x.c);
+        conv3x3(ctx, larger, x, &d->levels[i].sampler, CONV_UP, (struct conv_options){0});
+        x = larger;
+    }
+    group_norm(ctx, x.x, x, NULL, &d->conv_norm_out, wide_config.norm_num_groups, 1e-6f, ACT_SILU);
+    conv3x3(ctx, (struct features){p->image, 1, x.h, x.w, 3}, x, &d->conv_out, CONV_SAME, (struct conv_options){0});
+    arena_release(ctx->arena, mark);
+}
+
+/* What an observer was shown. */
+struct seen {
+    int count;
+    struct {
+        char name[MODULE_NAME];
+        float *x;
+        int64_t size;
+    } items[64];
+};
+
+static void see(void *self, const char *name, const float *x, int rank, const int64_t *shape)
+{
+    struct seen *seen = self;
+    assert_true(seen->count < 64 && rank == 4);
+    int64_t size = shape[0] * shape[1] * shape[2] * shape[3];
+    snprintf(seen->items[seen->count].name, MODULE_NAME, "%s", name);
+    seen->items[seen->count].x = room(size, sizeof *x);
+    memcpy(seen->items[seen->count].x, x, (size_t)size * sizeof *x);
+    seen->items[seen->count++].size = size;
+}
+
+static void seen_free(struct seen *seen)
+{
+    for (int i = 0; i < seen->count; i++)
+        free(seen->items[i].x);
+}
+
+struct watched {
+    struct problem p;
+    struct seen *seen;
+};
+
+static void decode_watched(const struct context *ctx, void *arg)
+{
+    struct watched *w = arg;
+    struct observer observer = {see, w->seen};
+    struct context own = *ctx;
+    own.observer = &observer;
+    decode(&own, &w->p);
+}
+
+/* OpenBLAS may add in another order when it has other rows to multiply. */
+static void check_equal(const char *what, const float *found, const float *wanted, int64_t n)
+{
+    if (cpu_family() != CPU_OPENBLAS) {
+        check_same(what, found, wanted, n);
+        return;
+    }
+    double *values = room(n, sizeof *values);
+    for (int64_t i = 0; i < n; i++)
+        values[i] = wanted[i];
+    check_close(what, found, values, n, 1e-5);
+    free(values);
+}
+
+static size_t memory_of(const struct vae *v, int64_t h, int64_t w, struct profile *cost)
+{
+    struct arena arena = arena_measure();
+    struct context ctx = {.arena = &arena, .threads = 2, .profile = cost};
+    vae_decode(&ctx, v, NULL, (struct features){NULL, 1, h, w, v->config.latent_channels});
+    return arena.peak;
+}
+
+static struct problem pose_wide(const struct vae *v, int64_t h, int64_t w)
+{
+    return (struct problem){
+        .vae = v, .in = {some_floats(3, h * w * 4), 1, h, w, 4}, .image = room(h * 4 * w * 4 * 3, sizeof(float))};
+}
+
+/* Of 12 x 11 latents the maps have 12 x 11, 24 x 22 and 48 x 44 pixels; h is as large as the result of its resnet. */
+enum {
+    KEEP_NOTHING = 0,
+    KEEP_SOME = 48 * 44 * 64 * 4, /* the last level's other resnets' x, its first one's is half as large again */
+    KEEP_INPUTS = 48 * 44 * 96 * 4,
+    KEEP_ALL = 1 << 30,
+};
+
+/* Images too small for minimal filtering: there a convolution whose result is added to what is there already is
+ * rounded in another order. */
+static void check_plain(const float *found, const float *plain, int64_t n, bool large)
+{
+    double *values = room(n, sizeof *values);
+    for (int64_t i = 0; i < n; i++)
+        values[i] = plain[i];
+    check_close("beside the plain blocks", found, values, n, 1e-5);
+    if (large)
+        check_same("beside the plain blocks", found, plain, n);
+    free(values);
+}
+
+static void a_decoding_in_bands_is_the_one_without(void **state)
+{
+    (void)state;
+    static const int64_t whole[] = {KEEP_NOTHING, KEEP_SOME, KEEP_INPUTS, KEEP_ALL};
+    static const int64_t bands[] = {1, 8 * 44 * 96 * 4, 12 * 44 * 96 * 4,
+                                    1 << 30}; /* 4, 8, 12, all rows at the end */
+    static const int64_t sizes[][2] = {{12, 11}, {5, 7}, {1, 2}};
+    struct vae v = open_wide();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        int64_t h = sizes[i][0], w = sizes[i][1], count = h * 4 * w * 4 * 3;
+        struct problem p = pose_wide(&v, h, w);
+        struct seen seen = {0};
+        struct plain plain = {&v, room(count, sizeof(float)), {NULL, 1, h, w, 64}};
+        compute(1, decode_watched, &(struct watched){p, &seen});
+        for (int k = 0; k < seen.count; k++)
+            if (strcmp(seen.items[k].name, "decoder.mid_block.attentions.0") == 0)
+                plain.attended.x = seen.items[k].x;
+        assert_non_null(plain.attended.x);
+        compute(1, decode_plainly, &plain);
+        check_plain(p.image, plain.image, count, i == 0);
+        memcpy(plain.image, p.image, (size_t)count * sizeof(float));
+        for (int k = 0; k < 4; k++)
+            for (int b = 0; b < 4; b++) {
+                v.memory = (struct vae_memory){whole[k], bands[b]};
+                memset(p.image, 0, (size_t)count * sizeof(float));
+                compute(1 + k, decode, &p);
+                check_equal("in bands", p.image, plain.image, count);
+            }
+        v.memory = vae_memory_default;
+        seen_free(&seen);
+        free(plain.image);
+        dispose(&p);
+    }
+    vae_close(&v);
+}
+
+static void less_memory_costs_more_arithmetic(void **state)
+{
+    (void)state;
+    static const int64_t whole[] = {KEEP_ALL, KEEP_INPUTS, KEEP_SOME, KEEP_NOTHING};
+    struct vae v = open_wide();
+    struct profile first = {0}, before = {0};
+    v.memory = (struct vae_memory){KEEP_ALL, 1 << 30};
+    size_t plain = memory_of(&v, 12, 11, &first);
+    for (int i = 0; i < 4; i++) {
+        struct profile cost = {0};
+        v.memory = (struct vae_memory){whole[i], 1};
+        assert_true(memory_of(&v, 12, 11, &cost) < plain);
+        if (i == 0)
+            assert_true(cost.rows[OP_CONV].flops == first.rows[OP_CONV].flops);
+        else
+            assert_true(cost.rows[OP_CONV].flops > before.rows[OP_CONV].flops);
+        before = cost;
+    }
+    vae_close(&v);
+}
+
+static void an_observer_sees_the_same_however_little_memory_there_is(void **state)
+{
+    (void)state;
+    struct vae v = open_wide();
+    struct problem p = pose_wide(&v, 5, 7);
+    struct seen much = {0}, little = {0};
+    compute(2, decode_watched, &(struct watched){p, &much});
+    v.memory = (struct vae_memory){0, 1};
+    compute(2, decode_watched, &(struct watched){p, &little});
+    assert_int_equal(much.count, 6 + 3 * 3 + 1); /* up to the middle, the levels, the end */
+    assert_int_equal(little.count, much.count);
+    for (int i = 0; i < much.count; i++) {
+        assert_string_equal(little.items[i].name, much.items[i].name);
+        assert_int_equal(little.items[i].size, much.items[i].size);
+        check_equal(much.items[i].name, little.items[i].x, much.items[i].x, much.items[i].size);
+    }
+    seen_free(&much);
+    seen_free(&little);
+    dispose(&p);
+    vae_close(&v);
+}
+
+/* SDXL's decoder, its weights a hole in a file. */
+static struct vae open_published(void)
+{
+    struct vae_config config;
+    struct folder folder = folder_new();
+    struct file_path path = folder_path(&folder, "hole.safetensors");
+    struct file_writer writer;
+    struct error e = {0};
+    assert_int_equal(vae_config_read("tools/blueprints/sdxl/vae/config.json", &config, &e), OK);
+    struct list list = list_new(&config);
+    int64_t bytes = 0;
+    for (size_t i = 0; i < list.count; i++)
+        bytes += tensor_count(&list.items[i].tensor) * (int64_t)sizeof(float);
+    assert_int_equal(safetensors_create(path.text, list.items, list.count, NULL, &writer, &e), OK);
+    assert_int_equal(file_commit(&writer, &e), OK);
+    size_t header;
+    free(read_bytes(path.text, &header));
+    assert_int_equal(truncate(path.text, (off_t)header + bytes), 0);
+    struct vae v = open_list(&config, path.text);
+    list_free(&list);
+    folder_remove(&folder);
+    return v;
+}
+
+static void a_picture_of_1024_px_takes_less_than_0_7_gb(void **state)
+{
+    (void)state;
+    struct vae v = open_published();
+    struct profile cost = {0}, least = {0};
+    assert_true(memory_of(&v, 128, 128, &cost) < 700000000);
+    assert_true(memory_of(&v, 144, 112, NULL) < 700000000);
+    v.memory.whole = INT64_MAX;
+    assert_true(memory_of(&v, 128, 128, &least) > 1500000000);
+    assert_true(cost.rows[OP_CONV].flops < 1.45 * least.rows[OP_CONV].flops);
+    vae_close(&v);
+}
+
+static void a_picture_of_512_px_has_nothing_computed_twice(void **state)
+{
+    (void)state;
+    struct vae v = open_published();
+    struct profile cost = {0}, least = {0};
+    assert_true(memory_of(&v, 64, 64, &cost) < 500000000);
+    v.memory = (struct vae_memory){INT64_MAX, INT64_MAX};
+    memory_of(&v, 64, 64, &least);
+    assert_true(cost.rows[OP_CONV].flops == least.rows[OP_CONV].flops);
+    vae_close(&v);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +550,11 @@ int main(void)
         cmocka_unit_test(latents_are_divided_by_the_scaling_factor),
         cmocka_unit_test(older_names_of_the_attention_are_understood),
         cmocka_unit_test(weights_of_another_config_are_refused),
+        cmocka_unit_test(a_decoding_in_bands_is_the_one_without),
+        cmocka_unit_test(less_memory_costs_more_arithmetic),
+        cmocka_unit_test(an_observer_sees_the_same_however_little_memory_there_is),
+        cmocka_unit_test(a_picture_of_1024_px_takes_less_than_0_7_gb),
+        cmocka_unit_test(a_picture_of_512_px_has_nothing_computed_twice),
     };
     return cmocka_run_group_tests(tests, open_vae, close_vae);
 }

@@ -86,7 +86,7 @@ def split(batch, parts):
 def losses(model, pixels, batch):
     x, noise, t, keep = (batch[k].to(DEVICE) for k in ('x', 'noise', 't', 'keep'))
     text, pooled = model.encode(batch['captions'])
-    noisy, v = mixed(x, noise, t)
+    noisy, v = mixed(x.to(memory_format=torch.channels_last), noise, t)   # a sixth faster on CPUs
     looking = batch['seed'] is not None
     consistency = Consistency(PANELS, random.Random(f'consistent/{batch["seed"]}')) if looking else None
     guess = model(noisy, t, text * keep[:, None, None], pooled * keep[:, None], pixels, consistency)
@@ -110,6 +110,7 @@ def main(config_path, run, start=None):
     torch.manual_seed(config['seed'])
     model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(DEVICE)
     print('parameters', {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
+    model.unet.to(memory_format=torch.channels_last)
     if start:
         model.load_state_dict(torch.load(start, map_location=DEVICE)['average'])
     parallel, batches = Parallel(options['workers']), Batches(config, run)
