@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "storydiff/comic.h"
+#include "storydiff/consistency.h"
 #include "storydiff/draw.h"
 #include "storydiff/dump.h"
 #include "storydiff/output.h"
@@ -27,6 +28,7 @@ struct run {
     struct profile profile;
     struct observer observer;
     struct context ctx;
+    bool finished; /* every picture is in its folder */
     double start;
 };
 
@@ -102,10 +104,10 @@ static void print_stopped(const struct run *r, const struct error *e)
     struct text command = {0};
     options_resume_command(r->argc, r->argv, &command);
     fprintf(stderr, "%s, seed %llu", e->message, (unsigned long long)r->comic.options.seed);
-    if (r->options.no_save || command.failed)
+    if ((r->options.no_save && !r->finished) || command.failed)
         fprintf(stderr, "%s\n", r->options.no_save ? "; nothing was saved, as --no_save says" : ", saved");
     else
-        fprintf(stderr, ", saved; go on with:\n%s\n", command.data);
+        fprintf(stderr, "%s; go on with:\n%s\n", r->finished ? "" : ", saved", command.data);
     text_free(&command);
 }
 
@@ -130,7 +132,7 @@ static void dump_decoder(struct run *r, int steps_done)
 static void begins(void *self, int step)
 {
     struct run *r = self;
-    progress_start(&r->progress, &r->comic, stderr);
+    progress_start(&r->progress, &r->comic, "", stderr);
     dump_decoder(r, step);
 }
 
@@ -154,23 +156,104 @@ static void decodes(void *self, int panel)
     progress_decodes(&r->progress, panel);
 }
 
+static void print_drawn(const struct run *r, const struct draw_result *result)
+{
+    printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s\n", result->panels, result->panels == 1 ? "" : "s",
+           result->pages, result->pages == 1 ? "" : "s", r->options.output_dir,
+           (unsigned long long)r->comic.options.seed, seconds_now() - r->start);
+    if (result->first_page[0] != '\0')
+        printf("%s\n", result->first_page);
+}
+
 static status draw(struct run *r, struct error *e)
 {
-    struct draw_watch watch = {begins, pass_begins, pass_done, decodes, print_notice, r, &stop};
+    struct draw_watch watch = {
+        .begins = begins,
+        .pass_begins = pass_begins,
+        .pass_done = pass_done,
+        .decodes = decodes,
+        .notice = print_notice,
+        .self = r,
+        .stop = &stop,
+    };
     struct draw_result result;
-    catch_interrupt();
     status s = draw_comic(&r->comic, &r->ctx, &watch, &result, e);
     progress_end(&r->progress);
     if (s == OK && r->dump.error.code != OK)
         s = fail(e, r->dump.error.code, "%s", r->dump.error.message);
     TRY(s);
-    printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s\n", result.panels, result.panels == 1 ? "" : "s",
-           result.pages, result.pages == 1 ? "" : "s", r->options.output_dir,
-           (unsigned long long)r->comic.options.seed, seconds_now() - r->start);
-    if (result.first_page[0] != '\0')
-        printf("%s\n", result.first_page);
+    print_drawn(r, &result);
     return OK;
 }
+
+/* --------------------------------------------------------------------------------------------------- consistency */
+
+static void begins_again(void *self, int step)
+{
+    struct run *r = self;
+    (void)step;
+    progress_start(&r->progress, &r->comic, "without csa: ", stderr);
+}
+
+static void pass_done_again(void *self, int step, int half, int pass)
+{
+    struct run *r = self;
+    progress_pass_done(&r->progress, step, half, pass);
+}
+
+/* Nothing of the second drawing is dumped: its panels would take the place of the first one's. */
+static status draw_again(struct run *r, struct palette *palettes, struct error *e)
+{
+    const struct draw_watch watch = {
+        .begins = begins_again, .pass_done = pass_done_again, .decodes = decodes, .self = r, .stop = &stop};
+    struct context ctx = r->ctx;
+    ctx.observer = NULL;
+    status s = consistency_without_csa(&r->comic, &ctx, &watch, palettes, e);
+    progress_end(&r->progress);
+    return s;
+}
+
+static bool has_pairs(const struct run *r)
+{
+    struct consistency pairs = consistency_of(&r->comic.plan, NULL);
+    return pairs.rows[CONSISTENCY_ALL].pairs > 0;
+}
+
+static const char nothing_to_compare[] = "consistency: nothing to compare, no character is in two panels\n";
+
+/* palettes: [panel_count], for one drawing after the other. */
+static status compare(struct run *r, struct palette *palettes, struct error *e)
+{
+    const struct story_plan *plan = &r->comic.plan;
+    enum csa_mode csa = r->comic.options.csa;
+    struct consistency drawn, without;
+    struct text out = {0};
+    TRY(consistency_of_results(&r->comic, palettes, e));
+    drawn = consistency_of(plan, palettes);
+    if (csa != CSA_OFF)
+        TRY(draw_again(r, palettes, e));
+    without = consistency_of(plan, palettes);
+    consistency_append(&out, option_name_csa(csa), &drawn, csa != CSA_OFF ? &without : NULL);
+    status s = out.failed ? fail(e, ERR_MEMORY, "not enough memory for a table") : OK;
+    if (s == OK)
+        fputs(out.data, stdout);
+    text_free(&out);
+    return s;
+}
+
+static status print_consistency(struct run *r, struct error *e)
+{
+    if (!has_pairs(r)) {
+        fputs(nothing_to_compare, stdout);
+        return OK;
+    }
+    struct palette *palettes = calloc((size_t)r->comic.story.panel_count, sizeof *palettes);
+    status s = palettes ? compare(r, palettes, e) : fail(e, ERR_MEMORY, "not enough memory to compare the panels");
+    free(palettes);
+    return s;
+}
+
+/* ------------------------------------------------------------------------------------------------------- one run */
 
 static status describe(const struct run *r, struct error *e)
 {
@@ -178,13 +261,30 @@ static status describe(const struct run *r, struct error *e)
     status s = comic_describe(&r->comic, &r->ctx, &out, e);
     if (s == OK)
         fputs(out.data, stdout);
+    if (s == OK && r->options.consistency && !has_pairs(r))
+        fputs(nothing_to_compare, stdout);
+    else if (s == OK && r->options.consistency && r->comic.options.csa != CSA_OFF)
+        puts("--consistency draws the story a second time, with csa off: about twice that time");
     text_free(&out);
     return s;
+}
+
+static status start_dump(struct run *r, struct error *e)
+{
+    bool again = r->options.resume || r->options.overwrite;
+    if (r->options.dump == NULL)
+        return OK;
+    TRY(dump_start(&r->dump, r->options.dump, again ? DUMP_AGAIN : DUMP_ANEW, e));
+    r->observer = dump_observer(&r->dump);
+    r->ctx.observer = &r->observer;
+    return OK;
 }
 
 static status run(struct run *r, struct error *e)
 {
     TRY(comic_plan(&r->comic, &r->options, r->argc, r->argv, e));
+    if (r->options.consistency && r->options.only != NULL)
+        return fail(e, ERR_ARGUMENT, "--consistency and --only exclude each other: all panels are compared");
     r->ctx.threads = (int)r->comic.options.threads;
     if (r->options.profile)
         r->ctx.profile = &r->profile;
@@ -193,18 +293,14 @@ static status run(struct run *r, struct error *e)
         TRY(comic_encode(&r->comic, &r->ctx, e));
         return describe(r, e);
     }
-    bool finished;
-    TRY(output_check(&r->comic, &finished, e));
-    if (finished) {
+    TRY(output_check(&r->comic, &r->finished, e));
+    if (r->finished)
         printf("already finished: %s, seed %llu\n", r->options.output_dir, (unsigned long long)r->comic.options.seed);
+    else
+        TRY(start_dump(r, e));
+    if (r->finished && !r->options.consistency)
         return OK;
-    }
-    if (r->options.dump != NULL) {
-        bool again = r->options.resume || r->options.overwrite;
-        TRY(dump_start(&r->dump, r->options.dump, again ? DUMP_AGAIN : DUMP_ANEW, e));
-        r->observer = dump_observer(&r->dump);
-        r->ctx.observer = &r->observer;
-    }
+    catch_interrupt();
     print_lines(&r->comic.notices); /* not before: a mistake is told in one line */
     TRY(comic_encode(&r->comic, &r->ctx, e));
     if (r->options.verbose)
@@ -212,7 +308,10 @@ static status run(struct run *r, struct error *e)
                 r->comic.model_name, (long long)r->comic.options.width, (long long)r->comic.options.height,
                 r->comic.sampler.steps, sampler_name(&r->comic.sampler), (unsigned long long)r->comic.options.seed,
                 r->ctx.threads, gemm_kernel_name());
-    return draw(r, e);
+    if (!r->finished)
+        TRY(draw(r, e));
+    r->finished = true;
+    return r->options.consistency ? print_consistency(r, e) : OK;
 }
 
 static void print_memory(void)

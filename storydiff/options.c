@@ -97,6 +97,8 @@ static const struct option table[] = {
     {RUN, "overwrite", 0, FLAG, AT(overwrite), NULL, 0, 0, NULL, "replace what the output folder has"},
     {RUN, "dry_run", 0, FLAG, AT(dry_run), NULL, 0, 0, NULL,
      "print prompts, captions, roles, memory and time; draw nothing"},
+    {RUN, "consistency", 0, FLAG, AT(consistency), NULL, 0, 0, NULL,
+     "print how alike a character looks in its panels, with csa and, drawn a second time, without"},
     {RUN, "profile", 0, FLAG, AT(profile), NULL, 0, 0, NULL, "print what took the time"},
     {RUN, "dump", 0, TEXT, AT(dump), "DIR", 0, 0, NULL, "write intermediate tensors, to compare implementations"},
     {RUN, "verbose", 'v', FLAG, AT(verbose), NULL, 0, 0, NULL, "say more"},

@@ -49,7 +49,7 @@ struct options {
     /* the run */
     const char *output_dir, *only, *dump;
     int64_t threads, preview_every;
-    bool resume, save_every_step, no_save, overwrite, dry_run, profile, verbose, help, version;
+    bool resume, save_every_step, no_save, overwrite, dry_run, consistency, profile, verbose, help, version;
 };
 
 /* Every option at its default. */

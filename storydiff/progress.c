@@ -4,10 +4,10 @@
 
 #include "tensor/profile.h"
 
-void progress_start(struct progress *p, const struct comic *c, FILE *out)
+void progress_start(struct progress *p, const struct comic *c, const char *label, FILE *out)
 {
-    *p = (struct progress){.out = out, .comic = c, .terminal = isatty(fileno(out)), .start = seconds_now()};
-    p->last = p->start;
+    double now = seconds_now();
+    *p = (struct progress){out, c, label, .terminal = isatty(fileno(out)), .start = now, .last = now};
 }
 
 static int panels_per_half(const struct lockstep_request *r)
@@ -39,7 +39,7 @@ static bool is_due(struct progress *p)
 
 static void show(struct progress *p, const char *line)
 {
-    fprintf(p->out, p->terminal ? "\r%s\033[K" : "%s\n", line);
+    fprintf(p->out, p->terminal ? "\r%s%s\033[K" : "%s%s\n", p->label, line);
     fflush(p->out);
     p->shown = true;
 }

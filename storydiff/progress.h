@@ -11,12 +11,14 @@
 struct progress {
     FILE *out;
     const struct comic *comic;
+    const char *label; /* before what is said */
     bool terminal, shown;
-    double start, last;  /* seconds: of the first pass seen, of the last line printed */
-    double done;         /* work done since start, in calls of the UNet, a sample each */
+    double start, last; /* seconds: of the first pass seen, of the last line printed */
+    double done;        /* work done since start, in calls of the UNet, a sample each */
 };
 
-void progress_start(struct progress *p, const struct comic *c, FILE *out);
+/* label: opens every line, "" for none; referenced, not copied. */
+void progress_start(struct progress *p, const struct comic *c, const char *label, FILE *out);
 
 /* To be called after each pass. */
 void progress_pass_done(struct progress *p, int step, int half, int pass);

@@ -22,7 +22,7 @@ size_t render_measure(const struct model *m, int64_t h, int64_t w, int threads, 
 }
 
 static status decode_each(const struct context *ctx, const struct model *m, struct features latents, float *picture,
-                          float *decoded, struct image *images, struct error *e)
+                          float *decoded, struct image *images, struct memory_watch *memory, struct error *e)
 {
     int64_t f = vae_factor(&m->vae.config), height = f * latents.h, width = f * latents.w, size = height * width * 3;
     for (int64_t i = 0; i < latents.n; i++) {
@@ -31,12 +31,19 @@ static status decode_each(const struct context *ctx, const struct model *m, stru
         vae_decode(ctx, &m->vae, out, one);
         if (images != NULL)
             TRY(image_from_float(out, width, height, &images[i], e));
+        memory_look(memory);
     }
     return OK;
 }
 
-status render_latents(const struct context *outer, const struct model *m, struct features latents, float *decoded,
+status render_latents(const struct context *ctx, const struct model *m, struct features latents, float *decoded,
                       struct image *images, struct error *e)
+{
+    return render_latents_watched(ctx, m, latents, decoded, images, NULL, e);
+}
+
+status render_latents_watched(const struct context *outer, const struct model *m, struct features latents,
+                              float *decoded, struct image *images, struct memory_watch *memory, struct error *e)
 {
     int64_t f = vae_factor(&m->vae.config);
     struct features one = {NULL, 1, latents.h, latents.w, latents.c};
@@ -50,7 +57,7 @@ status render_latents(const struct context *outer, const struct model *m, struct
     if (s == OK)
         s = arena_open(&arena, decoder_memory(m, one, ctx.threads, ctx.observer, NULL), "the VAE", e);
     if (s == OK)
-        s = decode_each(&ctx, m, latents, picture, decoded, images, e);
+        s = decode_each(&ctx, m, latents, picture, decoded, images, memory, e);
     for (int64_t i = 0; s != OK && images != NULL && i < latents.n; i++)
         image_free(&images[i]);
     arena_close(&arena);

@@ -4,12 +4,17 @@
 
 #include "sdxl/model.h"
 #include "storydiff/image.h"
+#include "storydiff/memory.h"
 
 /* Decodes latents, of size n h w c, one sample after the other, so that memory is that of one picture.
  * decoded: [n, f h, f w, 3], the VAE's output before clamping, or NULL. images: n new images that the caller frees,
  * or NULL. ctx gives threads, profile and observer; memory is its own. On failure no image is left. */
 status render_latents(const struct context *ctx, const struct model *m, struct features latents, float *decoded,
                       struct image *images, struct error *e);
+
+/* The same, and `memory` looks when it holds most: after each picture. */
+status render_latents_watched(const struct context *ctx, const struct model *m, struct features latents,
+                              float *decoded, struct image *images, struct memory_watch *memory, struct error *e);
 
 /* Memory and arithmetic of decoding one panel of h x w latents. */
 size_t render_measure(const struct model *m, int64_t h, int64_t w, int threads, struct profile *profile);

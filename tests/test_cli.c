@@ -113,9 +113,8 @@ static void help_lists_every_option_with_its_default(void **state)
         "default: 3407", "--sampler", "--eta", "--long_prompt", "default: windows", "--noise", "default: reference",
         "--csa", "default: masked", "--id_length", "--sa32", "default: 0.5", "--sa64", "--csa_start", "--freeu",
         "--comic_type", "default: four", "--font", "--output_dir", "default: outputs", "-t, --threads", "--resume",
-        "--save_every_step", "--no_save", "--only", "--preview_every", "--overwrite", "--dry_run", "--profile",
-        "--dump",
-        "-v, --verbose", "-h, --help", "default: Comic book", NULL};
+        "--save_every_step", "--no_save", "--only", "--preview_every", "--overwrite", "--dry_run", "--consistency",
+        "--profile", "--dump", "-v, --verbose", "-h, --help", "default: Comic book", NULL};
     assert_outcome(*state, "--help", 0, texts);
     assert_outcome(*state, "-h", 0, texts);
     assert_outcome(*state, "", 0, texts);
@@ -221,6 +220,7 @@ static void what_cannot_be_drawn_is_refused_before_anything_is_written(void **st
         {BOB "--only 1-", "--only"},
         {BOB "--only 2-1", "--only"},
         {BOB "--only ''", "--only"},
+        {BOB "--only 1 --consistency", "--consistency and --only exclude each other"},
         {BOB "--id_length 3", "general_prompt"},
         {BOB "--resume --overwrite", "exclude each other"},
         {"-p 'no [Bob] here' --general_prompt '[Rob] a man'", "did you mean"},
@@ -710,6 +710,62 @@ static void a_profile_says_what_took_the_time(void **state)
                    SAYS("linear", "convolution", "attention", "norm", "GFLOP/s", "peak resident memory"));
 }
 
+/* A column of the table, as numbers; returns how many rows there are. */
+static int column(const char *out, int which, double values[4])
+{
+    const char *row = strstr(out, "consistency, from 0 to 1");
+    int count = 0;
+    assert_non_null(row);
+    while ((row = strchr(row, '\n')) != NULL && *++row != '\0' && count < 4) {
+        double numbers[3] = {0};
+        sscanf(row + strcspn(row, "0123456789\n"), "%lf %lf %lf", &numbers[0], &numbers[1], &numbers[2]);
+        values[count++] = numbers[which];
+    }
+    return count;
+}
+
+/* The second drawing is that of --csa off, and leaves nothing behind. */
+static void consistency_is_compared_with_csa_off(void **state)
+{
+    struct folder *f = *state;
+    double off[4], without[4], drawn[4], again[4];
+    put(f, "story", two_friends);
+#define FRIENDS "--story $F/story" QUICK "--csa sampled "
+    assert_done(f, FRIENDS "--output_dir $F/plain --dump $F/plain-dump");
+    struct outcome o = run_to(f, FRIENDS "--output_dir $F/o --dump $F/dump --consistency", 0);
+    struct outcome other = run_to(f, FRIENDS "--csa off --output_dir $F/off --consistency", 0);
+    struct outcome finished = run_to(f, FRIENDS "--output_dir $F/plain --resume --consistency", 0);
+    assert_same_pictures(f, "o", "plain");
+    prepare(f, "diff -r $F/dump $F/plain-dump");
+    assert_non_null(strstr(o.out, "pairs  csa sampled      csa off\n"));
+    assert_non_null(strstr(other.out, "pairs      csa off\n"));
+    assert_non_null(strstr(finished.out, "already finished"));
+    assert_int_equal(column(o.out, 1, drawn), 4);
+    assert_int_equal(column(o.out, 2, without), 4);
+    assert_int_equal(column(other.out, 1, off), 4);
+    assert_int_equal(column(finished.out, 1, again), 4);
+    assert_memory_equal(without, off, sizeof off);
+    assert_memory_equal(drawn, again, sizeof drawn);
+    for (int i = 0; i < 4; i++)
+        assert_true(drawn[i] > 0 && drawn[i] <= 1 && off[i] > 0 && off[i] <= 1);
+    outcome_free(&o);
+    outcome_free(&other);
+    outcome_free(&finished);
+}
+
+static void consistency_wants_a_character_in_two_panels(void **state)
+{
+    struct folder *f = *state;
+    static const char *const says[] = {"consistency: nothing to compare, no character is in two panels\n", NULL};
+    assert_outcome(f, "--general_prompt bob -p 1 -p '[NC] 2'" QUICK "--output_dir $F/o --consistency", 0, says);
+    assert_outcome(f, "--general_prompt bob -p 1 -p '[NC] 2' --dry-run --consistency", 0, says);
+    assert_outcome(f, BOB "--dry-run --consistency", 0,
+                   SAYS("--consistency draws the story a second time, with csa off: about twice that time\n"));
+    struct outcome o = run_to(f, BOB "--dry-run --consistency --csa off", 0);
+    assert_null(strstr(o.out, "second time"));
+    outcome_free(&o);
+}
+
 static void dumped_tensors_can_be_loaded(void **state)
 {
     struct folder *f = *state;
@@ -807,6 +863,8 @@ int main(void)
         TEST(some_panels_alone_have_no_page),
         TEST(previews_appear),
         TEST(a_profile_says_what_took_the_time),
+        TEST(consistency_is_compared_with_csa_off),
+        TEST(consistency_wants_a_character_in_two_panels),
         TEST(dumped_tensors_can_be_loaded),
         TEST(a_terminal_has_a_progress_line),
     };

@@ -6,8 +6,9 @@
 Part of the batches are whole stories with consistent self-attention switched on in the up blocks, the others single
 panels. When sampled, the panels of a story share time step and description, and where the noise hides a shirt's colour
 in one it hides it in all: looking at the neighbours then gains so little that a network does not learn it (we tried
-for 15,000 steps). So half of the consistent batches give each panel a time step of its own, and half, independently,
-a description of its own: now the neighbour may be clear, or told, and to look pays at once.
+for 15,000 steps). So a part of the consistent batches (`apart`) gives each panel a time step of its own, and,
+independently, as large a part a description of its own: now the neighbour may be clear, or told, and to look pays at
+once.
 
 A tenth of the captions is dropped. Mostly the text becomes all zeros, which is what the program feeds for an empty
 negative prompt; sometimes it is a typical negative prompt instead.
@@ -28,7 +29,7 @@ from tokenizer import world_tokenizer
 from unet import Consistency
 from world import PANELS, story
 
-DROP, DROP_TO_ZERO, APART = .10, .7, .5
+DROP, DROP_TO_ZERO = .10, .7
 
 
 def load_latents(run):
@@ -54,7 +55,7 @@ class Batches:
         per_story = PANELS if consistent else 1
         count = options['batch'] // per_story
         indices = rng.sample(range(len(self.latents)), count)
-        told_apart, timed_apart = consistent and rng.random() < APART, consistent and rng.random() < APART
+        told_apart, timed_apart = (consistent and rng.random() < options['apart'] for _ in range(2))
         x, captions, keep = [], [], []
         for index in indices:
             panels = story(seed, index, self.config['world'])
