@@ -4,6 +4,7 @@
 
 #include "storydiff/comic.h"
 #include "storydiff/estimate.h"
+#include "storydiff/memory.h"
 #include "storydiff/render.h"
 
 static void describe_role(const struct comic *c, int panel, struct text *out)
@@ -54,20 +55,6 @@ static int wanted_count(const struct comic *c)
     return count;
 }
 
-/* Mapped files: they fill memory as far as there is some, and are read again where there is none. */
-static double weight_bytes(const struct model *m)
-{
-    const struct safetensors *const files[] = {m->text_encoder.file, m->text_encoder_2.file, m->unet.file,
-                                               m->vae.file};
-    double bytes = 0;
-    for (size_t f = 0; f < sizeof files / sizeof *files; f++)
-        for (size_t i = 0; i < files[f]->count; i++) {
-            const struct tensor *t = &files[f]->items[i].tensor;
-            bytes += (double)tensor_count(t) * (double)dtype_size(t->dtype);
-        }
-    return bytes;
-}
-
 status comic_describe(const struct comic *c, const struct context *ctx, struct text *out, struct error *e)
 {
     const struct options *o = &c->options;
@@ -91,7 +78,7 @@ status comic_describe(const struct comic *c, const struct context *ctx, struct t
     }
     TRY(estimate_seconds(&c->request, &cost.profile, ctx->threads, &seconds, e));
     text_append(out, "memory: %.1f MB to sample, then %.1f MB to decode, besides %.1f MB of mapped weights\n",
-                (double)cost.memory / 1e6, (double)decoder / 1e6, weight_bytes(&c->model) / 1e6);
+                (double)cost.memory / 1e6, (double)decoder / 1e6, (double)memory_of_weights(&c->model) / 1e6);
     text_append(out, "arithmetic: %.3g TFLOP; estimated time on %d thread%s: ", flops / 1e12, ctx->threads,
                 ctx->threads == 1 ? "" : "s");
     append_duration(out, seconds);

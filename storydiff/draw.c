@@ -104,7 +104,7 @@ static status draw_panel(struct drawing *d, const float *latents, struct feature
         return fail(e, ERR_STOPPED, "stopped before the picture of panel %d", panel + 1);
     if (d->watch->decodes != NULL)
         d->watch->decodes(d->watch->self, panel);
-    TRY(render_latents(d->ctx, &d->c->model, one, NULL, image, e));
+    TRY(render_latents_watched(d->ctx, &d->c->model, one, NULL, image, d->watch->memory, e));
     TRY(write_picture(d, path, image, e));
     d->result->panels++;
     return OK;
@@ -133,6 +133,7 @@ static status write_pages(struct drawing *d, const struct image *panels, struct 
     struct page_story story = comic_page_story(c);
     struct image *pages = NULL;
     status s = page_draw(&story, &c->pages, panels, &pages, e);
+    memory_look(d->watch->memory);
     for (int i = 0; s == OK && i < c->pages.page_count; i++) {
         struct output_path path;
         s = output_path(c, OUTPUT_PAGE, i + 1, &path, e);

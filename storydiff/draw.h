@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "storydiff/comic.h"
+#include "storydiff/memory.h"
 
 /* Whom to tell, and when to stop. Members may be NULL. */
 struct draw_watch {
@@ -15,6 +16,7 @@ struct draw_watch {
     void (*decodes)(void *self, int panel);
     void (*notice)(void *self, const char *line);
     void *self;
+    struct memory_watch *memory; /* looks while a picture is decoded and a page is drawn */
     const volatile sig_atomic_t *stop; /* becomes nonzero: finish the step, save, return ERR_STOPPED */
 };
 

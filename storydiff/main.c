@@ -10,6 +10,7 @@
 #include "storydiff/consistency.h"
 #include "storydiff/draw.h"
 #include "storydiff/dump.h"
+#include "storydiff/memory.h"
 #include "storydiff/output.h"
 #include "storydiff/progress.h"
 #include "tensor/blas.h"
@@ -28,6 +29,7 @@ struct run {
     struct profile profile;
     struct observer observer;
     struct context ctx;
+    struct memory_watch memory;
     bool finished; /* every picture is in its folder */
     double start;
 };
@@ -147,6 +149,7 @@ static void pass_done(void *self, int step, int half, int pass)
 {
     struct run *r = self;
     progress_pass_done(&r->progress, step, half, pass);
+    memory_look(&r->memory);
     dump_decoder(r, step + 1); /* pass_begins has the last word where another pass follows */
 }
 
@@ -158,9 +161,13 @@ static void decodes(void *self, int panel)
 
 static void print_drawn(const struct run *r, const struct draw_result *result)
 {
-    printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s\n", result->panels, result->panels == 1 ? "" : "s",
+    printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s", result->panels, result->panels == 1 ? "" : "s",
            result->pages, result->pages == 1 ? "" : "s", r->options.output_dir,
            (unsigned long long)r->comic.options.seed, seconds_now() - r->start);
+    if (r->memory.most > 0)
+        printf(", at most %.0f MB of memory besides %.1f MB of mapped weights", (double)r->memory.most / 1e6,
+               (double)memory_of_weights(&r->comic.model) / 1e6);
+    printf("\n");
     if (result->first_page[0] != '\0')
         printf("%s\n", result->first_page);
 }
@@ -174,6 +181,7 @@ static status draw(struct run *r, struct error *e)
         .decodes = decodes,
         .notice = print_notice,
         .self = r,
+        .memory = &r->memory,
         .stop = &stop,
     };
     struct draw_result result;

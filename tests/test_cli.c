@@ -796,6 +796,35 @@ static void dumped_tensors_can_be_loaded(void **state)
     globfree(&files);
 }
 
+/* The number before a text, in MB. */
+static double megabytes(const char *out, const char *before)
+{
+    const char *at = strstr(out, before);
+    assert_non_null(at);
+    while (at > out && strchr("0123456789.", at[-1]) != NULL)
+        at--;
+    return strtod(at, NULL);
+}
+
+/* Everything that a dry run predicts is touched; what comes on top is small: text states, tokenizers, pictures. */
+static void peak_memory_is_reported_and_is_what_the_dry_run_says(void **state)
+{
+    struct folder *f = *state;
+#define LARGE BOB "--height 256 --width 256 --sampling_steps 1 --comic_type none -t 2 --output_dir $F/o "
+    struct outcome plan = run_to(f, LARGE "--dry-run", 0), o = run_to(f, LARGE, 0);
+    if (strstr(o.out, " MB of memory besides ") == NULL) /* a system without /proc */
+        assert_false(file_exists("/proc/self/status"));
+    else {
+        double sampling = megabytes(plan.out, " MB to sample"), decoding = megabytes(plan.out, " MB to decode");
+        double predicted = fmax(sampling, decoding), found = megabytes(o.out, " MB of memory besides ");
+        assert_true(decoding > sampling);
+        assert_true(found > 0.95 * predicted - 0.5);
+        assert_true(megabytes(o.out, " MB of mapped weights") == megabytes(plan.out, " MB of mapped weights"));
+    }
+    outcome_free(&plan);
+    outcome_free(&o);
+}
+
 static void a_terminal_has_a_progress_line(void **state)
 {
     struct folder *f = *state;
@@ -866,6 +895,7 @@ int main(void)
         TEST(consistency_is_compared_with_csa_off),
         TEST(consistency_wants_a_character_in_two_panels),
         TEST(dumped_tensors_can_be_loaded),
+        TEST(peak_memory_is_reported_and_is_what_the_dry_run_says),
         TEST(a_terminal_has_a_progress_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
