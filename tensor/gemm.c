@@ -16,9 +16,9 @@
 #include "tensor/gemm_kernel.h"
 
 enum {
-    NC = 1024, /* 5 MiB of packed weight at most */
-    /* Weights up to this many values go to gemm_portable.c, which says why. The smallest weight of SDXL's blocks has 50
-     * times as many. */
+    NC = 1280, /* 6.5 MiB of packed weight at most, twice that with GEGLU */
+    /* Weights up to this many values go to gemm_portable.c, which says why. The smallest weight of SDXL's blocks has
+     * 50 times as many. */
     SMALL_WEIGHT = 8192,
     /* Tasks that keep any sensible number of threads busy; with fewer blocks of rows the columns are split, too. */
     ENOUGH_TASKS = 16,
@@ -30,11 +30,12 @@ struct job {
     void (*activate)(enum activation act, float *x, int64_t n);
     const float *bias; /* [weight rows], float32, or NULL */
     int parts;         /* strips per strip of output: 2 with GEGLU */
-    int64_t strips, row_blocks, column_groups;
+    int64_t strips, block_rows, row_blocks, column_groups;
     struct range n, k; /* the current block */
     float *packed;     /* [strips * parts, GEMM_K, NR] */
+    float *panels;     /* [M, GEMM_STRIDE]: the packed input where several tasks share it, or NULL */
     struct scratch {   /* per thread */
-        float *rows;   /* [NR or MC, GEMM_STRIDE]: weight rows to transpose, or the packed input */
+        float *rows;   /* [NR or block_rows, GEMM_STRIDE]: weight rows to transpose, or the packed input */
         float *strip;  /* [GEMM_K, NR]: filters in the file's order */
         float *tile;   /* [parts][MR, NR] */
     } * scratch;
@@ -78,8 +79,8 @@ struct gemm_column gemm_column_at(int64_t k, int64_t C)
     return (struct gemm_column){first, count, within / count, first + within % count};
 }
 
-/* Strip `index` of the current block; columns beyond the weight are zeros. Filters lie in the file as [channel, tap]: a
- * transposed strip of them is put in the order [tap, channel] row by row. */
+/* Strip `index` of the current block; columns beyond the weight are zeros. Filters lie in the file as [channel, tap]:
+ * a transposed strip of them is put in the order [tap, channel] row by row. */
 static void pack_strip(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
@@ -185,17 +186,36 @@ static void run_tile(const struct job *job, const struct scratch *s, struct rang
         finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
 }
 
+static void pack_panel(void *arg, int64_t index, int thread)
+{
+    (void)thread;
+    const struct job *job = arg;
+    struct range m = {index * job->kernel->MR, smaller((index + 1) * job->kernel->MR, job->g->M)};
+    job->g->in.pack(job->g->in.self, m, job->k, job->panels + m.begin * GEMM_STRIDE, GEMM_STRIDE);
+}
+
 static void run_block(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
     const struct scratch *s = &job->scratch[thread];
-    int64_t MR = job->kernel->MR, first = index / job->column_groups * job->kernel->MC;
-    struct range m = {first, smaller(first + job->kernel->MC, job->g->M)};
+    int64_t MR = job->kernel->MR, first = index / job->column_groups * job->block_rows;
+    struct range m = {first, smaller(first + job->block_rows, job->g->M)};
     struct range strips = task_range(job->strips, job->column_groups, index % job->column_groups);
-    job->g->in.pack(job->g->in.self, m, job->k, s->rows, GEMM_STRIDE);
+    const float *rows = job->panels != NULL ? job->panels + first * GEMM_STRIDE : s->rows;
+    if (job->panels == NULL)
+        job->g->in.pack(job->g->in.self, m, job->k, s->rows, GEMM_STRIDE);
     for (int64_t strip = strips.begin; strip < strips.end; strip++)
         for (int64_t i = m.begin; i < m.end; i += MR)
-            run_tile(job, s, (struct range){i, smaller(i + MR, m.end)}, strip, s->rows + (i - m.begin) * GEMM_STRIDE);
+            run_tile(job, s, (struct range){i, smaller(i + MR, m.end)}, strip, rows + (i - m.begin) * GEMM_STRIDE);
+}
+
+/* Blocks of rows as even as whole tiles allow: a last one of few rows would stream the whole weight for them. */
+static void share_rows(struct job *job)
+{
+    int64_t M = job->g->M, MR = job->kernel->MR;
+    job->block_rows = blocks(blocks(M, blocks(M, job->kernel->MC)), MR) * MR;
+    job->row_blocks = blocks(M, job->block_rows);
+    job->column_groups = blocks(ENOUGH_TASKS, job->row_blocks);
 }
 
 static void run_columns(const struct context *ctx, struct job *job)
@@ -203,10 +223,12 @@ static void run_columns(const struct context *ctx, struct job *job)
     const struct gemm *g = job->g;
     int64_t depth = g->weight.taps == 9 ? 9 * GEMM_CHANNELS : GEMM_K;
     job->strips = blocks(job->n.end - job->n.begin, job->kernel->NR);
-    job->column_groups = smaller(blocks(ENOUGH_TASKS, job->row_blocks), job->strips);
+    job->column_groups = smaller(job->column_groups, job->strips);
     for (int64_t k = 0; k < g->K; k += depth) {
         job->k = (struct range){k, smaller(k + depth, g->K)};
         parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
+        if (job->panels != NULL)
+            parallel_for(ctx->threads, blocks(g->M, job->kernel->MR), pack_panel, job);
         parallel_for(ctx->threads, job->row_blocks * job->column_groups, run_block, job);
     }
 }
@@ -250,7 +272,9 @@ static void allocate(const struct context *ctx, struct job *job)
 {
     const struct gemm_kernel *kernel = job->kernel;
     int64_t columns = smaller(job->g->N, NC), strips = blocks(columns, kernel->NR) * job->parts;
-    int64_t rows = kernel->MC > kernel->NR ? kernel->MC : kernel->NR;
+    int64_t rows = job->block_rows > kernel->NR ? job->block_rows : kernel->NR;
+    if (job->column_groups > 1)
+        job->panels = arena_floats(ctx->arena, job->g->M * GEMM_STRIDE);
     job->packed = arena_floats(ctx->arena, strips * GEMM_K * kernel->NR);
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
@@ -305,7 +329,7 @@ void gemm_run(const struct context *ctx, const struct gemm *g)
         .bias = read_bias(ctx, g->epilogue.bias, weight_rows),
         .parts = parts,
     };
-    job.row_blocks = blocks(g->M, job.kernel->MC);
+    share_rows(&job);
     allocate(ctx, &job);
     for (int64_t n = 0; n < g->N && !arena_measuring(ctx->arena); n += NC) {
         job.n = (struct range){n, smaller(n + NC, g->N)};
