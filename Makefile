@@ -52,7 +52,7 @@ BENCH_C = $(filter-out bench/pipeline.c bench/onednn%,$(wildcard bench/*.c)) ben
 $(BUILD)/bench_kernels: $(call objects,$(BENCH_C)) $(BUILD)/libstorydiff.a
 	$(CC) -o $@ $^ $(LIBS) $(if $(ONEDNN),-ldnnl -l:libgomp.so.1)
 
-$(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/peak.c bench/flags.c) $(BUILD)/libstorydiff.a
+$(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/flags.c) $(BUILD)/libstorydiff.a
 	$(CC) -o $@ $^ $(LIBS)
 
 # make bench BENCH="--quick": each kernel beside other libraries and the machine's limits; read bench/RESULTS.md first

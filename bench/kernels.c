@@ -1,7 +1,7 @@
 /* bench_kernels: every kernel of SDXL (bench/cases.h), checked and then timed beside other libraries and the
  * machine's own limits.
  *
- * Rounds are interleaved: in each, ours, every peer and both yardsticks (bench/peak.h) run once, one after the other,
+ * Rounds are interleaved: in each, ours, every peer and both yardsticks (tensor/peak.h) run once, one after the other,
  * so that a slow second hits all alike; medians over the rounds are printed. Threads of other libraries spin for a
  * while after their work and would disturb who comes next: hence a pause. */
 #include <getopt.h>
@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "bench/flags.h"
-#include "bench/peak.h"
+#include "tensor/peak.h"
 #include "bench/peer.h"
 #include "bench/report.h"
 #include "tensor/blas.h"

@@ -1,7 +1,7 @@
 /* bench_pipeline: the three networks as a whole, at their full size, on any SDXL folder; build/synthesize makes one.
  *
  * Each network runs once at a small size first, so that its weights are mapped and in memory, then as often as asked
- * for. Percentages are of the multiply-add peak measured right before and right after (bench/peak.h), counting the
+ * for. Percentages are of the multiply-add peak measured right before and right after (tensor/peak.h), counting the
  * plain algorithm's flops. The sum of the kinds of operation is less than the whole by what happens between them. */
 #include <getopt.h>
 #include <math.h>
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "bench/flags.h"
-#include "bench/peak.h"
+#include "tensor/peak.h"
 #include "sdxl/model.h"
 #include "tensor/cpu.h"
 #include "tensor/rng.h"

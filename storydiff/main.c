@@ -14,6 +14,7 @@
 #include "storydiff/output.h"
 #include "storydiff/progress.h"
 #include "tensor/blas.h"
+#include "tensor/peak.h"
 #include "tensor/cpu.h"
 
 enum { EXIT_FAILED = 1, EXIT_MISTAKE = 2, EXIT_STOPPED = 130 };
@@ -113,14 +114,17 @@ static void print_stopped(const struct run *r, const struct error *e)
     text_free(&command);
 }
 
+/* The peak is that of bare multiply-adds, now. Winograd's convolutions do less than they are counted for. */
 static void print_profile(const struct run *r)
 {
-    printf("%-12s %8s %9s %9s %9s %9s\n", "operation", "calls", "seconds", "GFLOP", "GFLOP/s", "GB/s");
+    double peak = peak_flops(r->ctx.threads);
+    printf("%-12s %8s %9s %9s %9s %9s %9s\n", "operation", "calls", "seconds", "GFLOP", "GFLOP/s", "% of peak", "GB/s");
     for (enum op op = 0; op < OP_COUNT; op++) {
         const struct profile_row *row = &r->profile.rows[op];
         double seconds = row->seconds > 0 ? row->seconds : 1e-9;
-        printf("%-12s %8lld %9.2f %9.2f %9.1f %9.1f\n", op_name(op), (long long)row->calls, row->seconds,
-               row->flops / 1e9, row->flops / seconds / 1e9, row->bytes / seconds / 1e9);
+        printf("%-12s %8lld %9.2f %9.2f %9.1f %9.1f %9.1f\n", op_name(op), (long long)row->calls, row->seconds,
+               row->flops / 1e9, row->flops / seconds / 1e9, 100 * row->flops / seconds / peak,
+               row->bytes / seconds / 1e9);
     }
 }
 

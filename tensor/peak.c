@@ -1,4 +1,4 @@
-#include "bench/peak.h"
+#include "tensor/peak.h"
 
 #include <stdint.h>
 #include <stdlib.h>

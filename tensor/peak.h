@@ -4,9 +4,9 @@
  *   memory       memcpy from and to memory that no cache holds; bytes read and bytes written both count
  *
  * Clocks change with the weather and the neighbours, so a percentage is only worth something if the yardstick was
- * read within the same minute: the bench reads it in every round. */
-#ifndef BENCH_PEAK_H
-#define BENCH_PEAK_H
+ * read within the same minute. */
+#ifndef TENSOR_PEAK_H
+#define TENSOR_PEAK_H
 
 #include "tensor/status.h"
 
