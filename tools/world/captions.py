@@ -126,5 +126,5 @@ def story_captions(rng, panels, attribute=.3, main=.92, apart=False):
 
 
 def negative(rng):
-    """What stands on the other side of the guidance: usually nothing at all, sometimes the usual list."""
+    """A typical negative prompt: up to fourteen of the usual words."""
     return ', '.join(rng.sample(NEGATIVE, rng.randint(0, 14)))

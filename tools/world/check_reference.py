@@ -4,7 +4,6 @@
 
 Every name and shape must match, no tensor may be left over, and outputs must agree to 1e-4 of their size.
 """
-import json
 import sys
 
 import torch
@@ -12,19 +11,7 @@ import torch
 import weights
 from clip import TextEncoder
 from unet import UNet
-from vae import VAE
-
-
-def config(folder):
-    with open(f'{folder}/config.json') as file:
-        return json.load(file)
-
-
-def load(module, folder, name):
-    tensors = weights.read(f'{folder}/{name}.safetensors')
-    tensors.pop('text_model.embeddings.position_ids', None)
-    module.load_state_dict(tensors)
-    return module.eval()
+from vae import read_vae
 
 
 def compare(what, ours, expected):
@@ -37,31 +24,30 @@ def compare(what, ours, expected):
 def main(golden):
     good = []
     folder = f'{golden}/unet-sdxl'
-    c, io = config(folder), weights.read(f'{folder}/io-16x12.safetensors')
+    c, io = weights.read_config(folder), weights.read(f'{folder}/io-16x12.safetensors')
     depths = [depth if kind.startswith('CrossAttn') else 0
               for depth, kind in zip(c['transformer_layers_per_block'], c['down_block_types'])]
     unet = UNet(c['block_out_channels'], c['layers_per_block'], depths, c['attention_head_dim'], c['norm_num_groups'],
                 c['addition_time_embed_dim'], c['cross_attention_dim'],
                 c['projection_class_embeddings_input_dim'] - 6 * c['addition_time_embed_dim'])
-    load(unet, folder, 'diffusion_pytorch_model')
+    weights.load(unet, folder, 'diffusion_pytorch_model')
     t = io['timestep'].expand(len(io['sample']))
     out = unet(io['sample'], t, io['encoder_hidden_states'], io['text_embeds'], io['time_ids'])
     good.append(compare('UNet', out, io['output']))
 
     folder = f'{golden}/vae'
-    c, io = config(folder), weights.read(f'{folder}/io-8x8.safetensors')
-    vae = VAE(c['block_out_channels'], c['layers_per_block'], c['latent_channels'], c['norm_num_groups'])
-    load(vae, folder, 'diffusion_pytorch_model')
-    good.append(compare('VAE decoder', vae.decode(io['latents'] / c['scaling_factor']), io['decoded']))
+    vae, io = read_vae(folder), weights.read(f'{folder}/io-8x8.safetensors')
+    latents = io['latents'] / weights.read_config(folder)['scaling_factor']
+    good.append(compare('VAE decoder', vae.decode(latents), io['decoded']))
     mean, log_variance = vae.encode(io['image'])
     good.append(compare('VAE encoder', mean, io['mean']) and compare('log variance', log_variance, io['logvar']))
 
     for name in ('encoder-1-quick-gelu', 'encoder-2-gelu-projection'):
         folder = f'{golden}/clip/{name}'
-        c, io = config(folder), weights.read(f'{folder}/io.safetensors')
+        c, io = weights.read_config(folder), weights.read(f'{folder}/io.safetensors')
         pooled = c['projection_dim'] if 'text_embeds' in io else 0
-        text = load(TextEncoder(c['vocab_size'], c['hidden_size'], c['num_hidden_layers'], c['num_attention_heads'],
-                                c['hidden_act'], pooled), folder, 'model')
+        text = weights.load(TextEncoder(c['vocab_size'], c['hidden_size'], c['num_hidden_layers'],
+                                        c['num_attention_heads'], c['hidden_act'], pooled), folder, 'model')
         states, embeds = text(io['input_ids'])
         good.append(compare(name, states, io[f'hidden_states.{c["num_hidden_layers"] - 1}']))
         if pooled:

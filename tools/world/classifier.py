@@ -101,6 +101,8 @@ def main(config_path, run):
         if (step + 1) % 100 == 0:
             loop.log(loss=sum(r['loss'] for r in reports) / len(reports))
             reports = []
+    if loop.stopping:
+        return
     classifier.load_state_dict(loop.average)
     classifier.cpu().eval()
     panels = [story(-3, i, world, 1)[0] for i in range(1000)]

@@ -3,7 +3,7 @@
     alphas_cumprod a_t from betas that rise linearly in their square roots, as SDXL's
     x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) e          v = sqrt(a_t) e - sqrt(1 - a_t) x_0     (Salimans & Ho 2022)
 
-The last beta is .02 where SDXL has .012: at t = 999 only 1.6 % of the panel is left in the noise, not 6.8 %. A white
+The last beta is .02 where SDXL has .012: at t = 999 only 1.5 % of the panel is left in the noise, not 6.8 %. A white
 line drawing and a night sky differ so much in their mean that 6.8 % would give them away in training, and be missed
 in sampling.
 

@@ -4,7 +4,7 @@
 
 A shard is [1000 panels, 4, h, w] in float16. Shard k holds stories 250 k to 250 k + 249; what they show is not
 stored, since (seed, index) says it. Several processes may work at once: each takes the next shard that nobody has
-begun; where one was interrupted, delete its `.begun` file.
+begun; where one was killed, delete its `.begun` file, and `latents/` as a whole after training the autoencoder further.
 """
 import os
 import sys
@@ -14,7 +14,7 @@ import torch
 
 from loop import DEVICE, read_config
 from train_vae import pixels
-from vae import VAE
+from vae import load_vae
 from world import PANELS, draw, story
 
 STORIES = 250
@@ -23,8 +23,7 @@ STORIES = 250
 def main(config_path, run):
     config = read_config(config_path)
     torch.set_num_threads(1)
-    vae = VAE(**config['vae']['net']).to(DEVICE).eval()
-    vae.load_state_dict(torch.load(f'{run}/vae-white.pt', map_location=DEVICE))
+    vae = load_vae(config, run).to(DEVICE)
     os.makedirs(f'{run}/latents', exist_ok=True)
     for shard in range(config['train']['panels'] // (STORIES * PANELS)):
         path = f'{run}/latents/{shard:04d}.npy'

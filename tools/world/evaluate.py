@@ -39,15 +39,14 @@ from PIL import Image
 
 from attributes import OPEN
 from captions import ACTION, SCENE, description
-from check_reference import config as read_part, load
 from classifier import Classifier, accuracy, answers, visible
 from loop import read_config
 from train_vae import images, pixels
-from vae import VAE
+from vae import read_vae
 from world import draw, sheet, story
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PANELS, WRITE = 5, 3
+PANELS, WRITE = 5, 3   # of a story here; training has four
 SETTINGS = [f'{csa}/{noise}' for csa in ('off', 'masked', 'sampled') for noise in ('own', 'shared', 'reference')]
 STYLE_NAMES = {'comic': ['Comic book', 'Cartoon'], 'watercolor': ['Watercolor'], 'line art': ['Line art', 'Sketch'],
                'noir': ['Black and White Film Noir']}   # of storydiff/styles.c
@@ -104,9 +103,7 @@ def draw_setting(common, setting, stories, out):
 
 @torch.no_grad()
 def through_autoencoder(model, x):
-    c = read_part(f'{model}/vae')
-    vae = load(VAE(c['block_out_channels'], c['layers_per_block'], c['latent_channels'], c['norm_num_groups']),
-               f'{model}/vae', 'diffusion_pytorch_model.fp16')
+    vae = read_vae(f'{model}/vae', 'diffusion_pytorch_model.fp16')
     return torch.cat([vae.decode(vae.encode(part)[0]).clamp(-1, 1) for part in x.split(PANELS)])
 
 
@@ -217,6 +214,11 @@ def report(results, changes, accuracies, count):
     return '\n\n'.join(text) + '\n'
 
 
+def plain(groups):
+    """For JSON."""
+    return {s: {' '.join(name): interval(f) for name, f in sorted(figures.items())} for s, figures in groups.items()}
+
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ('config', 'run', 'out'):
@@ -273,8 +275,6 @@ def main():
     with open(f'{args.out}/table.md', 'w') as file:
         file.write(text)
     with open(f'{args.out}/figures.json', 'w') as file:
-        plain = lambda groups: {s: {' '.join(name): interval(f) for name, f in sorted(figures.items())}
-                                for s, figures in groups.items()}
         json.dump(dict(stories=len(stories), classifier=accuracies, figures=plain(results), changes=plain(changes)),
                   file, indent=1)
     print(text, end='')

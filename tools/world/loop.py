@@ -22,7 +22,7 @@ def read_config(path):
 
 
 class Parallel:
-    """Gradients of a batch in equal parts, one thread each.
+    """Gradients of a batch in nearly equal parts, one thread each.
 
     Two threads with half a batch each are half as fast again as one batch on two threads: at these sizes an operation
     is too short to be split. `torch.autograd.grad` keeps the parts' gradients apart; they are averaged here.
@@ -34,7 +34,7 @@ class Parallel:
         self.pool = ThreadPoolExecutor(workers)
 
     def gradients(self, parameters, losses, parts):
-        """losses(part) -> (scalar to minimise, dict of tensors to report). Fills .grad, returns the mean reports."""
+        """losses(part) -> (scalar to minimise, dict of tensors to report). Fills .grad, returns the reports."""
         def one(part):
             loss, report = losses(part)
             return torch.autograd.grad(loss, parameters, allow_unused=True), report
@@ -48,11 +48,12 @@ class Parallel:
 class Loop:
     """for step in loop: ... ; loop.update(...)   with everything that must survive a restart."""
 
-    def __init__(self, path, module, steps, rate, warmup=100, average=.999, save_every=100, betas=(.9, .99)):
+    def __init__(self, path, module, steps, rate, average, warmup=100, save_every=100):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         self.path, self.module, self.steps, self.rate, self.warmup = path, module, steps, rate, warmup
         self.average_decay, self.save_every = average, save_every
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=rate, betas=betas, weight_decay=.01)
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=rate, betas=(.9, .99), weight_decay=.01)
         self.average = {k: v.clone() for k, v in module.state_dict().items()}
         self.step, self.stopping, self.curve, self.seconds = 0, False, [], 0.0
         if os.path.exists(path):
@@ -91,11 +92,11 @@ class Loop:
                 self.save()
         self.save()
 
-    def update(self, clip=1.0):
+    def update(self):
         """One step of AdamW with the gradients that are there, and of the running average."""
         for group in self.optimiser.param_groups:
             group['lr'] = self.learning_rate()
-        torch.nn.utils.clip_grad_norm_(self.parameters, clip)
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
         decay = min(self.average_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():

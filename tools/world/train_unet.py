@@ -14,6 +14,7 @@ A tenth of the captions is dropped. Mostly the text becomes all zeros, which is 
 negative prompt; sometimes it is a typical negative prompt instead.
 """
 import glob
+import os
 import random
 import sys
 
@@ -112,7 +113,7 @@ def main(config_path, run, start=None):
     model = Model(config, world_tokenizer(run, config['vocabulary_merges'], config['seed'])).to(DEVICE)
     print('parameters', {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()})
     model.unet.to(memory_format=torch.channels_last)
-    if start:
+    if start and not os.path.exists(f'{run}/unet.pt'):
         model.load_state_dict(torch.load(start, map_location=DEVICE)['average'])
     parallel, batches = Parallel(options['workers']), Batches(config, run)
     loop = Loop(f'{run}/unet.pt', model, options['steps'], options['rate'], warmup=200, average=options['average'],

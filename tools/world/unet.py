@@ -25,17 +25,19 @@ def sinusoids(values, width):
 class Consistency:
     """Who sees whom in one forward pass of stories of `panels` panels each, contiguous in the batch.
 
-    A layer is consistent with probability 1 - skip, as in the sampler. The random half of a panel's tokens is one
+    A layer is consistent with probability 1 - SKIP, as in the sampler. The random half of a panel's tokens is one
     subset per grid size and pass, the same for every layer and for every panel that looks.
     """
 
-    def __init__(self, panels, rng, skip=.3, rate=.5):
-        self.panels, self.rng, self.skip, self.rate = panels, rng, skip, rate
+    SKIP, RATE = .3, .5   # as storydiff --csa masked before step 20
+
+    def __init__(self, panels, rng):
+        self.panels, self.rng = panels, rng
         self.chosen = {}
 
     def rows(self, tokens):
         if tokens not in self.chosen:
-            count = max(1, round(self.rate * tokens))
+            count = max(1, round(self.RATE * tokens))
             self.chosen[tokens] = torch.tensor([self.rng.sample(range(tokens), count) for _ in range(self.panels)])
         return self.chosen[tokens]
 
@@ -50,7 +52,7 @@ class Consistency:
         return torch.cat([x, torch.stack(others, 1).view(n, -1, c)], 1)
 
     def active(self):
-        return self.rng.random() > self.skip
+        return self.rng.random() > self.SKIP
 
 
 class Attention(nn.Module):

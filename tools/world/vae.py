@@ -11,6 +11,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+import weights
 from blocks import Downsample, Part, ResnetBlock, Upsample
 
 EPS = 1e-6
@@ -117,7 +118,15 @@ class VAE(nn.Module):
         return eigenvalues.tolist()
 
 
+def read_vae(folder, name='diffusion_pytorch_model'):
+    """From the diffusers layout."""
+    c = weights.read_config(folder)
+    vae = VAE(c['block_out_channels'], c['layers_per_block'], c['latent_channels'], c['norm_num_groups'])
+    return weights.load(vae, folder, name)
+
+
 def load_vae(config, run):
+    """From a training run."""
     vae = VAE(**config['vae']['net'])
     vae.load_state_dict(torch.load(f'{run}/vae-white.pt', map_location='cpu'))
     return vae.eval()

@@ -1,4 +1,7 @@
-"""Safetensors, the few lines of it that are needed: 8 bytes header length, a JSON header, then the tensors' bytes."""
+"""Folders in the diffusers layout: config.json beside a safetensors file.
+
+Safetensors, the few lines of it that are needed: 8 bytes header length, a JSON header, then the tensors' bytes.
+"""
 import json
 import struct
 
@@ -22,8 +25,21 @@ def read(path):
     return out
 
 
+def read_config(folder):
+    with open(f'{folder}/config.json') as file:
+        return json.load(file)
+
+
+def load(module, folder, name):
+    """Every name and shape must match, and no tensor may be left over."""
+    tensors = read(f'{folder}/{name}.safetensors')
+    tensors.pop('text_model.embeddings.position_ids', None)
+    module.load_state_dict(tensors)
+    return module.eval()
+
+
 def write_half(path, tensors):
-    """{name: tensor} -> float16, in order of name. Returns the number of bytes written."""
+    """{name: tensor} -> float16, in order of name."""
     header, blobs, offset = {'__metadata__': {'format': 'pt'}}, [], 0
     for name in sorted(tensors):
         blob = tensors[name].detach().cpu().half().contiguous().numpy().tobytes()
@@ -34,4 +50,3 @@ def write_half(path, tensors):
     text += b' ' * (-len(text) % 8)
     with open(path, 'wb') as file:
         file.write(struct.pack('<Q', len(text)) + text + b''.join(blobs))
-    return 8 + len(text) + offset
