@@ -1,7 +1,7 @@
 /* bench_kernels: every kernel of SDXL (bench/cases.h), checked and then timed beside other libraries and the
  * machine's own limits.
  *
- * Rounds are interleaved: in each, ours, every peer and both yardsticks (tensor/peak.h) run once, one after the other,
+ * Rounds are interleaved: in each, ours, every peer and both yardsticks (tensor/peak.h) run once, one after another,
  * so that a slow second hits all alike; medians over the rounds are printed. Threads of other libraries spin for a
  * while after their work and would disturb who comes next: hence a pause. */
 #include <getopt.h>
@@ -10,11 +10,11 @@
 #include <time.h>
 
 #include "bench/flags.h"
-#include "tensor/peak.h"
 #include "bench/peer.h"
 #include "bench/report.h"
 #include "tensor/blas.h"
 #include "tensor/cpu.h"
+#include "tensor/peak.h"
 
 enum { EXIT_MISTAKE = 2, MOST_ROUNDS = 99 };
 
@@ -115,7 +115,8 @@ static int open_peers(struct peer *peers, const struct problem *p)
 static void take_rounds(struct measurement *m, struct problem *p, struct peer *peers, const struct peak_copy *copy,
                         int rounds)
 {
-    double ours[MOST_ROUNDS], alone[MOST_ROUNDS], flops[MOST_ROUNDS], bytes[MOST_ROUNDS], theirs[MOST_PEERS][MOST_ROUNDS];
+    double ours[MOST_ROUNDS], alone[MOST_ROUNDS], theirs[MOST_PEERS][MOST_ROUNDS];
+    double flops[MOST_ROUNDS], bytes[MOST_ROUNDS];
     for (int r = 0; r < rounds; r++) {
         flops[r] = peak_flops(p->threads);
         bytes[r] = peak_copy_bytes(copy, p->threads);

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "bench/flags.h"
-#include "tensor/peak.h"
 #include "sdxl/model.h"
 #include "tensor/cpu.h"
+#include "tensor/peak.h"
 #include "tensor/rng.h"
 
 enum { EXIT_MISTAKE = 2, SMALL_PX = 128 };
@@ -161,14 +161,15 @@ struct timing {
 };
 
 /* With all the memory that it could use. */
-static double plain_flops(const struct model *m, const struct part *part, int64_t px)
+static double plain_flops(const struct part *part, const struct job *job)
 {
-    struct model copy = *m;
+    struct model copy = *job->m;
+    struct job plain = *job;
     struct arena arena = arena_measure();
     struct profile profile = {0};
     copy.vae.memory.whole = INT64_MAX / 2;
-    part->run(&(struct context){.arena = &arena, .threads = 1, .profile = &profile},
-              &(struct job){.m = &copy, .px = px});
+    plain.m = &copy;
+    part->run(&(struct context){.arena = &arena, .threads = 1, .profile = &profile}, &plain);
     double flops = 0;
     for (enum op op = 0; op < OP_COUNT; op++)
         flops += profile.rows[op].flops;
@@ -183,7 +184,7 @@ static status run_part(const struct model *m, const struct part *part, int64_t p
     struct context ctx = {.arena = &arena, .threads = threads};
     TRY(job_open(&job, m, part, px, e));
     part->run(&ctx, &job);
-    *t = (struct timing){.memory = arena.peak, .seconds = INFINITY, .flops = plain_flops(m, part, px)};
+    *t = (struct timing){.memory = arena.peak, .seconds = INFINITY, .flops = plain_flops(part, &job)};
     status s = arena_open(&arena, arena.peak, part->what, e);
     for (int i = 0; i < repeat && s == OK; i++) {
         struct profile profile = {0};
@@ -205,16 +206,6 @@ static status run_part(const struct model *m, const struct part *part, int64_t p
     arena_close(&arena);
     job_close(&job);
     return s;
-}
-
-/* A single reading takes 10 milliseconds, in which a busy machine may do anything. */
-static double mean_peak(int threads)
-{
-    enum { READINGS = 10 };
-    double sum = 0;
-    for (int i = 0; i < READINGS; i++)
-        sum += peak_flops(threads);
-    return sum / READINGS;
 }
 
 /* ------------------------------------------------------------------------------------------------------- printing */
@@ -257,9 +248,9 @@ static status time_model(const struct model *m, const struct options *o, struct 
             continue;
         TRY(run_part(m, part, SMALL_PX, o->threads, 1, &t, e)); /* brings the weights into memory */
         for (int s = 0; s < (grows(part) ? o->sizes : 1); s++) {
-            double before = mean_peak(o->threads);
+            double before = peak_flops_mean(o->threads);
             TRY(run_part(m, part, o->px[s], o->threads, o->repeat, &t, e));
-            print_timing(part, o->px[s], &t, (before + mean_peak(o->threads)) / 2);
+            print_timing(part, o->px[s], &t, (before + peak_flops_mean(o->threads)) / 2);
         }
     }
     return OK;

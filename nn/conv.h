@@ -28,7 +28,7 @@ enum conv_kind {
 /* For an image that is not in memory as a whole (n = 1): `out` holds rows out_first .. of a result out_height high,
  * `in` rows in_first .. of an input in_height high, at least those that the windows of `out` reach. out_first and,
  * but for the image's last rows, the number of rows are multiples of CONV_BAND, which a tile of Winograd's never
- * crosses: values do not depend on how an image is cut. */
+ * crosses: values do not depend on how an image is cut (OpenBLAS excepted). */
 enum { CONV_BAND = 4 };
 struct conv_band {
     int64_t in_first, in_height, out_first, out_height;
@@ -50,8 +50,8 @@ int64_t conv_out_size(enum conv_kind kind, int64_t size);
 /* options.band, or the band that is the whole image. */
 struct conv_band conv_band_of(struct features out, struct features in, struct conv_options options);
 
-/* `out` has its final shape: n of the input, conv_out_size of h and w, c = N. Large ones are computed by Winograd's
- * algorithm (winograd.h). */
+/* `out` has its final shape: n of the input, conv_out_size of h and w, c = N. Those for which winograd_wins are
+ * computed by Winograd's algorithm (winograd.h). */
 void conv3x3(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
              enum conv_kind kind, struct conv_options options);
 

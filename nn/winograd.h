@@ -2,7 +2,7 @@
  * 2016).
  *
  * The output is cut into tiles of 4x4 pixels; a tile depends on 6x6 input pixels d. With the matrices A, B, G of
- * winograd.c
+ * winograd_transform.c
  *
  *   Y = A^T [ sum over channels of  (G g G^T) * (B^T d B) ] A            * element by element
  *

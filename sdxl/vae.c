@@ -128,9 +128,15 @@ void vae_close(struct vae *v)
 
 /* ------------------------------------------------------------------------------------------------------ forward */
 
+/* Sample i, each of `size` values. NULL, as a picture's that is only measured, stays NULL. */
+static float *sample_at(float *x, int64_t i, int64_t size)
+{
+    return x != NULL ? x + i * size : NULL;
+}
+
 static struct features sample_of(struct features f, int64_t i)
 {
-    return (struct features){f.x + i * f.h * f.w * f.c, 1, f.h, f.w, f.c};
+    return (struct features){sample_at(f.x, i, f.h * f.w * f.c), 1, f.h, f.w, f.c};
 }
 
 /* x += to_out(softmax(q k^T / sqrt c) v) of the normalised x */
@@ -224,7 +230,7 @@ void vae_decode(const struct context *ctx, const struct vae *v, float *image, st
 {
     int64_t f = vae_factor(&v->config), size = f * latents.h * f * latents.w * v->config.out_channels;
     for (int64_t i = 0; i < latents.n; i++)
-        decode(ctx, v, image + i * size, sample_of(latents, i));
+        decode(ctx, v, sample_at(image, i, size), sample_of(latents, i));
 }
 
 /* The resnets of a level, then its downsampler; what is between is given back. */

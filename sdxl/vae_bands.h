@@ -11,7 +11,8 @@
  *
  * each from the top down, a band at a time, every step some rows ahead of the next. Whether the second and third
  * sweep find x and h or compute them again is a choice between memory and time: struct vae_memory. No value depends
- * on it: sums are taken in the same order and tiles of convolutions are the same. */
+ * on it: sums are taken in the same order and tiles of convolutions are the same (but for OpenBLAS, whose sums depend
+ * on the number of rows). */
 #ifndef SDXL_VAE_BANDS_H
 #define SDXL_VAE_BANDS_H
 

@@ -1,5 +1,6 @@
 #include "storydiff/consistency.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -178,11 +179,10 @@ status consistency_of_results(const struct comic *c, struct palette *palettes, s
     return OK;
 }
 
-static status check_stop(const struct draw_watch *watch, const struct lockstep *l, struct error *e)
+static status check_stop(const struct draw_watch *watch, struct error *e)
 {
     if (watch->stop != NULL && *watch->stop)
-        return fail(e, ERR_STOPPED, "the story is drawn; stopped its drawing without csa after step %d of %d",
-                    l->step, l->request->sampler->steps);
+        return fail(e, ERR_STOPPED, "the story is drawn; stopped its drawing without csa");
     return OK;
 }
 
@@ -190,21 +190,21 @@ static status sample(struct lockstep *l, const struct context *ctx, const struct
 {
     const struct lockstep_watch passes = {watch->pass_begins, watch->pass_done, watch->self};
     while (l->step < l->request->sampler->steps) {
-        TRY(check_stop(watch, l, e));
+        TRY(check_stop(watch, e));
         lockstep_step(l, ctx, &passes);
     }
     return OK;
 }
 
-static status decode(const struct comic *c, const struct lockstep *l, const struct context *ctx,
+/* one: the latent of the first panel; the others follow it. */
+static status decode(const struct comic *c, struct features one, const struct context *ctx,
                      const struct draw_watch *watch, struct palette *palettes, struct error *e)
 {
-    struct features one = {l->latents, 1, l->h, l->w, l->c};
     for (int i = 0; i < c->story.panel_count; i++, one.x += features_count(one)) {
         struct image image = {0};
         if (shows_nobody(c, i))
             continue;
-        TRY(check_stop(watch, l, e));
+        TRY(check_stop(watch, e));
         if (watch->decodes != NULL)
             watch->decodes(watch->self, i);
         TRY(render_latents(ctx, &c->model, one, NULL, &image, e));
@@ -219,14 +219,22 @@ status consistency_without_csa(const struct comic *c, const struct context *ctx,
 {
     struct lockstep_request request = c->request;
     struct lockstep lockstep = {0};
+    struct features shape = {0};
+    float *latents = NULL;
     request.csa.mode = CSA_OFF;
     status s = lockstep_open(&lockstep, &request, ctx->threads, ctx->observer, e);
     if (s == OK && watch->begins != NULL)
         watch->begins(watch->self, 0);
     if (s == OK)
         s = sample(&lockstep, ctx, watch, e);
+    if (s == OK) { /* the decoder takes its memory when that of the sampling is given back */
+        shape = (struct features){NULL, 1, lockstep.h, lockstep.w, lockstep.c};
+        s = lockstep_take_latents(&lockstep, &latents, e);
+    }
+    shape.x = latents;
     if (s == OK)
-        s = decode(c, &lockstep, ctx, watch, palettes, e);
+        s = decode(c, shape, ctx, watch, palettes, e);
+    free(latents);
     lockstep_close(&lockstep);
     return s;
 }

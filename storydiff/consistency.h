@@ -11,8 +11,8 @@
  * in are things beside the character that do not reach the edges, and what is lost are colours it shares with the
  * background.
  *
- * Histogram and intersection are those of Swain & Ballard ("Color Indexing", IJCV 1991), who recognize objects by them
- * from any side: positions do not matter. Theirs are the axes, too, rg = r - g, by = 2b - r - g and wb = r + g + b,
+ * Histogram and intersection are those of Swain & Ballard ("Color Indexing", IJCV 1991), who recognize objects by
+ * them from any side: positions do not matter. Theirs are the axes, too, rg = r - g, by = 2b - r - g and wb = r + g + b,
  * and the fewer bins of the last one, since light differs from panel to panel. Ours is the soft binning: a pixel is
  * shared among the eight bins around its colour, so a slightly other shade is a slightly other palette. And a panel
  * of k characters holds the colours of all: its agreement with a panel of one of them is the sum of min(k F, F1),

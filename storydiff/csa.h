@@ -11,7 +11,7 @@
  * reference, before every pass with the same seed; so all passes of a step share one plan, drawn once.
  *
  * Keys and values of a write pass are kept in a bank until the read passes of the same step are done: all panels
- * advance together, so a bank of one step is all that exists. The kernel needs no mask and no copy: an attention over
+ * advance together, so a bank of one half of one step is all that exists. The kernel needs no mask and no copy: an attention over
  * several key sets with row lists is exactly this (nn/attention.h).
  *
  * Two forms exist, as the reference has them, `masked` and `sampled`. They differ in when consistency starts, in when
@@ -67,9 +67,9 @@ struct csa {
 /* How many bytes csa_open will ask for: plan and bank. */
 size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w, int characters);
 
-/* h, w: size of the latents, multiples of 4. Refuses a UNet whose up
- * blocks are not those of SDXL (CSA is defined on the two lowest of three levels), rates outside [0, 1], a start
- * below 1, an id_length outside 1 .. CSA_MAX_ID_LENGTH. The caller closes it. */
+/* h, w: size of the latents, multiples of 4. Refuses a UNet whose up blocks are not those of SDXL (CSA is defined on
+ * the two lowest of three levels), rates outside [0, 1], a start below 1, an id_length outside 1 .. CSA_MAX_ID_LENGTH.
+ * The caller closes it. */
 status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w,
                 int characters, struct error *e);
 void csa_close(struct csa *csa); /* fine on a zeroed struct */

@@ -176,12 +176,8 @@ static status finish(struct drawing *d, struct error *e)
     struct lockstep *l = &d->lockstep;
     const struct options *o = &d->c->options;
     struct features shape = {NULL, 1, l->h, l->w, l->c};
-    size_t bytes = (size_t)(l->request->panels * features_count(shape)) * sizeof(float);
-    float *latents = malloc(bytes);
-    if (latents == NULL)
-        return fail(e, ERR_MEMORY, "not enough memory for the latents");
-    memcpy(latents, l->latents, bytes);
-    lockstep_close(l);
+    float *latents;
+    TRY(lockstep_take_latents(l, &latents, e));
     if ((o->overwrite || o->resume) && o->only == NULL) /* also those of a longer story, whose numbers this has not */
         output_remove_results(d->c);
     status s = write_pictures(d, latents, shape, e);

@@ -2,6 +2,7 @@
  *
  *   DIR/text/hidden_states.1.safetensors
  *   DIR/step-001-pass-1/down_blocks.0.safetensors     its second half (conditional): down_blocks.0.2.safetensors
+ *   DIR/step-001-pass-1/noise_pred.safetensors        both halves
  *   DIR/decode/decoder.conv_in.safetensors
  *
  * Images are channels last, [n, h, w, c]. */

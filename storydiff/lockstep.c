@@ -88,9 +88,9 @@ static const float *text_states(const struct conditioning *text, int64_t row)
 static void prepare_text(struct lockstep *l, const struct context *ctx)
 {
     const struct lockstep_request *r = l->request;
-    for (int64_t row = 0; row < l->kept_prompts; row++)
-        unet_text_keys(ctx, &r->model->unet, l->text_keys + row * text_keys_size(r), text_states(r->text, row),
-                       r->text->tokens);
+    for (int64_t i = 0; i < l->kept_prompts; i++)
+        unet_text_keys(ctx, &r->model->unet, l->text_keys + i * text_keys_size(r),
+                       text_states(r->text, l->first_kept + i), r->text->tokens);
 }
 
 /* -------------------------------------------------------------------------------------------------------- passes */
@@ -126,7 +126,8 @@ static void choose_text_keys(struct lockstep *l, const struct lockstep_pass *pas
 {
     for (int i = 0; i < pass->panel_count; i++) {
         int64_t row = text_row(l->request, pass, half, pass->panels[i]);
-        l->keys[i] = row < l->kept_prompts ? l->text_keys + row * text_keys_size(l->request) : NULL;
+        int64_t kept = row - l->first_kept;
+        l->keys[i] = kept >= 0 && kept < l->kept_prompts ? l->text_keys + kept * text_keys_size(l->request) : NULL;
     }
 }
 
@@ -194,7 +195,7 @@ static void advance(struct lockstep *l, const struct lockstep_pass *pass, float 
 static void run_half(struct lockstep *l, const struct context *ctx, int half, const struct lockstep_watch *watch)
 {
     const struct lockstep_request *r = l->request;
-    float *prediction = l->prediction;
+    float *prediction = l->noise_pred;
     int halves = lockstep_halves(r);
     for (int i = 0; i < r->pass_count; i++) {
         const struct lockstep_pass *pass = &r->passes[i];
@@ -249,7 +250,7 @@ static void allocate(struct lockstep *l, struct arena *arena)
     l->predicted = arena_floats(arena, all);
     l->noise = arena_floats(arena, all);
     l->scratch = arena_floats(arena, all);
-    l->prediction = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * latent_size(l));
+    l->noise_pred = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * latent_size(l));
     l->keys = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->keys);
     l->text_keys = arena_floats(arena, l->kept_prompts * text_keys_size(r));
 }
@@ -263,10 +264,11 @@ static void set_size(struct lockstep *l)
     int64_t fit = text_keys_limit / (int64_t)sizeof(float) / text_keys_size(l->request);
     int64_t used = lockstep_halves(l->request) == 2 ? l->request->text->count : l->request->panels;
     l->kept_prompts = used < fit ? used : fit;
+    l->first_kept = used - l->kept_prompts; /* the last rows are negative prompts, which all panels share */
 }
 
 /* The largest arena that any pass needs. The key sets of a measuring pass are those of the plan before step 0: their
- * sizes do not matter to the arena. */
+ * sizes do not matter to the arena, nor does it matter whether keys of a text are kept. */
 static size_t measure_work(struct lockstep *l, int threads, const struct observer *observer)
 {
     struct arena arena = arena_measure();
@@ -334,6 +336,17 @@ status lockstep_open(struct lockstep *l, const struct lockstep_request *request,
     return OK;
 }
 
+status lockstep_take_latents(struct lockstep *l, float **latents, struct error *e)
+{
+    size_t bytes = (size_t)(l->request->panels * latent_size(l)) * sizeof(float);
+    *latents = malloc(bytes);
+    if (*latents == NULL)
+        return fail(e, ERR_MEMORY, "not enough memory for the latents");
+    memcpy(*latents, l->latents, bytes);
+    lockstep_close(l);
+    return OK;
+}
+
 void lockstep_close(struct lockstep *l)
 {
     csa_close(&l->csa);
@@ -356,8 +369,9 @@ status lockstep_measure(const struct lockstep_request *request, int threads, con
         for (l.step = 0; l.step < request->sampler->steps; l.step++) {
             if (request->csa.mode != CSA_OFF)
                 csa_begin_step(&l.csa, l.step);
-            for (int i = 0; i < lockstep_halves(request) * request->pass_count; i++)
-                predict(&l, &ctx, &request->passes[i % request->pass_count], 0, NULL);
+            for (int half = 0; half < lockstep_halves(request); half++)
+                for (int i = 0; i < request->pass_count; i++)
+                    predict(&l, &ctx, &request->passes[i], half, NULL);
         }
         for (int op = 0; op < OP_COUNT; op++)
             cost->profile.rows[op].seconds = 0;

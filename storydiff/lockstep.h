@@ -4,9 +4,9 @@
  *       predict the noise of its panels; in the last half: guide, and step their latents
  *
  * Same numbers as panel after panel, since a panel depends on others only through the bank of the same step and half;
- * but that bank is all that ever exists, so a story of any length needs constant memory. And the state between two
- * steps is small: the latents, what the sampler remembers, and the number of the step. Random generators are not
- * saved: they are replayed from the seed. */
+ * but that bank is all that ever exists, however long the story. Beside it only latents and the keys of the text grow
+ * with the panels, the latter up to a limit. And the state between two steps is small: the latents, what the sampler
+ * remembers, and the number of the step. Random generators are not saved: they are replayed from the seed. */
 #ifndef STORYDIFF_LOCKSTEP_H
 #define STORYDIFF_LOCKSTEP_H
 
@@ -57,10 +57,10 @@ struct lockstep {
     float *predicted; /* the same: the finished latents as predicted by the last step, for previews */
     struct csa csa;   /* zeroed with CSA_OFF */
     /* private */
-    float *prediction;  /* [pass][half][panel of the pass][h, w, c] */
+    float *noise_pred;            /* [pass][half][panel of the pass][h, w, c] */
     float *text_keys;   /* [kept prompts, size of one]: unet_text_keys, filled by the first step */
     const float **keys; /* [panels of the pass under way]: where theirs are, or NULL */
-    int64_t kept_prompts;
+    int64_t first_kept, kept_prompts; /* rows of the conditioning */
     bool text_ready;
     struct torch_rng *generators; /* one per group of panels that share a draw */
     float *noise;                 /* as latents */
@@ -92,6 +92,9 @@ status lockstep_measure(const struct lockstep_request *request, int threads, con
 status lockstep_open(struct lockstep *l, const struct lockstep_request *request, int threads,
                      const struct observer *observer, struct error *e);
 void lockstep_close(struct lockstep *l); /* fine on a zeroed struct */
+
+/* *latents: a copy of them, which the caller frees. All other memory is given back, as by lockstep_close. */
+status lockstep_take_latents(struct lockstep *l, float **latents, struct error *e);
 
 /* One step of all passes. ctx: threads and observer as given to lockstep_open, profile as wished; its arena is not
  * used. watch may be NULL. Cannot fail. */

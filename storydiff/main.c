@@ -14,8 +14,8 @@
 #include "storydiff/output.h"
 #include "storydiff/progress.h"
 #include "tensor/blas.h"
-#include "tensor/peak.h"
 #include "tensor/cpu.h"
+#include "tensor/peak.h"
 
 enum { EXIT_FAILED = 1, EXIT_MISTAKE = 2, EXIT_STOPPED = 130 };
 
@@ -107,18 +107,21 @@ static void print_stopped(const struct run *r, const struct error *e)
     struct text command = {0};
     options_resume_command(r->argc, r->argv, &command);
     fprintf(stderr, "%s, seed %llu", e->message, (unsigned long long)r->comic.options.seed);
-    if ((r->options.no_save && !r->finished) || command.failed)
-        fprintf(stderr, "%s\n", r->options.no_save ? "; nothing was saved, as --no_save says" : ", saved");
+    bool lost = r->options.no_save && !r->finished;
+    fputs(r->finished ? "" : lost ? "; nothing was saved, as --no_save says" : ", saved", stderr);
+    if (lost || command.failed)
+        fputc('\n', stderr);
     else
-        fprintf(stderr, "%s; go on with:\n%s\n", r->finished ? "" : ", saved", command.data);
+        fprintf(stderr, "; go on with:\n%s\n", command.data);
     text_free(&command);
 }
 
 /* The peak is that of bare multiply-adds, now. Winograd's convolutions do less than they are counted for. */
 static void print_profile(const struct run *r)
 {
-    double peak = peak_flops(r->ctx.threads);
-    printf("%-12s %8s %9s %9s %9s %9s %9s\n", "operation", "calls", "seconds", "GFLOP", "GFLOP/s", "% of peak", "GB/s");
+    double peak = peak_flops_mean(r->ctx.threads);
+    printf("%-12s %8s %9s %9s %9s %9s %9s\n", "operation", "calls", "seconds", "GFLOP", "GFLOP/s", "% of peak",
+           "GB/s");
     for (enum op op = 0; op < OP_COUNT; op++) {
         const struct profile_row *row = &r->profile.rows[op];
         double seconds = row->seconds > 0 ? row->seconds : 1e-9;
@@ -307,7 +310,8 @@ static status run(struct run *r, struct error *e)
     }
     TRY(output_check(&r->comic, &r->finished, e));
     if (r->finished)
-        printf("already finished: %s, seed %llu\n", r->options.output_dir, (unsigned long long)r->comic.options.seed);
+        printf("already finished: %s, seed %llu%s\n", r->options.output_dir,
+               (unsigned long long)r->comic.options.seed, r->options.dump != NULL ? "; nothing is dumped" : "");
     else
         TRY(start_dump(r, e));
     if (r->finished && !r->options.consistency)

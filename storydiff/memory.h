@@ -3,7 +3,7 @@
  *
  * Linux keeps a high-water mark of both together, but none of anonymous pages alone. So the run looks for itself,
  * when it holds most: an arena's pages stay from their first use until it is closed, so the end of a pass, and the
- * moment when a picture is decoded and the decoder's arena is still open, miss nothing of theirs. */
+ * moment when a picture is decoded and the decoder's arena is still open, miss nothing of sampling and decoding. */
 #ifndef STORYDIFF_MEMORY_H
 #define STORYDIFF_MEMORY_H
 

@@ -2,10 +2,12 @@
  *
  *   for every block of NC columns and every block of K:          (a packed block of the weight: a share of level 3)
  *     pack its strips [K, NR], in parallel
- *     for every block of MC rows, in parallel:                   (a packed block of the input: half of level 2)
+ *     for every block of rows, MC at most, in parallel:          (a packed block of the input: half of level 2)
  *       for every strip, for every MR rows:  tile = a . b        (registers; the strip streams through level 1)
  *         after the last block of K the tile goes through the epilogue, before that its sums wait in `out`
  *
+ * Where blocks of rows are few, the columns are split among tasks, too, and the input is packed once for all of them.
+ * A whole strip without activation needs no tile: its sums are made in `out` itself.
  * A strip of a GEGLU weight is followed by the strip of its gates. */
 #include "tensor/gemm.h"
 
@@ -16,7 +18,7 @@
 #include "tensor/gemm_kernel.h"
 
 enum {
-    NC = 1280, /* 6.5 MiB of packed weight at most, twice that with GEGLU */
+    NC = 1280, /* 6.25 MiB of packed weight at most, twice that with GEGLU */
     /* Weights up to this many values go to gemm_portable.c, which says why. The smallest weight of SDXL's blocks has
      * 50 times as many. */
     SMALL_WEIGHT = 8192,

@@ -12,14 +12,16 @@
 
 enum { GEMM_K = 1280, GEMM_STRIDE = GEMM_K + 16 };
 
+/* Whether a tile begins with zeros or with what is there. */
+enum gemm_sum { GEMM_REPLACE, GEMM_ADD };
+
 /* The same for short rows: Winograd's. */
 enum { GEMM_SHORT_K = 128, GEMM_SHORT_STRIDE = GEMM_SHORT_K + 16 };
-enum gemm_sum { GEMM_REPLACE, GEMM_ADD };
 
 struct gemm_kernel {
     const char *name;
     int MR, NR; /* rows and columns of a tile */
-    int MC;     /* rows of input that are packed together: as many as half of a level 2 cache holds */
+    int MC;     /* rows of input in a block, at most: as many as half of a level 2 cache holds */
     void (*run)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
                 enum gemm_sum sum);
     /* a: rows of GEMM_SHORT_STRIDE floats */

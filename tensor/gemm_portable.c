@@ -55,8 +55,8 @@ void gemm_add_portable(float *y, const float *x, int64_t n)
         y[i] += x[i];
 }
 
-/* The same source for each instruction set, and the same bits from each: every product and every sum is rounded on its
- * own. */
+/* The same source for each instruction set, and the same bits from each: every product and every sum is rounded on
+ * its own. */
 #define FORM(kernel, attribute)                                                                                  \
     attribute static void run_##kernel(int64_t rows, int64_t K, const float *a, const float *b, float *tile,     \
                                        int64_t stride, enum gemm_sum sum)                                        \

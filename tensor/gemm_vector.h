@@ -8,8 +8,7 @@
 enum { NR = 2 * LANES };
 
 /* `rows` and `lda` are constants wherever this is inlined: the sums stay in registers, the rows of a in the
- * addresses.
- */
+ * addresses. */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
                                                                  const float *b, float *tile, int64_t stride,
                                                                  enum gemm_sum mode)

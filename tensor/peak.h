@@ -1,4 +1,4 @@
-/* What this machine can do at most, measured at this moment: the yardsticks of every other number here.
+/* What this machine can do at most, measured at this moment: the yardsticks of the bench and of --profile.
  *
  *   arithmetic   fused multiply-adds on registers alone, as many independent chains as hide their latency
  *   memory       memcpy from and to memory that no cache holds; bytes read and bytes written both count
@@ -13,6 +13,9 @@
 /* Flops per second (a fused multiply-add is two) on so many threads, with the widest vectors of this CPU. Takes about
  * 10 milliseconds. */
 double peak_flops(int threads);
+
+/* The mean of ten readings: within one of them a busy machine may do anything. */
+double peak_flops_mean(int threads);
 
 /* "AVX-512", "AVX2", "portable C": what it is measured with. */
 const char *peak_isa(void);
