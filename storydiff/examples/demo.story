@@ -1,9 +1,10 @@
 // A day in the life of one character.
 title: Rosa's day off
 style: Comic book
-seed: 7
+seed: 3
+comic_type: classic
 
-[Rosa] a girl with red hair, wearing a green top and blue pants
+[Rosa] a girl wearing a yellow top and a blue skirt
 ---
 [Rosa] standing in the bedroom #No alarm today. Rosa wakes up anyway.
 [Rosa] jumping in the kitchen #Breakfast: two pancakes, one plan.
