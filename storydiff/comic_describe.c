@@ -79,6 +79,9 @@ status comic_describe(const struct comic *c, const struct context *ctx, struct t
     TRY(estimate_seconds(&c->request, &cost.profile, ctx->threads, &seconds, e));
     text_append(out, "memory: %.1f MB to sample, then %.1f MB to decode, besides %.1f MB of mapped weights\n",
                 (double)cost.memory / 1e6, (double)decoder / 1e6, (double)memory_of_weights(&c->model) / 1e6);
+    if (cost.bank > 0)
+        text_append(out, "the bank has %.1f MB of it: K and V of all tokens of the id panels, float32, of one half of "
+                         "one step\n", (double)cost.bank / 1e6);
     text_append(out, "arithmetic: %.3g TFLOP; estimated time on %d thread%s: ", flops / 1e12, ctx->threads,
                 ctx->threads == 1 ? "" : "s");
     append_duration(out, seconds);

@@ -362,6 +362,7 @@ status lockstep_measure(const struct lockstep_request *request, int threads, con
     *cost = (struct lockstep_cost){0};
     status s = prepare(&l, request, e);
     if (s == OK) {
+        cost->bank = l.csa.memory.capacity;
         cost->memory = l.fixed.capacity + l.csa.memory.capacity + measure_work(&l, threads, observer);
         struct arena arena = arena_measure();
         struct context ctx = {.arena = &arena, .threads = threads, .profile = &cost->profile};

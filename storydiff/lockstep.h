@@ -82,6 +82,7 @@ int lockstep_halves(const struct lockstep_request *r);
 /* Memory and arithmetic of a request, from a dry run of every kind of pass. */
 struct lockstep_cost {
     size_t memory;          /* bytes: latents, bank and activations, without the mapped weights */
+    size_t bank;            /* of these, what consistent self-attention keeps */
     struct profile profile; /* of all steps: flops and bytes per kind of op, the seconds are zero */
 };
 status lockstep_measure(const struct lockstep_request *request, int threads, const struct observer *observer,
