@@ -62,11 +62,6 @@ struct job {
     } * scratch;
 };
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 bool winograd_wins(struct features out, int64_t in_channels, enum conv_kind kind)
 {
     bool fits = kind == CONV_SAME || kind == CONV_UP;

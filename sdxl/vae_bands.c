@@ -36,11 +36,6 @@ struct job {
     const struct conv *conv_out; /* without r */
 };
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t larger(int64_t a, int64_t b)
 {
     return a > b ? a : b;

@@ -57,7 +57,7 @@ struct lockstep {
     float *predicted; /* the same: the finished latents as predicted by the last step, for previews */
     struct csa csa;   /* zeroed with CSA_OFF */
     /* private */
-    float *noise_pred;            /* [pass][half][panel of the pass][h, w, c] */
+    float *noise_pred;  /* [pass][half][panel of the pass][h, w, c] */
     float *text_keys;   /* [kept prompts, size of one]: unet_text_keys, filled by the first step */
     const float **keys; /* [panels of the pass under way]: where theirs are, or NULL */
     int64_t first_kept, kept_prompts; /* rows of the conditioning */
@@ -94,12 +94,18 @@ status lockstep_open(struct lockstep *l, const struct lockstep_request *request,
                      const struct observer *observer, struct error *e);
 void lockstep_close(struct lockstep *l); /* fine on a zeroed struct */
 
+/* Values in latents, and in history. */
+int64_t lockstep_latents_size(const struct lockstep *l);
+
 /* *latents: a copy of them, which the caller frees. All other memory is given back, as by lockstep_close. */
 status lockstep_take_latents(struct lockstep *l, float **latents, struct error *e);
 
 /* One step of all passes. ctx: threads and observer as given to lockstep_open, profile as wished; its arena is not
  * used. watch may be NULL. Cannot fail. */
 void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_watch *watch);
+
+/* Goes on from the state after `step` steps: copies latents and history, replays the generators. */
+void lockstep_go_on(struct lockstep *l, int step, const float *latents, const float *history);
 
 /* The state between two steps. `recipe` is the text that describes the run (recipe.h); loading does not judge it.
  * Load fails if the file is not such a state or has other shapes; then `l` is unchanged. */

@@ -43,11 +43,6 @@ struct job {
     } * scratch;
 };
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 static int64_t blocks(int64_t size, int64_t block)
 {
     return (size + block - 1) / block;

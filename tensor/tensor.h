@@ -20,6 +20,9 @@ struct tensor {
     int64_t shape[TENSOR_MAX_RANK]; /* shape[0] is the slowest; unused entries are 0 */
 };
 
+/* The smaller of two extents: what is left of a dimension for its last block. */
+static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 size_t dtype_size(enum dtype dtype);      /* bytes of one element */
 const char *dtype_name(enum dtype dtype); /* as safetensors spells it: "F32", "BF16", ... */
 

@@ -6,9 +6,16 @@
 Part of the batches are whole stories with consistent self-attention switched on in the up blocks, the others single
 panels. When sampled, the panels of a story share time step and description, and where the noise hides a shirt's colour
 in one it hides it in all: looking at the neighbours then gains so little that a network does not learn it (we tried
-for 15,000 steps). So a part of the consistent batches (`apart`) gives each panel a time step of its own, and,
-independently, as large a part a description of its own: now the neighbour may be clear, or told, and to look pays at
-once.
+for 15,000 steps). Two things make looking pay:
+
+    apart       a part of the consistent batches gives each panel a time step of its own, and, independently, as large
+                a part a description of its own: now the neighbour may be clear, or told.
+    strangers   under much noise, a part of the panels of consistent batches shows somebody else (same kind, pose and
+                place), while what is asked for stays the person of the story. So sampling begins: each panel has
+                guessed a person of its own before it may look, and has to learn to give in.
+
+The loss of a place in the panel counts in proportion to how much the person there matters: a face is small, and what
+makes it this face smaller. Consistent batches have more of the noisy time steps, where persons are decided.
 
 A tenth of the captions is dropped. Mostly the text becomes all zeros, which is what the program feeds for an empty
 negative prompt; sometimes it is a typical negative prompt instead.
@@ -33,12 +40,12 @@ from world import PANELS, story
 DROP, DROP_TO_ZERO = .10, .7
 
 
-def load_latents(run):
-    """-> [stories, PANELS, 4, h, w], from all shards that are finished."""
-    shards = sorted(glob.glob(f'{run}/latents/*.npy'))
+def load_latents(run, folder):
+    """-> [stories, PANELS, 4, h, w], from all shards."""
+    shards = sorted(glob.glob(f'{run}/{folder}/*.npy'))
     numbers = [int(path[-8:-4]) for path in shards]
     if not shards or numbers != list(range(len(shards))):
-        raise SystemExit(f'{run}/latents: no whole run of shards: run encode.py first')
+        raise SystemExit(f'{run}/{folder}: no whole run of shards: run encode.py first')
     x = np.concatenate([np.load(path) for path in shards])
     return x.reshape(len(shards) * STORIES, PANELS, *x.shape[1:])
 
@@ -47,7 +54,11 @@ class Batches:
     """Batch k, from (seed, k) alone."""
 
     def __init__(self, config, run):
-        self.config, self.latents = config, load_latents(run)
+        self.config = config
+        self.latents, self.strangers = (load_latents(run, folder) for folder in ('latents', 'strangers'))
+        some = slice(0, 1000)
+        differing = np.square(self.latents[some].astype(np.float32) - self.strangers[some]).mean((0, 1, 2))
+        self.weight = torch.from_numpy(.5 + .5 * differing / differing.mean())   # [h, w], 1 on average
 
     def get(self, step):
         options, seed = self.config['train']['unet'], self.config['seed']
@@ -57,7 +68,7 @@ class Batches:
         count = options['batch'] // per_story
         indices = rng.sample(range(len(self.latents)), count)
         told_apart, timed_apart = (consistent and rng.random() < options['apart'] for _ in range(2))
-        x, captions, keep = [], [], []
+        x, captions, keep, chosen = [], [], [], []
         for index in indices:
             panels = story(seed, index, self.config['world'])
             which = range(PANELS) if consistent else [rng.randrange(PANELS)]
@@ -67,14 +78,18 @@ class Batches:
             captions += [negative(rng)] * per_story if dropped else said
             keep += [0.0 if zero else 1.0] * per_story
             x += [self.latents[index, i] for i in which]
+            chosen += [(index, i) for i in which]
         times = len(x) if timed_apart else count
         places = [i + rng.random() for i in range(times)]   # stratified: one time step from each part of the range
         rng.shuffle(places)
-        t = torch.tensor([int(1000 * place / times) for place in places]).repeat_interleave(len(x) // times)
+        late = .5 if consistent else 1
+        t = torch.tensor([int(1000 * (place / times) ** late) for place in places]).repeat_interleave(len(x) // times)
+        seen = [self.strangers[where] if consistent and rng.random() < options['strangers'] * (time - 400) / 400 else own
+                for where, time, own in zip(chosen, t.tolist(), x)]
         generator = torch.Generator().manual_seed(seed * 1000003 + step)
-        x = torch.from_numpy(np.stack(x)).float()
-        return dict(x=x, noise=torch.randn(x.shape, generator=generator), t=t, captions=captions,
-                    keep=torch.tensor(keep), seed=step if consistent else None)
+        x, seen = (torch.from_numpy(np.stack(panels)).float() for panels in (x, seen))
+        return dict(x=x, seen=seen, noise=torch.randn(x.shape, generator=generator), t=t, captions=captions,
+                    keep=torch.tensor(keep), weight=self.weight, seed=step if consistent else None)
 
 
 def split(batch, parts):
@@ -82,17 +97,17 @@ def split(batch, parts):
     n = len(batch['x']) // parts
     for i in range(parts):
         own = slice(i * n, (i + 1) * n)
-        yield {k: v[own] if k in ('x', 'noise', 't', 'captions', 'keep') else v for k, v in batch.items()}
+        yield {k: v[own] if k in ('x', 'seen', 'noise', 't', 'captions', 'keep') else v for k, v in batch.items()}
 
 
 def losses(model, pixels, batch):
-    x, noise, t, keep = (batch[k].to(DEVICE) for k in ('x', 'noise', 't', 'keep'))
+    x, seen, noise, t, keep, weight = (batch[k].to(DEVICE) for k in ('x', 'seen', 'noise', 't', 'keep', 'weight'))
     text, pooled = model.encode(batch['captions'])
-    noisy, v = mixed(x.to(memory_format=torch.channels_last), noise, t)   # a sixth faster on CPUs
+    noisy, v = mixed(x, seen.to(memory_format=torch.channels_last), noise, t)   # a sixth faster on CPUs
     looking = batch['seed'] is not None
     consistency = Consistency(PANELS, random.Random(f'consistent/{batch["seed"]}')) if looking else None
     guess = model(noisy, t, text * keep[:, None, None], pooled * keep[:, None], pixels, consistency)
-    squared = (guess - v).square().mean((1, 2, 3))
+    squared = (weight * (guess - v).square()).mean((1, 2, 3))
     return squared.mean(), dict(squared=squared.detach().cpu(), t=batch['t'], looking=looking)
 
 

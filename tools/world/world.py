@@ -3,6 +3,7 @@
     identity   kind, hair, skin, top, bottom, hat, glasses      what a character keeps from panel to panel
     panel      an identity, and: scene, action, style, and where things stand (x, flip, mirror, shift, seed)
     story      panels of one identity in one style
+    strangers  a story's panels again, each with another identity of the same kind
 
 All randomness comes from (seed, index) of the story, so a data set is named by two numbers and never stored.
 `python3 world.py out.png` draws a sheet, one story per row.
@@ -39,6 +40,12 @@ def story(seed, index, world, panels=PANELS):
     rng = random.Random(f'{seed}/{index}')
     who, style = identity(rng, world), rng.choices(list(world['styles']), world['styles'].values())[0]
     return [panel(rng, who, style, world) for _ in range(panels)]
+
+
+def strangers(seed, index, world, panels):
+    """The same panels with somebody else in each: only the kind is kept."""
+    rng = random.Random(f'{seed}/{index}/strangers')
+    return [dict(panel, **identity(rng, dict(world, kinds=[panel['kind']]))) for panel in panels]
 
 
 def draw(panel, size):
