@@ -16,6 +16,7 @@
 enum {
     ATTENTION_KEYS = 96,    /* keys of a tile. 64 to 128 take the same time; a prompt's 77 fit into one */
     ATTENTION_CHANNELS = 8, /* of one run of values; d is a multiple of it */
+    ATTENTION_KEY_STEP = 8, /* scores are computed for so many keys at a time */
 };
 
 /* The running softmax of a panel, one number per lane. */
@@ -35,7 +36,7 @@ struct attention_kernels {
     /* rows[i * stride + c] = o[c, i] / sum[i]  for i < n */
     void (*store)(float *rows, int64_t stride, int64_t n, int64_t d, const float *o, const float *sum, int64_t lanes);
 
-    /* s[j, i] = sum_c k[j, c] q[c, i];  k is readable, and s writable, up to a multiple of 8 keys. */
+    /* s[j, i] = sum_c k[j, c] q[c, i];  k is readable, and s writable, up to a multiple of KEY_STEP keys. */
     void (*score)(float *s, const float *k, const float *q, int64_t keys, int64_t d, int64_t queries);
 
     /* s becomes p = e^(scale (s - max)); the maximum and the sum of p are brought up to date. */

@@ -116,7 +116,7 @@ static void load_keys(const struct block *b, const struct attention *a, struct c
             memcpy(b->v + c * ATTENTION_KEYS + j * ATTENTION_CHANNELS, at->set->v + from + c,
                    ATTENTION_CHANNELS * sizeof *b->v);
     }
-    for (int64_t j = n; j % ATTENTION_CHANNELS != 0; j++)
+    for (int64_t j = n; j % ATTENTION_KEY_STEP != 0; j++)
         memset(b->k + j * d, 0, (size_t)d * sizeof *b->k);
 }
 

@@ -38,8 +38,7 @@ struct model {
 status model_open(struct model *m, const char *path, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
-/* Pixels per latent, and the multiple that width and height must be of for a whole number of tokens at every level.
- */
+/* The multiple of pixels that width and height must be for a whole number of tokens at every level. */
 int64_t model_size_multiple(const struct model *m);
 
 #endif

@@ -36,7 +36,7 @@ void schedule_karras(double sigma_max, double sigma_min, int steps, double *sigm
 
 /* The spacings write timesteps in sampling order, so descending; they may be fractional and are not rounded here,
  * except by trailing.
- *   leading   i * (range / points), integer division, + offset         never reaches the last training step
+ *   leading   i * (range / points), integer division, + offset         short of the last training step by a stride
  *   linspace  from range - 1 to 0, both included
  *   trailing  range - i * stride, rounded, - 1                         always begins at the last training step */
 void schedule_leading(int64_t range, int points, int offset, double *timesteps);

@@ -254,7 +254,7 @@ static void embed_time(const struct context *ctx, const struct unet *u, float *e
 }
 
 /* What every block of one forward pass needs. */
-struct pass {
+struct forward {
     const struct context *ctx;
     const struct unet *u;
     const struct unet_input *in;
@@ -264,13 +264,13 @@ struct pass {
     int skip_count;
 };
 
-static void attend(const struct pass *p, const struct transformer *t, struct features x)
+static void attend(const struct forward *p, const struct transformer *t, struct features x)
 {
     if (t->depth > 0)
         transformer_forward(p->ctx, t, x, &p->in->text, p->options.hook);
 }
 
-static struct features down_block(struct pass *p, const struct unet_block *block, struct features x)
+static struct features down_block(struct forward *p, const struct unet_block *block, struct features x)
 {
     for (int i = 0; i < block->layers; i++) {
         struct features out = features_new(p->ctx->arena, x.n, x.h, x.w, block->resnets[i].out_channels);
@@ -289,7 +289,7 @@ static struct features down_block(struct pass *p, const struct unet_block *block
     return x;
 }
 
-static struct features mid_block(struct pass *p, const struct unet_block *block, struct features x)
+static struct features mid_block(struct forward *p, const struct unet_block *block, struct features x)
 {
     struct features out = features_new(p->ctx->arena, x.n, x.h, x.w, x.c);
     size_t mark = arena_mark(p->ctx->arena);
@@ -302,7 +302,7 @@ static struct features mid_block(struct pass *p, const struct unet_block *block,
     return out;
 }
 
-static void strengthen(const struct pass *p, int order, struct features x, struct features skip)
+static void strengthen(const struct forward *p, int order, struct features x, struct features skip)
 {
     const struct freeu *f = p->options.freeu;
     if (f != NULL && order < 2)
@@ -310,7 +310,7 @@ static void strengthen(const struct pass *p, int order, struct features x, struc
 }
 
 /* Upsampling goes to the size of the next level's skip, which need not be twice this one. */
-static struct features up_block(struct pass *p, int order, struct features x)
+static struct features up_block(struct forward *p, int order, struct features x)
 {
     const struct unet_block *block = &p->u->up_blocks[order];
     int level = p->u->config.levels - 1 - order, up = level > 0 ? level - 1 : 0;
@@ -342,7 +342,7 @@ void unet_forward(const struct context *ctx, const struct unet *u, float *out, c
     const struct unet_config *c = &u->config;
     size_t mark = arena_mark(ctx->arena);
     struct features x = in->sample;
-    struct pass p = {.ctx = ctx, .u = u, .in = in, .options = options};
+    struct forward p = {.ctx = ctx, .u = u, .in = in, .options = options};
 
     p.emb = arena_floats(ctx->arena, x.n * time_width(c));
     embed_time(ctx, u, p.emb, in);

@@ -1,5 +1,5 @@
-/* The UNet that predicts the noise in a latent (Ronneberger et al. 2015; Rombach et al. 2022; SDXL: Podell et al.
- * 2023).
+/* The UNet that predicts the noise in a latent, or what its config's prediction_type says instead (Ronneberger et al.
+ * 2015; Rombach et al. 2022; SDXL: Podell et al. 2023).
  *
  *   sample [n,h,w,4] -- conv_in -- down_blocks -- mid_block -- up_blocks -- conv_norm_out -- SiLU -- conv_out -- out
  *                                      \___________ skips ________/

@@ -158,9 +158,10 @@ static void warn_of_late_start(struct comic *c)
     char line[256];
     if (o->csa == CSA_OFF || c->sampler.steps > o->csa_start || c->plan.cast_count == 0)
         return;
-    snprintf(line, sizeof line, "%d steps end before consistency starts at step %lld: use more --sampling_steps, a "
-                                "lower --csa_start, or --csa sampled, which starts at step 1",
-             c->sampler.steps, (long long)o->csa_start);
+    bool masked = o->csa == CSA_MASKED && o->csa_start == csa_defaults(CSA_MASKED).start;
+    snprintf(line, sizeof line, "%d steps end before consistency starts at step %lld: use more --sampling_steps%s",
+             c->sampler.steps, (long long)o->csa_start,
+             masked ? ", a lower --csa_start, or --csa sampled, which starts at step 1" : " or a lower --csa_start");
     notice(c, line);
 }
 

@@ -2,6 +2,10 @@
 
 #include <string.h>
 
+/* A layer is consistent where its number is above .3; from step 20 on, above .1. */
+enum { CSA_EARLY_STEPS = 20 };
+static const double csa_gate_early = 0.3, csa_gate_late = 0.1;
+
 struct csa_settings csa_defaults(enum csa_mode mode)
 {
     return (struct csa_settings){
@@ -65,8 +69,7 @@ size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int
     return arena.peak;
 }
 
-static status check(const struct unet *u, const struct csa_settings *s, int64_t h, int64_t w, int characters,
-                    struct error *e)
+static status check(const struct unet *u, const struct csa_settings *s, int64_t h, int64_t w, struct error *e)
 {
     const struct unet_config *c = &u->config;
     if (c->levels != 3 || !c->up_attention[0] || !c->up_attention[1] || c->up_attention[2])
@@ -83,10 +86,6 @@ static status check(const struct unet *u, const struct csa_settings *s, int64_t 
                     s->start);
     if (s->id_length < 1 || s->id_length > CSA_MAX_ID_LENGTH)
         return fail(e, ERR_ARGUMENT, "--id_length %d: from 1 to %d", s->id_length, CSA_MAX_ID_LENGTH);
-    if (characters * s->id_length + 1 > HOOK_KEY_SETS)
-        return fail(e, ERR_ARGUMENT,
-                    "%d characters with %d id panels each are too many to see at once: lower --id_length", characters,
-                    s->id_length);
     return OK;
 }
 
@@ -101,7 +100,7 @@ status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings
                 int characters, struct error *e)
 {
     *csa = (struct csa){.settings = *settings, .characters = characters};
-    TRY(check(u, settings, h, w, characters, e));
+    TRY(check(u, settings, h, w, e));
     measure_layers(csa, u, h, w);
     TRY(arena_open(&csa->memory, csa_memory(u, settings, h, w, characters), "the bank of consistent self-attention",
                    e));
@@ -133,10 +132,10 @@ static void draw_subsets(struct csa *csa, int grid, double rate)
     }
 }
 
-/* One coin per layer, none before the start. */
+/* One number per layer, none before the start. */
 static void draw_gates(struct csa *csa, int step)
 {
-    double threshold = step < 20 ? 0.3 : 0.1;
+    double threshold = step < CSA_EARLY_STEPS ? csa_gate_early : csa_gate_late;
     for (int layer = 0; layer < csa->layers; layer++) {
         bool asked = step >= csa->settings.start;
         csa->plan.gate[layer] = asked ? python_random(&csa->gates) : -1;
@@ -190,18 +189,22 @@ static float *kept(const struct csa *csa, int layer, int character, int panel)
     return csa->bank[layer] + index * 2 * csa->tokens[grid] * csa->width[grid];
 }
 
-static void enter(void *self, const struct context *ctx, const struct attention_site *site)
+static void keep_keys(const struct csa_pass *pass, const struct attention_site *site)
 {
-    const struct csa_pass *pass = self;
-    const struct csa *csa = pass->csa;
-    if (pass->role != CSA_WRITE || arena_measuring(ctx->arena))
-        return;
     int64_t size = site->h * site->w * site->c;
-    for (int panel = 0; panel < site->n && will_be_read(csa, site->layer); panel++) {
-        float *k = kept(csa, site->layer, pass->characters[0], panel);
+    for (int panel = 0; panel < site->n && will_be_read(pass->csa, site->layer); panel++) {
+        float *k = kept(pass->csa, site->layer, pass->characters[0], panel);
         memcpy(k, site->k + panel * size, (size_t)size * sizeof(float));
         memcpy(k + size, site->v + panel * size, (size_t)size * sizeof(float));
     }
+}
+
+static void enter(void *self, const struct context *ctx, const struct attention_site *site)
+{
+    const struct csa_pass *pass = self;
+    if (pass->role != CSA_WRITE || arena_measuring(ctx->arena))
+        return;
+    keep_keys(pass, site);
     char name[MODULE_NAME];
     observe(ctx, module_name(name, "csa.character%d.layer%d.half%d", pass->characters[0], site->layer, pass->half),
             site->hidden, 3, (int64_t[]){site->n, site->h * site->w, site->c});

@@ -7,15 +7,15 @@
  *   read pass    one later panel: sees itself and a sample of the id panels of every character it names
  *
  * Sampling says which tokens: one subset per id panel, drawn anew each step. A gate says whether: in each layer and
- * step a coin decides between this and ordinary self-attention. Both come from random numbers seeded as in the
+ * step a number u in [0, 1) decides between this (u > .3; from step 20 on, u > .1) and ordinary self-attention. Both come from random numbers seeded as in the
  * reference, before every pass with the same seed; so all passes of a step share one plan, drawn once.
  *
  * Keys and values of a write pass are kept in a bank until the read passes of the same step are done: all panels
- * advance together, so a bank of one half of one step is all that exists. The kernel needs no mask and no copy: an attention over
- * several key sets with row lists is exactly this (nn/attention.h).
+ * advance together, so a bank of one half of one step is all that exists. There is no mask and no concatenation: an
+ * attention over several key sets with row lists is exactly this (nn/attention.h).
  *
  * Two forms exist, as the reference has them, `masked` and `sampled`. They differ in when consistency starts, in when
- * a subset is drawn, and in what read passes see before the start. */
+ * a subset is drawn, in what read passes see before the start, and in the order of the keys. */
 #ifndef STORYDIFF_CSA_H
 #define STORYDIFF_CSA_H
 
@@ -30,7 +30,8 @@ enum csa_before { BEFORE_ALL_TOKENS, BEFORE_PLAIN };
 struct csa_settings {
     enum csa_mode mode;
     int start;         /* first consistent step; at least 1. Defaults: masked 5, sampled 1 */
-    double sa32, sa64; /* sampling rates at the layers of 1/32 and 1/16 of the pixels' height and width */
+    double sa32, sa64; /* sampling rates at the layers of 1/32 and 1/16 of the pixels' height and width: at 1024 px
+                          their grids are 32 x 32 and 64 x 64 tokens, which gave the names */
     int id_length;     /* id panels per character */
     enum csa_before read_before_start; /* BEFORE_ALL_TOKENS for masked, BEFORE_PLAIN for sampled */
     uint64_t seed;
@@ -86,8 +87,9 @@ struct csa_pass {
     struct csa *csa;
     enum csa_role role;
     int half;              /* for the observer's names alone */
-    const int *characters; /* write: the one; read: those named in the panel, in the order of their lines */
-    int character_count;
+    const int *characters; /* numbers from 0 to csa.characters - 1. Write: the one, whose id_length panels the batch
+                              is; read: those named in the panel, in the order of their lines, all written before */
+    int character_count;   /* so few that character_count * id_length < HOOK_KEY_SETS */
 };
 struct attention_hook csa_hook(struct csa_pass *pass);
 

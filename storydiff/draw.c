@@ -1,5 +1,6 @@
 #include "storydiff/draw.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,20 +42,21 @@ static status save_state(struct drawing *d, struct error *e)
     return lockstep_save(&d->lockstep, d->state.text, d->state_recipe.data, e);
 }
 
+/* All panels on one sheet, as nearly square as may be. */
 static status write_preview(struct drawing *d, struct error *e)
 {
     const struct lockstep *l = &d->lockstep;
-    int panels = l->request->panels;
+    int panels = l->request->panels, columns = (int)ceil(sqrt(panels)), rows = (panels + columns - 1) / columns;
     struct output_path path;
     struct image sheet = {0};
     int64_t size = l->h * l->w * l->c;
-    TRY(image_new(l->w * panels, l->h, &sheet, e));
+    TRY(image_new(l->w * columns, l->h * rows, &sheet, e));
     status s = OK;
     for (int i = 0; s == OK && i < panels; i++) {
         struct image one = {0};
         s = preview_image(&d->preview, l->predicted + i * size, l->h, l->w, &one, e);
         if (s == OK)
-            image_paste(&sheet, (int)(i * l->w), 0, &one);
+            image_paste(&sheet, (int)(i % columns * l->w), (int)(i / columns * l->h), &one);
         image_free(&one);
     }
     struct image large = {0};
@@ -75,8 +77,11 @@ static status sample(struct drawing *d, struct error *e)
     const struct options *o = &d->c->options;
     int steps = d->c->sampler.steps;
     struct lockstep_watch watch = {d->watch->pass_begins, d->watch->pass_done, d->watch->self};
+    struct context unwatched = *d->ctx; /* the probes of the preview are no part of the story */
+    unwatched.observer = NULL;
+    unwatched.profile = NULL;
     if (o->preview_every > 0)
-        TRY(preview_map_make(d->ctx, &d->c->model, &d->preview, e));
+        TRY(preview_map_make(&unwatched, &d->c->model, &d->preview, e));
     while (l->step < steps) {
         lockstep_step(l, d->ctx, &watch);
         TRY(save_state(d, e));

@@ -292,13 +292,30 @@ static status open_csa(struct lockstep *l, struct error *e)
     return csa_open(&l->csa, &r->model->unet, &settings, l->h, l->w, r->characters, e);
 }
 
-/* The bank has id_length places. */
+static bool is_written(const struct lockstep_request *r, int before, int character)
+{
+    for (int i = 0; i < before; i++)
+        if (r->passes[i].role == CSA_WRITE && r->passes[i].characters[0] == character)
+            return true;
+    return false;
+}
+
+/* The bank has id_length places for a character, all of which are read; a sample sees HOOK_KEY_SETS sets at most, its
+ * own among them. */
 static status check_passes(const struct lockstep_request *r, struct error *e)
 {
-    for (int i = 0; i < r->pass_count && r->csa.mode != CSA_OFF; i++)
-        if (r->passes[i].role == CSA_WRITE && r->passes[i].panel_count > r->csa.id_length)
-            return fail(e, ERR_ARGUMENT, "a character has %d id panels, but id_length is %d",
-                        r->passes[i].panel_count, r->csa.id_length);
+    for (int i = 0; i < r->pass_count && r->csa.mode != CSA_OFF; i++) {
+        const struct lockstep_pass *pass = &r->passes[i];
+        if (pass->role == CSA_WRITE && pass->panel_count != r->csa.id_length)
+            return fail(e, ERR_ARGUMENT, "a character has %d id panels, but id_length is %d", pass->panel_count,
+                        r->csa.id_length);
+        if (pass->character_count * r->csa.id_length >= HOOK_KEY_SETS)
+            return fail(e, ERR_ARGUMENT, "panel %d: %d characters with %d id panels each are too many to see at once: "
+                        "lower --id_length", pass->panels[0] + 1, pass->character_count, r->csa.id_length);
+        for (int j = 0; pass->role == CSA_READ && j < pass->character_count; j++)
+            if (!is_written(r, i, pass->characters[j]))
+                return fail(e, ERR_ARGUMENT, "panel %d looks at a character without id panels", pass->panels[0] + 1);
+    }
     return OK;
 }
 

@@ -25,8 +25,9 @@ enum noise_mode {
 struct lockstep_pass {
     enum csa_role role;
     const int *panels; /* story panels, in order */
-    int panel_count;
-    const int *characters; /* write: the one; read: those it looks at, maybe none */
+    int panel_count;   /* with consistent self-attention, write: id_length */
+    const int *characters; /* numbers from 0 to request.characters - 1. Write: the one; read: those it looks at, maybe
+                              none; with consistent self-attention, an earlier pass writes them */
     int character_count;
     int negative; /* row of the conditioning with its negative prompt */
 };

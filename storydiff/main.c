@@ -158,6 +158,8 @@ static void pass_done(void *self, int step, int half, int pass)
     progress_pass_done(&r->progress, step, half, pass);
     memory_look(&r->memory);
     dump_decoder(r, step + 1); /* pass_begins has the last word where another pass follows */
+    if (r->dump.error.code != OK)
+        stop = 1;
 }
 
 static void decodes(void *self, int panel)
@@ -194,7 +196,7 @@ static status draw(struct run *r, struct error *e)
     struct draw_result result;
     status s = draw_comic(&r->comic, &r->ctx, &watch, &result, e);
     progress_end(&r->progress);
-    if (s == OK && r->dump.error.code != OK)
+    if ((s == OK || s == ERR_STOPPED) && r->dump.error.code != OK)
         s = fail(e, r->dump.error.code, "%s", r->dump.error.message);
     TRY(s);
     print_drawn(r, &result);

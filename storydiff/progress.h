@@ -13,7 +13,7 @@ struct progress {
     const struct comic *comic;
     const char *label; /* before what is said */
     bool terminal, shown;
-    double start, last; /* seconds: of the first pass seen, of the last line printed */
+    double start, last; /* seconds: of progress_start; of the last line printed, or the same */
     double done;        /* work done since start, in calls of the UNet, a sample each */
 };
 

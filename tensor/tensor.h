@@ -1,6 +1,6 @@
 /* A tensor is a view: a pointer, a number format, a shape. It owns nothing.
  *
- * Weights are views into mapped files and stay in the format they were stored in (DESIGN: never converted as a
+ * Weights are views into mapped files and stay in the format they were stored in (never converted as a
  * whole); activations are float32 in the arena. Rows are contiguous, the last dimension is the fastest. */
 #ifndef TENSOR_TENSOR_H
 #define TENSOR_TENSOR_H

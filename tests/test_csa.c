@@ -447,22 +447,6 @@ static void settings_out_of_range_are_refused_by_name(void **state)
     small_story_close(&s);
 }
 
-/* The hook's array has HOOK_KEY_SETS entries; one is for the own tokens. */
-static void more_characters_than_key_sets_are_refused(void **state)
-{
-    (void)state;
-    struct small_story s;
-    struct csa_settings settings = settings_of(CSA_SAMPLED);
-    small_story_open(&s, "ddim", 3);
-    settings.id_length = 9; /* 7 x 9 + 1 = 64 */
-    check_refused(&s.model.unet, settings, H, W, 8, "--id_length");
-    struct csa csa;
-    struct error e = {0};
-    assert_int_equal(csa_open(&csa, &s.model.unet, &settings, H, W, 7, &e), OK);
-    csa_close(&csa);
-    small_story_close(&s);
-}
-
 static void a_unet_of_four_levels_is_refused(void **state)
 {
     (void)state;
@@ -502,7 +486,6 @@ int main(void)
         cmocka_unit_test(nothing_sampled_is_plain_attention),
         cmocka_unit_test(before_the_start_only_masked_readers_look),
         cmocka_unit_test(settings_out_of_range_are_refused_by_name),
-        cmocka_unit_test(more_characters_than_key_sets_are_refused),
         cmocka_unit_test(a_unet_of_four_levels_is_refused),
         cmocka_unit_test(memory_is_known_before),
     };

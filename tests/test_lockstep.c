@@ -262,6 +262,39 @@ static void sizes_that_do_not_divide_are_refused(void **state)
     small_story_close(&s);
 }
 
+static void check_refused(const struct lockstep_request *r, const char *what)
+{
+    struct lockstep l;
+    struct error e = {0};
+    assert_int_equal(lockstep_open(&l, r, 1, NULL, &e), ERR_ARGUMENT);
+    assert_non_null(strstr(e.message, what));
+    lockstep_close(&l);
+}
+
+/* Of the story: two writers of two panels each, then readers, the second of which looks at both. */
+static void passes_that_do_not_fit_the_bank_are_refused(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep_pass passes[STORY_PASSES];
+    int thirty_two[32] = {0};
+    small_story_open(&s, "ddim", STEPS);
+    memcpy(passes, s.passes, sizeof passes);
+    s.request.passes = passes;
+    s.request.csa.id_length = 3;
+    check_refused(&s.request, "id_length is 3");
+    s.request.csa.id_length = 2;
+    passes[3].characters = thirty_two;
+    passes[3].character_count = 32; /* 32 x 2 sets and the own one: HOOK_KEY_SETS + 1 */
+    check_refused(&s.request, "--id_length");
+    memcpy(passes, s.passes + 1, sizeof passes - sizeof *passes);
+    s.request.pass_count = STORY_PASSES - 1; /* the first character's writer is missing */
+    check_refused(&s.request, "without id panels");
+    s.request.csa.mode = CSA_OFF;
+    free(final_latents(&s.request, 1));
+    small_story_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +309,7 @@ int main(void)
         cmocka_unit_test(watchers_are_told_of_every_half_of_every_pass),
         cmocka_unit_test(the_cost_is_known_before_the_run),
         cmocka_unit_test(sizes_that_do_not_divide_are_refused),
+        cmocka_unit_test(passes_that_do_not_fit_the_bank_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,7 @@ class Batches:
         self.latents, self.strangers = (load_latents(run, folder) for folder in ('latents', 'strangers'))
         some = slice(0, 1000)
         differing = np.square(self.latents[some].astype(np.float32) - self.strangers[some]).mean((0, 1, 2))
-        self.weight = torch.from_numpy(.5 + .5 * differing / differing.mean())   # [h, w], 1 on average
+        self.weight = torch.from_numpy(.25 + .75 * differing / differing.mean())   # [h, w], 1 on average
 
     def get(self, step):
         options, seed = self.config['train']['unet'], self.config['seed']

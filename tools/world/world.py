@@ -6,7 +6,7 @@
     strangers  a story's panels again, each with another identity of the same kind
 
 All randomness comes from (seed, index) of the story, so a data set is named by two numbers and never stored.
-`python3 world.py out.png` draws a sheet, one story per row.
+`python3 world.py out.png` draws a sheet, two stories per row.
 """
 import random
 import sys
