@@ -92,6 +92,8 @@ static status read_index(struct model *m, struct error *e)
     int64_t steps = json_int(json_get(hints, "sampling_steps"), 0);
     m->hints.sampling_steps = steps > 0 && steps <= 1000 ? (int)steps : 0;
     m->hints.guidance_scale = json_double(json_get(hints, "guidance_scale"), 0);
+    double eta = json_double(json_get(hints, "eta"), 0);
+    m->hints.eta = eta > 0 && eta <= 1 ? eta : 0;
     json_free(root);
     return s;
 }

@@ -20,6 +20,7 @@ struct model_hints {
     char note[256];     /* shown when the model is used: "random weights, pictures are noise"; "" if there is none */
     int sampling_steps; /* 0: not given */
     double guidance_scale; /* 0: not given */
+    double eta;            /* of DDIM; 0: not given */
 };
 
 struct model {

@@ -130,6 +130,9 @@ static void decide_defaults(struct comic *c)
     o->sampling_steps = o->sampling_steps ? o->sampling_steps : hints->sampling_steps ? hints->sampling_steps : 50;
     if (o->guidance_scale < 0)
         o->guidance_scale = hints->guidance_scale > 0 ? hints->guidance_scale : 5;
+    bool ddim = o->sampler == NULL || strcmp(o->sampler, "ddim") == 0;
+    if (o->eta < 0)
+        o->eta = ddim ? hints->eta : 0;
     o->csa_start = o->csa_start ? o->csa_start : csa_defaults(o->csa).start;
     if (o->threads == 0)
         o->threads = cpu_detect().physical_cores;

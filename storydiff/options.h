@@ -31,7 +31,7 @@ struct options {
     /* the model */
     const char *model, *sd_model_name, *cache_dir;
     bool local_files_only;
-    /* the pictures; 0: the model decides */
+    /* the pictures; 0 (scale and eta: below 0): the model decides */
     int64_t height, width, sampling_steps;
     double guidance_scale, eta;
     uint64_t seed;

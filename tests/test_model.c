@@ -74,18 +74,20 @@ static void reads_what_a_model_says_of_itself(void **state)
     struct folder copy = copy_of_small();
     struct model m;
     change(&copy, "model_index.json", "_storydiff",
-           "{\"note\": \"random weights\", \"sampling_steps\": 4, \"guidance_scale\": 1.5}");
+           "{\"note\": \"random weights\", \"sampling_steps\": 4, \"guidance_scale\": 1.5, \"eta\": 0.5}");
     change(&copy, "model_index.json", "force_zeros_for_empty_prompt", "false");
     open_well(&m, copy.path);
     assert_string_equal(m.hints.note, "random weights");
     assert_int_equal(m.hints.sampling_steps, 4);
     assert_true(m.hints.guidance_scale == 1.5);
+    assert_true(m.hints.eta == 0.5);
     assert_false(m.force_zeros_for_empty_prompt);
     model_close(&m);
-    change(&copy, "model_index.json", "_storydiff", "{\"note\": 7, \"sampling_steps\": -4, \"guidance_scale\": []}");
+    change(&copy, "model_index.json", "_storydiff", "{\"note\": 7, \"sampling_steps\": -4, \"guidance_scale\": [], \"eta\": 2}");
     open_well(&m, copy.path);
     assert_string_equal(m.hints.note, "");
     assert_int_equal(m.hints.sampling_steps, 0);
+    assert_true(m.hints.eta == 0);
     model_close(&m);
     folder_remove(&copy);
 }
