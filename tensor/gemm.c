@@ -19,8 +19,8 @@
 
 enum {
     NC = 1280, /* 6.25 MiB of packed weight at most, twice that with GEGLU */
-    /* Weights up to this many values go to gemm_portable.c, which says why. The smallest weight of SDXL's blocks has
-     * 50 times as many. */
+    /* Weights up to this many values, with fewer than NARROW_LAYER rows or columns, go to gemm_portable.c, which says
+     * why. The smallest weight of SDXL's blocks has 50 times as many. */
     SMALL_WEIGHT = 8192,
     /* Tasks that keep any sensible number of threads busy; with fewer blocks of rows the columns are split, too. */
     ENOUGH_TASKS = 16,
@@ -318,7 +318,7 @@ void gemm_run(const struct context *ctx, const struct gemm *g)
     size_t mark = arena_mark(ctx->arena);
     int parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1;
     int64_t weight_rows = parts * g->N;
-    bool small = weight_rows * g->K <= SMALL_WEIGHT;
+    bool small = weight_rows * g->K <= SMALL_WEIGHT && smaller(g->N, g->K) < NARROW_LAYER;
     struct job job = {
         .g = g,
         .kernel = small ? gemm_exact_kernel() : gemm_large_kernel(),
