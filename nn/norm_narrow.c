@@ -48,9 +48,16 @@ static void run_group(void *arg, int64_t index, int thread)
         for (int64_t row = first_row; row < first_row + pixels; row++) {
             float *y = job->y + row * job->channels + c;
             *y = (float)(value(job, row, c) * scale + shift);
-            activate_narrow(job->activation, y, 1);
         }
     }
+}
+
+static void activate_sample(void *arg, int64_t index, int thread)
+{
+    (void)thread;
+    const struct job *job = arg;
+    int64_t n = job->x.h * job->x.w * job->channels;
+    activate_narrow(job->activation, job->y + index * n, n);
 }
 
 void group_norm_narrow(const struct context *ctx, float *y, struct features x, const struct features *concat,
@@ -59,6 +66,7 @@ void group_norm_narrow(const struct context *ctx, float *y, struct features x, c
     int64_t channels = x.c + (concat ? concat->c : 0);
     struct job job = {y, x, concat, layer, channels, groups, eps, activation};
     parallel_for(ctx->threads, x.n * groups, run_group, &job);
+    parallel_for(ctx->threads, x.n, activate_sample, &job);
 }
 
 void layer_norm_narrow(float *y, const float *x, int64_t rows, int64_t c, const struct norm *layer, float eps)

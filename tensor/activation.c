@@ -48,8 +48,9 @@ const struct activation_form *activation_form(enum cpu_family family)
     }
 }
 
-static void apply(const struct activation_form *form, enum activation act, float *x, int64_t n)
+void activate(enum activation act, float *x, int64_t n)
 {
+    const struct activation_form *form = activation_form(cpu_family());
     switch (act) {
     case ACT_SILU: form->silu(x, n); break;
     case ACT_GELU: form->gelu(x, n); break;
@@ -57,14 +58,4 @@ static void apply(const struct activation_form *form, enum activation act, float
     case ACT_NONE:
     case ACT_GEGLU: break;
     }
-}
-
-void activate(enum activation act, float *x, int64_t n)
-{
-    apply(activation_form(cpu_family()), act, x, n);
-}
-
-void activate_narrow(enum activation act, float *x, int64_t n)
-{
-    apply(&activation_portable, act, x, n);
 }

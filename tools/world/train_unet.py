@@ -82,7 +82,7 @@ class Batches:
         times = len(x) if timed_apart else count
         places = [i + rng.random() for i in range(times)]   # stratified: one time step from each part of the range
         rng.shuffle(places)
-        late = .5 if consistent else 1
+        late = .7 if consistent else 1
         t = torch.tensor([int(1000 * (place / times) ** late) for place in places]).repeat_interleave(len(x) // times)
         seen = [self.strangers[where] if consistent and rng.random() < options['strangers'] * (time - 400) / 400 else own
                 for where, time, own in zip(chosen, t.tolist(), x)]
