@@ -65,7 +65,7 @@ struct job {
 bool winograd_wins(struct features out, int64_t in_channels, enum conv_kind kind)
 {
     bool fits = kind == CONV_SAME || kind == CONV_UP;
-    return fits && in_channels >= 64 && out.c >= 64 && out.n * ((out.h + 3) / 4) * ((out.w + 3) / 4) >= ENOUGH_TILES;
+    return fits && in_channels >= 32 && out.c >= 32 && out.n * ((out.h + 3) / 4) * ((out.w + 3) / 4) >= ENOUGH_TILES;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- filters
