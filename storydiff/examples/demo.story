@@ -1,13 +1,13 @@
 // A day in the life of one character.
 title: Rosa's day off
 style: Comic book
-seed: 3
+seed: 4
 comic_type: classic
 
 [Rosa] a girl wearing a yellow top and a blue skirt
 ---
 [Rosa] standing in the bedroom #No alarm today. Rosa wakes up anyway.
-[Rosa] jumping in the kitchen #Breakfast: two pancakes, one plan.
+[Rosa] reading in the kitchen #Breakfast: two pancakes, one plan.
 [Rosa] waving on the street #"Morning, Mr. Finch! Off to the sea!"
 [Rosa] running on the beach #The waves win every race.
 [Rosa] reading in the park #The way home is a chapter long.
