@@ -52,11 +52,12 @@ static void run_group(void *arg, int64_t index, int thread)
     }
 }
 
-static void activate_sample(void *arg, int64_t index, int thread)
+/* One line of pixels. */
+static void activate_line(void *arg, int64_t index, int thread)
 {
     (void)thread;
     const struct job *job = arg;
-    int64_t n = job->x.h * job->x.w * job->channels;
+    int64_t n = job->x.w * job->channels;
     activate_narrow(job->activation, job->y + index * n, n);
 }
 
@@ -66,7 +67,8 @@ void group_norm_narrow(const struct context *ctx, float *y, struct features x, c
     int64_t channels = x.c + (concat ? concat->c : 0);
     struct job job = {y, x, concat, layer, channels, groups, eps, activation};
     parallel_for(ctx->threads, x.n * groups, run_group, &job);
-    parallel_for(ctx->threads, x.n, activate_sample, &job);
+    if (activation != ACT_NONE)
+        parallel_for(ctx->threads, x.n * x.h, activate_line, &job);
 }
 
 void layer_norm_narrow(float *y, const float *x, int64_t rows, int64_t c, const struct norm *layer, float eps)

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "tensor/cpu.h"
+#include "tensor/targets.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -161,12 +162,8 @@ INLINE void output_body(const float *in, int64_t stride, int64_t n, float *out)
 
 FORM(portable, )
 #if defined(__x86_64__)
-FORM(avx2, __attribute__((target("avx2"))))
-#if defined(__clang__)
-FORM(avx512, __attribute__((target("avx512f,avx512vl"), min_vector_width(512))))
-#else
-FORM(avx512, __attribute__((target("avx512f,avx512vl,prefer-vector-width=512"))))
-#endif
+FORM(avx2, TARGET_AVX2)
+FORM(avx512, TARGET_AVX512)
 #endif
 
 const struct winograd_transforms *winograd_transforms(void)

@@ -10,6 +10,7 @@
 #include "tensor/activation.h"
 #include "tensor/activation_forms.h"
 #include "tensor/cpu.h"
+#include "tensor/targets.h"
 
 enum { LANES = 8, TERMS = 14 };
 
@@ -79,12 +80,8 @@ INLINE void silu_row(float *x, int64_t n)
 
 FORM(silu_baseline, )
 #if defined(__x86_64__)
-FORM(silu_avx2, __attribute__((target("avx2"))))
-#if defined(__clang__)
-FORM(silu_avx512, __attribute__((target("avx512f,avx512vl"), min_vector_width(512))))
-#else
-FORM(silu_avx512, __attribute__((target("avx512f,avx512vl,prefer-vector-width=512"))))
-#endif
+FORM(silu_avx2, TARGET_AVX2)
+FORM(silu_avx512, TARGET_AVX512)
 #endif
 
 static void silu(float *x, int64_t n)

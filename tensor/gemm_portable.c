@@ -7,6 +7,7 @@
 
 #include "tensor/cpu.h"
 #include "tensor/gemm_kernel.h"
+#include "tensor/targets.h"
 
 enum { MR = 8, NR = 8, ROWS = 4 };
 
@@ -73,12 +74,8 @@ void gemm_add_portable(float *y, const float *x, int64_t n)
 
 FORM(baseline, )
 #if defined(__x86_64__)
-FORM(in_avx2, __attribute__((target("avx2"))))
-#if defined(__clang__)
-FORM(in_avx512, __attribute__((target("avx512f,avx512vl"), min_vector_width(512))))
-#else
-FORM(in_avx512, __attribute__((target("avx512f,avx512vl,prefer-vector-width=512"))))
-#endif
+FORM(in_avx2, TARGET_AVX2)
+FORM(in_avx512, TARGET_AVX512)
 #endif
 
 const struct gemm_kernel *gemm_exact_kernel(void)

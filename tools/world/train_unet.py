@@ -68,7 +68,7 @@ class Batches:
         count = options['batch'] // per_story
         indices = rng.sample(range(len(self.latents)), count)
         told_apart, timed_apart = (consistent and rng.random() < options['apart'] for _ in range(2))
-        x, captions, keep, chosen = [], [], [], []
+        chosen, captions, keep = [], [], []
         for index in indices:
             panels = story(seed, index, self.config['world'])
             which = range(PANELS) if consistent else [rng.randrange(PANELS)]
@@ -77,15 +77,15 @@ class Batches:
             zero = dropped and rng.random() < DROP_TO_ZERO
             captions += [negative(rng)] * per_story if dropped else said
             keep += [0.0 if zero else 1.0] * per_story
-            x += [self.latents[index, i] for i in which]
             chosen += [(index, i) for i in which]
-        times = len(x) if timed_apart else count
+        times = len(chosen) if timed_apart else count
         places = [i + rng.random() for i in range(times)]   # stratified: one time step from each part of the range
         rng.shuffle(places)
-        late = .7 if consistent else 1
-        t = torch.tensor([int(1000 * (place / times) ** late) for place in places]).repeat_interleave(len(x) // times)
-        seen = [self.strangers[where] if consistent and rng.random() < options['strangers'] * (time - 400) / 400 else own
-                for where, time, own in zip(chosen, t.tolist(), x)]
+        late = .7 if consistent else 1   # below 1: more of the noisy time steps
+        t = torch.tensor([int(1000 * (place / times) ** late) for place in places]).repeat_interleave(len(chosen) // times)
+        astray = [consistent and rng.random() < options['strangers'] * (time - 400) / 400 for time in t.tolist()]
+        x = [self.latents[where] for where in chosen]
+        seen = [(self.strangers if lost else self.latents)[where] for where, lost in zip(chosen, astray)]
         generator = torch.Generator().manual_seed(seed * 1000003 + step)
         x, seen = (torch.from_numpy(np.stack(panels)).float() for panels in (x, seen))
         return dict(x=x, seen=seen, noise=torch.randn(x.shape, generator=generator), t=t, captions=captions,
