@@ -21,7 +21,7 @@ ifdef SANITIZE
   LIBS += -fsanitize=address,undefined
 endif
 
-LIBRARY  = $(filter-out storydiff/main.c,$(wildcard tensor/*.c nn/*.c sdxl/*.c storydiff/*.c))
+LIBRARY  = $(filter-out storydiff/cli/main.c,$(wildcard tensor/*.c nn/*.c sdxl/*.c sdxl/*/*.c storydiff/*/*.c))
 TESTS    = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 GOLDEN_C = $(wildcard tests/golden_*.c)
 objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
@@ -35,7 +35,7 @@ $(BUILD)/libstorydiff.a: $(call objects,$(LIBRARY))
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BUILD)/storydiff: $(BUILD)/obj/storydiff/main.o $(BUILD)/libstorydiff.a
+$(BUILD)/storydiff: $(BUILD)/obj/storydiff/cli/main.o $(BUILD)/libstorydiff.a
 	$(CC) -o $@ $^ $(LIBS)
 
 $(BUILD)/golden: $(call objects,$(GOLDEN_C)) $(BUILD)/libstorydiff.a
@@ -65,13 +65,13 @@ $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
 	$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka
 
 # Code that is not ours is compiled without our warnings.
-$(BUILD)/obj/storydiff/stb_truetype_impl.o: WARN = -w -fno-sanitize=undefined
+$(BUILD)/obj/storydiff/page/stb_truetype_impl.o: WARN = -w -fno-sanitize=undefined
 
 $(BUILD)/obj/%.o: %.c VERSION
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/main.c $(wildcard tests/*.c tools/*.c bench/*.c))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/cli/main.c $(wildcard tests/*.c tools/*.c bench/*.c))
 
 # The two commands. Each installs what is missing and builds in a make of its own, which then sees what is new.
 demo:

@@ -9,11 +9,11 @@
 #ifndef SDXL_MODEL_H
 #define SDXL_MODEL_H
 
-#include "sdxl/clip.h"
-#include "sdxl/scheduler_config.h"
-#include "sdxl/tokenizer.h"
-#include "sdxl/unet.h"
-#include "sdxl/vae.h"
+#include "sdxl/text/clip.h"
+#include "sdxl/sampling/scheduler_config.h"
+#include "sdxl/text/tokenizer.h"
+#include "sdxl/unet/unet.h"
+#include "sdxl/vae/vae.h"
 
 /* What a folder may say about itself in model_index.json under "_storydiff", a key that diffusers ignores. */
 struct model_hints {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storydiff/lockstep.h"
+#include "storydiff/csa/lockstep.h"
 #include "tests/golden.h"
 
 enum { MAX_PASSES = 32, MAX_PANELS = 64, MAX_CHARACTERS = 8 };

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sdxl/clip.h"
-#include "sdxl/unet.h"
-#include "sdxl/vae.h"
-#include "storydiff/image.h"
+#include "sdxl/text/clip.h"
+#include "sdxl/unet/unet.h"
+#include "sdxl/vae/vae.h"
+#include "storydiff/picture/image.h"
 #include "tests/golden.h"
 
 /* A recorded tensor, or a failure named after it. */

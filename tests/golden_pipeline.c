@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storydiff/lockstep.h"
-#include "storydiff/render.h"
+#include "storydiff/csa/lockstep.h"
+#include "storydiff/comic/render.h"
 #include "tests/golden.h"
 
 enum { MAX_PROMPTS = 16 };

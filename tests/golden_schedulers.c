@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sdxl/sampler.h"
+#include "sdxl/sampling/sampler.h"
 #include "tensor/rng.h"
 #include "tests/golden.h"
 

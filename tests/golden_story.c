@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "storydiff/comic.h"
-#include "storydiff/render.h"
+#include "storydiff/comic/comic.h"
+#include "storydiff/comic/render.h"
 #include "tests/golden.h"
 
 struct story_case {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sdxl/tokenizer.h"
+#include "sdxl/text/tokenizer.h"
 #include "tests/golden.h"
 
 static const struct kind {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "sdxl/sampler.h"
+#include "sdxl/sampling/sampler.h"
 
 /* The training noise of Stable Diffusion, 1.5 and XL. */
 #define SD "\"beta_schedule\": \"scaled_linear\", \"beta_start\": 0.00085, \"beta_end\": 0.012"

@@ -4,7 +4,7 @@
 #ifndef TESTS_SMALL_STORY_H
 #define TESTS_SMALL_STORY_H
 
-#include "storydiff/lockstep.h"
+#include "storydiff/csa/lockstep.h"
 
 enum { STORY_PANELS = 7, STORY_PASSES = 5, STORY_TEXTS = STORY_PANELS + 1, STORY_TOKENS = 5 };
 

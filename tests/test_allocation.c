@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "storydiff/lockstep.h"
+#include "storydiff/csa/lockstep.h"
 #include "tests/check.h"
 #include "tests/small_story.h"
 

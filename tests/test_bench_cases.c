@@ -1,8 +1,8 @@
 /* The bench's table of kernels against the model's own list of layers: none missing, none made up. */
 #include "bench/cases.h"
-#include "sdxl/clip.h"
-#include "sdxl/unet.h"
-#include "sdxl/vae.h"
+#include "sdxl/text/clip.h"
+#include "sdxl/unet/unet.h"
+#include "sdxl/vae/vae.h"
 
 #include "tests/check.h"
 

@@ -1,5 +1,5 @@
 /* Binding small files to small tables: what fits is found, what does not is named. */
-#include "sdxl/bind.h"
+#include "sdxl/checkpoint/bind.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 

@@ -1,7 +1,7 @@
 /* The command line, as a user meets it: what is drawn, what is said, what is refused, and what is never touched. */
-#include "sdxl/sampler.h"
-#include "storydiff/png.h"
-#include "storydiff/recipe.h"
+#include "sdxl/sampling/sampler.h"
+#include "storydiff/picture/png.h"
+#include "storydiff/comic/recipe.h"
 #include "tensor/safetensors.h"
 #include "tests/check.h"
 #include "tests/folder.h"
@@ -214,7 +214,7 @@ static void what_cannot_be_drawn_is_refused_before_anything_is_written(void **st
         {BOB "--sampler euler --eta 0.5", "only the sampler ddim has an eta"},
         {BOB "--sampler lcm --sampling_steps 999", "steps"},
         {BOB "--font $F/none.ttf", "none.ttf"},
-        {BOB "--font storydiff/main.c", "storydiff/main.c"},
+        {BOB "--font storydiff/cli/main.c", "storydiff/cli/main.c"},
         {BOB "--only 3", "--only \"3\": it takes panel numbers from 1 to 2"},
         {BOB "--only 0", "--only"},
         {BOB "--only 1-", "--only"},

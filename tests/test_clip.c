@@ -1,5 +1,5 @@
 /* The text encoders' properties; that their numbers are the reference's is for the golden runner to see. */
-#include "sdxl/clip.h"
+#include "sdxl/text/clip.h"
 #include "tests/check.h"
 
 enum { WINDOW = 77, END = 599 }; /* the highest id of the small recorded encoder */

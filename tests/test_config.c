@@ -1,6 +1,6 @@
 /* Configs of recorded models, changed one key at a time: what would mean another computation, or none, must be
  * refused by the key's name. */
-#include "sdxl/config.h"
+#include "sdxl/checkpoint/config.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include "tests/mutation.h"

@@ -1,5 +1,5 @@
 /* The consistency figure, from its definition: pictures whose agreement is known by construction. */
-#include "storydiff/consistency.h"
+#include "storydiff/comic/consistency.h"
 #include "tests/check.h"
 
 static const struct color white = {255, 255, 255}, black = {0, 0, 0}, red = {220, 30, 30}, blue = {30, 30, 220},

@@ -1,7 +1,7 @@
 /* Consistent self-attention: who sees whom, by which draw. Draws are checked against the generators themselves, what
  * is seen against a bank of numbers that say where they come from. */
-#include "storydiff/csa.h"
-#include "storydiff/lockstep.h"
+#include "storydiff/csa/csa.h"
+#include "storydiff/csa/lockstep.h"
 #include "tests/check.h"
 #include "tests/small_story.h"
 

@@ -1,7 +1,7 @@
 /* Fonts: measures against the file's own tables, drawing, and what happens with damaged files. */
-#include "storydiff/font.h" /* before cmocka.h, whose macro `fail` would hide ours */
-#include "storydiff/font_check.h"
-#include "storydiff/utf8.h"
+#include "storydiff/page/font.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "storydiff/page/font_check.h"
+#include "storydiff/story/utf8.h"
 #include "tensor/file.h"
 
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* FreeU's filter against a whole discrete Fourier transform, a mask as the reference cuts it out, and the way back.
  */
-#include "sdxl/freeu.h"
+#include "sdxl/unet/freeu.h"
 #include "tests/check.h"
 
 #include <complex.h>

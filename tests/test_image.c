@@ -1,5 +1,5 @@
 /* Images: rounding on the way in, resizing against its definition in double, clipping. */
-#include "storydiff/image.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "storydiff/picture/image.h" /* before cmocka.h, whose macro `fail` would hide ours */
 
 #include <stdarg.h>
 #include <stddef.h>

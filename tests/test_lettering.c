@@ -1,5 +1,5 @@
 /* Lettering: lines hold every character, fit their width, break where they may, and are balanced. */
-#include "storydiff/lettering.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "storydiff/page/lettering.h" /* before cmocka.h, whose macro `fail` would hide ours */
 #include "tensor/file.h"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Lockstep sampling of a small story: what may not change the result, to the bit, and what is known beforehand. */
-#include "storydiff/lockstep.h"
+#include "storydiff/csa/lockstep.h"
 #include "tests/check.h"
 #include "tests/small_story.h"
 

@@ -1,5 +1,5 @@
 /* Pages: panels neither overlap nor leave the page, pictures are whole, captions are inside, all of it repeatable. */
-#include "storydiff/page.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "storydiff/page/page.h" /* before cmocka.h, whose macro `fail` would hide ours */
 
 #include <stdarg.h>
 #include <stddef.h>

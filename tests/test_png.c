@@ -1,5 +1,5 @@
 /* PNG: what is written is read back here and by stb_image; what strangers write is refused or read, never worse. */
-#include "storydiff/png.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "storydiff/picture/png.h" /* before cmocka.h, whose macro `fail` would hide ours */
 
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* From latents to pictures and glimpses. */
-#include "storydiff/render.h"
+#include "storydiff/comic/render.h"
 #include "tests/check.h"
 
 static struct model model; /* the small recorded one */

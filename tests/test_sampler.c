@@ -1,5 +1,5 @@
 /* Samplers: what mathematics says of them. That their numbers are the reference's is for the golden runner to see. */
-#include "sdxl/sampler.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "sdxl/sampling/sampler.h" /* before cmocka.h, whose macro `fail` would hide ours */
 #include "tensor/rng.h"
 
 #include <stdarg.h>

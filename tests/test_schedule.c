@@ -1,7 +1,7 @@
 /* Scheduler configs and noise schedules: defaults, what is refused, and the places of the steps. What samplers do
  * with them is for test_sampler.c, that whole trajectories are the reference's for the golden runner to see. */
-#include "sdxl/sampler.h" /* before cmocka.h, whose macro `fail` would hide ours */
-#include "sdxl/schedule.h"
+#include "sdxl/sampling/sampler.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "sdxl/sampling/schedule.h"
 
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* Story scripts: what is read from them, what is refused and where, and who is drawn with whom. Prompts, negative
  * prompts and passes are compared with recordings of the reference. */
-#include "storydiff/script.h"
-#include "storydiff/styles.h"
+#include "storydiff/story/script.h"
+#include "storydiff/story/styles.h"
 #include "tensor/safetensors.h" /* all before cmocka.h, whose macro `fail` would hide ours */
 
 #include <stdarg.h>

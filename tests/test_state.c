@@ -1,5 +1,5 @@
 /* The state between two steps: what is saved continues to the same bits, what is damaged or another's is refused. */
-#include "storydiff/lockstep.h"
+#include "storydiff/csa/lockstep.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include "tests/small_story.h"

@@ -1,5 +1,5 @@
 /* Styles: what wraps a prompt, found by name; and files of them, which come from strangers. */
-#include "storydiff/styles.h"
+#include "storydiff/story/styles.h"
 #include "tensor/file.h" /* both before cmocka.h, whose macro `fail` would hide ours */
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 /* Suggestions: a typing error is understood, nonsense is not guessed at. */
-#include "storydiff/suggest.h"
+#include "storydiff/story/suggest.h"
 
 #include <stdarg.h>
 #include <stddef.h>

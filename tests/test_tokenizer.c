@@ -1,7 +1,7 @@
 /* The tokenizer against recorded ids of the reference implementations (with CLIP's vocabulary, where it is at hand,
  * and with a small one), the merge loop against a slow one, and the readers against broken files. */
-#include "sdxl/tokenizer.h" /* before cmocka.h, whose macro `fail` would hide ours */
-#include "sdxl/bpe.h"
+#include "sdxl/text/tokenizer.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "sdxl/text/bpe.h"
 #include "tensor/file.h"
 #include "tensor/json.h"
 #include "tensor/safetensors.h"

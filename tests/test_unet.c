@@ -1,5 +1,5 @@
 /* The UNet's properties; that its numbers are the reference's is for the golden runner to see. */
-#include "sdxl/unet.h"
+#include "sdxl/unet/unet.h"
 #include "tests/check.h"
 
 static struct unet unet; /* the small recorded one, opened for the group */

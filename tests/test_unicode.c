@@ -1,7 +1,7 @@
 /* Unicode and HTML for the tokenizer, against the standard's own examples and laws that hold for every character.
  * (The tables themselves are Python's; tools/make_unicode_tables.py refuses any other version of Unicode.) */
-#include "sdxl/html.h" /* before cmocka.h, whose macro `fail` would hide ours */
-#include "sdxl/unicode.h"
+#include "sdxl/text/html.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "sdxl/text/unicode.h"
 
 #include <stdarg.h>
 #include <stddef.h>

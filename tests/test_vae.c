@@ -1,5 +1,5 @@
 /* The autoencoder's properties; that its numbers are the reference's is for the golden runner to see. */
-#include "sdxl/vae.h"
+#include "sdxl/vae/vae.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes sdxl/unicode_tables.h and sdxl/html_entities.h from Python's own data.
+"""Writes sdxl/text/unicode_tables.h and sdxl/text/html_entities.h from Python's own data.
 
     python3 tools/make_unicode_tables.py sdxl
 
@@ -119,14 +119,14 @@ def main():
         sys.exit("this Python has Unicode %s, the tables are for %s" % (unicodedata.unidata_version, VERSION))
     table = decompositions()
     header(sys.argv[1] + "/unicode_tables.h", "SDXL_UNICODE_TABLES_H",
-           "Unicode " + VERSION + " for sdxl/unicode.c, which says what the columns are.",
+           "Unicode " + VERSION + " for sdxl/text/unicode.c, which says what the columns are.",
            [array("struct run", "flag_runs", map(braces, runs(flags))),
             array("struct run", "class_runs", map(braces, runs(lambda c: unicodedata.combining(chr(c))))),
             array("struct lower_range", "lower_ranges", map(braces, lower_ranges())),
             array("struct decomposition", "decompositions", map(braces, table)),
             array("uint16_t", "compositions", map(str, compositions(table)))])
     header(sys.argv[1] + "/html_entities.h", "SDXL_HTML_ENTITIES_H",
-           "Named characters of HTML for sdxl/html.c: name, character, whether the semicolon may be missing.",
+           "Named characters of HTML for sdxl/text/html.c: name, character, whether the semicolon may be missing.",
            [array("struct entity", "entities",
                   ['{"%s",%d,%s}' % (name, c, str(legacy).lower()) for name, c, legacy in entities()])])
 

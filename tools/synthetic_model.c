@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sdxl/clip.h"
-#include "sdxl/unet.h"
-#include "sdxl/vae.h"
+#include "sdxl/text/clip.h"
+#include "sdxl/unet/unet.h"
+#include "sdxl/vae/vae.h"
 #include "tensor/rng.h"
 
 /* ---------------------------------------------------------------------------------------------- what to write */

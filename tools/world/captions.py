@@ -26,7 +26,7 @@ ACTION = dict(standing=['standing', 'stands', 'standing still'], waving=['waving
               reading=['reading', 'reads a book', 'reading a book'],
               sitting=['sitting', 'sits down', 'sitting on a box'],
               sleeping=['sleeping', 'sleeps', 'lying asleep'])
-# style -> words that stand before the sentence, and after it: those of storydiff/styles.c, and the usual ones
+# style -> words that stand before the sentence, and after it: those of storydiff/story/styles.c, and the usual ones
 STYLE = {
     'comic': (['comic book style', 'cartoon', 'comic', 'comic book'],
               ['comic', 'bold ink outlines', 'bright flat colors', 'simple rounded shapes', 'thick outlines',

@@ -49,7 +49,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PANELS, WRITE = 5, 3   # of a story here; training has four
 SETTINGS = [f'{csa}/{noise}' for csa in ('off', 'masked', 'sampled') for noise in ('own', 'shared', 'reference')]
 STYLE_NAMES = {'comic': ['Comic book', 'Cartoon'], 'watercolor': ['Watercolor'], 'line art': ['Line art', 'Sketch'],
-               'noir': ['Black and White Film Noir']}   # of storydiff/styles.c
+               'noir': ['Black and White Film Noir']}   # of storydiff/story/styles.c
 STORY_SEED, REAL_SEED = -5, -6   # of world.story; training and judging have others
 TOLD = ('scene', 'style', 'kind', 'action')
 SIDE = 128   # pixels that the classifier was trained on

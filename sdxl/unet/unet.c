@@ -1,0 +1,371 @@
+#include "sdxl/unet/unet.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "nn/embedding.h"
+
+/* ------------------------------------------------------------------------------------------------------ binding */
+
+static int64_t time_width(const struct unet_config *c)
+{
+    return 4 * c->block_out_channels[0];
+}
+
+struct assembly {
+    struct unet *u;
+    struct binder *b;
+    struct transformer_block *next; /* free transformer blocks */
+};
+
+static void assemble_transformer(struct assembly *a, struct unet_block *block, int index, int level,
+                                 int first_up_layer)
+{
+    const struct unet_config *c = &a->u->config;
+    char name[MODULE_NAME];
+    int depth = c->transformer_layers[level];
+    transformer_bind(&block->attentions[index], a->b, module_name(name, "%s.attentions.%d", block->name, index),
+                     c->block_out_channels[level], c->heads[level], c->cross_attention_dim, c->norm_num_groups,
+                     a->next, depth, first_up_layer);
+    for (int i = 0; i < depth; i++) {
+        a->next[i].text_at = a->u->text_width;
+        a->u->text_width += 2 * c->block_out_channels[level];
+    }
+    a->next += depth;
+    a->u->transformer_block_count += depth;
+}
+
+static void assemble_resnet(struct assembly *a, struct unet_block *block, int index, int64_t in, int64_t out)
+{
+    const struct unet_config *c = &a->u->config;
+    char name[MODULE_NAME];
+    resnet_bind(&block->resnets[index], a->b, module_name(name, "%s.resnets.%d", block->name, index), in, out,
+                time_width(c), c->norm_num_groups, c->norm_eps);
+}
+
+static void assemble_down(struct assembly *a, int level)
+{
+    const struct unet_config *c = &a->u->config;
+    struct unet_block *block = &a->u->down_blocks[level];
+    int64_t out = c->block_out_channels[level],
+            in = level > 0 ? c->block_out_channels[level - 1] : c->block_out_channels[0];
+    char name[MODULE_NAME];
+    module_name(block->name, "down_blocks.%d", level);
+    block->layers = c->layers_per_block;
+    for (int i = 0; i < block->layers; i++) {
+        assemble_resnet(a, block, i, i == 0 ? in : out, out);
+        if (c->down_attention[level])
+            assemble_transformer(a, block, i, level, -1);
+    }
+    if (level < c->levels - 1) {
+        module_name(block->sampler_name, "%s.downsamplers.0", block->name);
+        conv_bind(&block->sampler, a->b, module_name(name, "%s.conv", block->sampler_name), out, out);
+    }
+}
+
+static void assemble_mid(struct assembly *a)
+{
+    const struct unet_config *c = &a->u->config;
+    struct unet_block *block = &a->u->mid_block;
+    int64_t width = c->block_out_channels[c->levels - 1];
+    module_name(block->name, "mid_block");
+    block->layers = 2;
+    assemble_resnet(a, block, 0, width, width);
+    assemble_transformer(a, block, 0, c->levels - 1, -1);
+    assemble_resnet(a, block, 1, width, width);
+}
+
+/* The skip that resnet i of a level consumes: the down path's outputs from last to first. The last one of a level was
+ * made by the level above it (its downsampler, or conv_in). */
+static int64_t skip_channels(const struct unet_config *c, int level, int index)
+{
+    bool last = index == c->layers_per_block;
+    return c->block_out_channels[last && level > 0 ? level - 1 : level];
+}
+
+static void assemble_up(struct assembly *a, int order)
+{
+    const struct unet_config *c = &a->u->config;
+    struct unet_block *block = &a->u->up_blocks[order];
+    int level = c->levels - 1 - order;
+    int64_t out = c->block_out_channels[level], in = order > 0 ? c->block_out_channels[level + 1] : out;
+    char name[MODULE_NAME];
+    module_name(block->name, "up_blocks.%d", order);
+    block->layers = c->layers_per_block + 1;
+    for (int i = 0; i < block->layers; i++) {
+        assemble_resnet(a, block, i, (i == 0 ? in : out) + skip_channels(c, level, i), out);
+        if (c->up_attention[order]) {
+            assemble_transformer(a, block, i, level, a->u->up_layers);
+            a->u->up_layers += c->transformer_layers[level];
+        }
+    }
+    if (level > 0) {
+        module_name(block->sampler_name, "%s.upsamplers.0", block->name);
+        conv_bind(&block->sampler, a->b, module_name(name, "%s.conv", block->sampler_name), out, out);
+    }
+}
+
+static void assemble(struct assembly *a)
+{
+    struct unet *u = a->u;
+    const struct unet_config *c = &u->config;
+    int64_t first = c->block_out_channels[0], emb = time_width(c);
+    conv_bind(&u->conv_in, a->b, "conv_in", c->in_channels, first);
+    linear_bind(&u->time_embedding[0], a->b, "time_embedding.linear_1", first, emb);
+    linear_bind(&u->time_embedding[1], a->b, "time_embedding.linear_2", emb, emb);
+    if (c->text_time) {
+        linear_bind(&u->add_embedding[0], a->b, "add_embedding.linear_1", c->projection_class_embeddings_input_dim,
+                    emb);
+        linear_bind(&u->add_embedding[1], a->b, "add_embedding.linear_2", emb, emb);
+    }
+    for (int level = 0; level < c->levels; level++)
+        assemble_down(a, level);
+    assemble_mid(a);
+    for (int order = 0; order < c->levels; order++)
+        assemble_up(a, order);
+    norm_bind(&u->conv_norm_out, a->b, "conv_norm_out", first);
+    conv_bind(&u->conv_out, a->b, "conv_out", first, c->out_channels);
+}
+
+static size_t count_transformer_blocks(const struct unet_config *c)
+{
+    size_t count = (size_t)c->transformer_layers[c->levels - 1];
+    for (int i = 0; i < c->levels; i++) {
+        if (c->down_attention[i])
+            count += (size_t)(c->transformer_layers[i] * c->layers_per_block);
+        if (c->up_attention[i])
+            count += (size_t)(c->transformer_layers[c->levels - 1 - i] * (c->layers_per_block + 1));
+    }
+    return count;
+}
+
+status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e)
+{
+    *u = (struct unet){.config = *config};
+    u->file = calloc(1, sizeof *u->file);
+    u->transformer_blocks = calloc(count_transformer_blocks(config), sizeof *u->transformer_blocks);
+    struct binder b = {0};
+    status s = u->file && u->transformer_blocks ? OK : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
+    if (s == OK)
+        s = safetensors_open(weights_path, u->file, e);
+    if (s == OK)
+        s = bind_start(&b, u->file, e);
+    if (s == OK) {
+        assemble(&(struct assembly){u, &b, u->transformer_blocks});
+        s = bind_finish(&b, NULL, e);
+    }
+    if (s != OK)
+        unet_close(u);
+    return s;
+}
+
+status unet_list(const struct unet_config *config, const struct tensor_visitor *visitor, struct error *e)
+{
+    struct unet *u = calloc(1, sizeof *u); /* binding also writes names and sizes: into one that is thrown away */
+    struct transformer_block *blocks = calloc(count_transformer_blocks(config), sizeof *blocks);
+    status s = u && blocks ? OK : fail(e, ERR_MEMORY, "the list of a UNet's tensors: out of memory");
+    if (s == OK) {
+        u->config = *config;
+        assemble(&(struct assembly){u, &(struct binder){.visitor = visitor}, blocks});
+    }
+    free(blocks);
+    free(u);
+    return s;
+}
+
+void unet_close(struct unet *u)
+{
+    if (u->file != NULL)
+        safetensors_close(u->file);
+    free(u->file);
+    free(u->transformer_blocks);
+    *u = (struct unet){0};
+}
+
+int64_t unet_text_keys_size(const struct unet *u, int64_t tokens)
+{
+    return u->text_width * tokens;
+}
+
+void unet_text_keys(const struct context *ctx, const struct unet *u, float *keys, const float *states, int64_t tokens)
+{
+    for (int i = 0; i < u->transformer_block_count; i++) {
+        const struct transformer_block *block = &u->transformer_blocks[i];
+        float *k = keys + block->text_at * tokens, *v = k + block->attn2.to_k.weight.shape[0] * tokens;
+        text_keys(ctx, block, k, v, states, tokens);
+    }
+}
+
+int64_t unet_level_size(int64_t size, int level)
+{
+    for (; level > 0; level--)
+        size = conv_out_size(CONV_DOWN, size);
+    return size;
+}
+
+/* ------------------------------------------------------------------------------------------------------ forward */
+
+/* linear_2(SiLU(linear_1(x))): [n, in] -> [n, 4 c0] */
+static void embed(const struct context *ctx, const struct linear layers[2], float *out, const float *x, int64_t n,
+                  const float *residual)
+{
+    size_t mark = arena_mark(ctx->arena);
+    float *hidden = arena_floats(ctx->arena, n * layers[0].weight.shape[0]);
+    linear(ctx, hidden, x, n, &layers[0], (struct linear_options){.activation = ACT_SILU});
+    linear(ctx, out, hidden, n, &layers[1], (struct linear_options){.residual = residual});
+    arena_release(ctx->arena, mark);
+}
+
+/* emb = time_embedding(sinusoids of t) + add_embedding([text_embeds, sinusoids of the six sizes]) */
+static void embed_time(const struct context *ctx, const struct unet *u, float *emb, const struct unet_input *in)
+{
+    const struct unet_config *c = &u->config;
+    size_t mark = arena_mark(ctx->arena);
+    enum embedding_order order = c->flip_sin_to_cos ? COSINE_FIRST : SINE_FIRST;
+    bool real = !arena_measuring(ctx->arena);
+    int64_t n = in->sample.n, first = c->block_out_channels[0], width = time_width(c);
+
+    float *sinusoids = arena_floats(ctx->arena, n * first);
+    for (int64_t i = 0; i < n && real; i++)
+        sinusoidal_embedding(sinusoids + i * first, in->timestep, first, c->freq_shift, order);
+    embed(ctx, u->time_embedding, emb, sinusoids, n, NULL);
+    observe(ctx, "time_embedding", emb, 2, (int64_t[]){n, width});
+
+    if (c->text_time) {
+        int64_t sizes = c->addition_time_embed_dim, total = c->projection_class_embeddings_input_dim;
+        int64_t pooled = total - 6 * sizes;
+        float *added = arena_floats(ctx->arena, n * total), *before = arena_floats(ctx->arena, n * width);
+        for (int64_t i = 0; i < n && real; i++) {
+            memcpy(added + i * total, in->text_embeds + i * pooled, (size_t)pooled * sizeof(float));
+            for (int64_t j = 0; j < 6; j++)
+                sinusoidal_embedding(added + i * total + pooled + j * sizes, in->time_ids[i * 6 + j], sizes,
+                                     c->freq_shift, order);
+        }
+        if (real)
+            memcpy(before, emb, (size_t)(n * width) * sizeof(float));
+        embed(ctx, u->add_embedding, emb, added, n, before);
+        if (ctx->observer != NULL && real) {
+            for (int64_t i = 0; i < n * width; i++)
+                before[i] = emb[i] - before[i];
+            observe(ctx, "add_embedding", before, 2, (int64_t[]){n, width});
+        }
+    }
+    arena_release(ctx->arena, mark);
+}
+
+/* What every block of one forward pass needs. */
+struct forward {
+    const struct context *ctx;
+    const struct unet *u;
+    const struct unet_input *in;
+    struct unet_options options;
+    float *emb;                                                         /* SiLU of the time embedding [n, 4 c0] */
+    struct features skips[MAX_LEVELS * (MAX_LAYERS_PER_BLOCK + 1) + 1]; /* a stack */
+    int skip_count;
+};
+
+static void attend(const struct forward *p, const struct transformer *t, struct features x)
+{
+    if (t->depth > 0)
+        transformer_forward(p->ctx, t, x, &p->in->text, p->options.hook);
+}
+
+static struct features down_block(struct forward *p, const struct unet_block *block, struct features x)
+{
+    for (int i = 0; i < block->layers; i++) {
+        struct features out = features_new(p->ctx->arena, x.n, x.h, x.w, block->resnets[i].out_channels);
+        resnet_forward(p->ctx, &block->resnets[i], out, x, NULL, p->emb);
+        attend(p, &block->attentions[i], out);
+        p->skips[p->skip_count++] = x = out;
+    }
+    if (block->sampler.weight.data != NULL) {
+        struct features out =
+            features_new(p->ctx->arena, x.n, conv_out_size(CONV_DOWN, x.h), conv_out_size(CONV_DOWN, x.w), x.c);
+        conv3x3(p->ctx, out, x, &block->sampler, CONV_DOWN, (struct conv_options){0});
+        observe_features(p->ctx, block->sampler_name, out);
+        p->skips[p->skip_count++] = x = out;
+    }
+    observe_features(p->ctx, block->name, x);
+    return x;
+}
+
+static struct features mid_block(struct forward *p, const struct unet_block *block, struct features x)
+{
+    struct features out = features_new(p->ctx->arena, x.n, x.h, x.w, x.c);
+    size_t mark = arena_mark(p->ctx->arena);
+    struct features h = features_new(p->ctx->arena, x.n, x.h, x.w, x.c);
+    resnet_forward(p->ctx, &block->resnets[0], h, x, NULL, p->emb);
+    attend(p, &block->attentions[0], h);
+    resnet_forward(p->ctx, &block->resnets[1], out, h, NULL, p->emb);
+    arena_release(p->ctx->arena, mark);
+    observe_features(p->ctx, block->name, out);
+    return out;
+}
+
+static void strengthen(const struct forward *p, int order, struct features x, struct features skip)
+{
+    const struct freeu *f = p->options.freeu;
+    if (f != NULL && order < 2)
+        freeu_apply(p->ctx, x, skip, order == 0 ? f->s1 : f->s2, order == 0 ? f->b1 : f->b2);
+}
+
+/* Upsampling goes to the size of the next level's skip, which need not be twice this one. */
+static struct features up_block(struct forward *p, int order, struct features x)
+{
+    const struct unet_block *block = &p->u->up_blocks[order];
+    int level = p->u->config.levels - 1 - order, up = level > 0 ? level - 1 : 0;
+    int64_t h = unet_level_size(p->in->sample.h, up), w = unet_level_size(p->in->sample.w, up);
+    int64_t c = block->resnets[0].out_channels;
+    struct features result = features_new(p->ctx->arena, x.n, h, w, c);
+    size_t mark = arena_mark(p->ctx->arena);
+    for (int i = 0; i < block->layers; i++) {
+        struct features skip = p->skips[--p->skip_count];
+        bool last = i == block->layers - 1 && block->sampler.weight.data == NULL;
+        struct features out = last ? result : features_new(p->ctx->arena, x.n, x.h, x.w, c);
+        strengthen(p, order, x, skip);
+        resnet_forward(p->ctx, &block->resnets[i], out, x, &skip, p->emb);
+        attend(p, &block->attentions[i], out);
+        x = out;
+    }
+    if (block->sampler.weight.data != NULL) {
+        conv3x3(p->ctx, result, x, &block->sampler, CONV_UP, (struct conv_options){0});
+        observe_features(p->ctx, block->sampler_name, result);
+    }
+    arena_release(p->ctx->arena, mark);
+    observe_features(p->ctx, block->name, result);
+    return result;
+}
+
+void unet_forward(const struct context *ctx, const struct unet *u, float *out, const struct unet_input *in,
+                  struct unet_options options)
+{
+    const struct unet_config *c = &u->config;
+    size_t mark = arena_mark(ctx->arena);
+    struct features x = in->sample;
+    struct forward p = {.ctx = ctx, .u = u, .in = in, .options = options};
+
+    p.emb = arena_floats(ctx->arena, x.n * time_width(c));
+    embed_time(ctx, u, p.emb, in);
+    if (!arena_measuring(ctx->arena))
+        activate_narrow(ACT_SILU, p.emb, x.n * time_width(c)); /* a thousand values: exact rather than fast */
+
+    struct features h = features_new(ctx->arena, x.n, x.h, x.w, c->block_out_channels[0]);
+    conv3x3(ctx, h, x, &u->conv_in, CONV_SAME, (struct conv_options){0});
+    observe_features(ctx, "conv_in", h);
+    p.skips[p.skip_count++] = h;
+
+    for (int level = 0; level < c->levels; level++)
+        h = down_block(&p, &u->down_blocks[level], h);
+    h = mid_block(&p, &u->mid_block, h);
+    for (int order = 0; order < c->levels; order++)
+        h = up_block(&p, order, h);
+
+    if (ctx->observer != NULL) { /* the norm before its SiLU is never computed alone */
+        group_norm(ctx, p.skips[0].x, h, NULL, &u->conv_norm_out, c->norm_num_groups, c->norm_eps, ACT_NONE);
+        observe_features(ctx, "conv_norm_out", p.skips[0]);
+    }
+    group_norm(ctx, h.x, h, NULL, &u->conv_norm_out, c->norm_num_groups, c->norm_eps, ACT_SILU);
+    struct features result = {out, x.n, x.h, x.w, c->out_channels};
+    conv3x3(ctx, result, h, &u->conv_out, CONV_SAME, (struct conv_options){0});
+    arena_release(ctx->arena, mark);
+}

@@ -1,0 +1,372 @@
+/* The program: options in, a comic out, what there is to say on the terminal. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include "storydiff/comic/comic.h"
+#include "storydiff/comic/consistency.h"
+#include "storydiff/comic/draw.h"
+#include "storydiff/cli/dump.h"
+#include "storydiff/comic/memory.h"
+#include "storydiff/comic/output.h"
+#include "storydiff/cli/progress.h"
+#include "tensor/blas.h"
+#include "tensor/cpu.h"
+#include "tensor/peak.h"
+
+enum { EXIT_FAILED = 1, EXIT_MISTAKE = 2, EXIT_STOPPED = 130 };
+
+/* Everything of one run. */
+struct run {
+    int argc;
+    char **argv;
+    struct options options;
+    struct comic comic;
+    struct progress progress;
+    struct dump dump;
+    struct profile profile;
+    struct observer observer;
+    struct context ctx;
+    struct memory_watch memory;
+    bool finished; /* every picture is in its folder */
+    double start;
+};
+
+static volatile sig_atomic_t stop; /* a signal handler can tell nobody else */
+
+static void ask_to_stop(int signal)
+{
+    static const char line[] = "\nfinishing this step; once more ends at once\n";
+    (void)signal;
+    stop = 1;
+    if (write(STDERR_FILENO, line, sizeof line - 1) < 0)
+        return; /* nobody is listening */
+}
+
+/* The first Ctrl-C finishes the step; a second one ends the program at once. */
+static void catch_interrupt(void)
+{
+    struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESETHAND | SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* too large a file for `ulimit -f` is an error that can be told */
+}
+
+/* One line, whatever a person or a file has put into it. */
+static void print_line(const char *prefix, const char *line, size_t length)
+{
+    fputs(prefix, stderr);
+    for (size_t i = 0; i < length; i++)
+        fputc((unsigned char)line[i] < ' ' || line[i] == 0x7f ? ' ' : line[i], stderr);
+    fputc('\n', stderr);
+}
+
+static int report(const struct error *e)
+{
+    print_line("storydiff: ", e->message, strlen(e->message));
+    return e->code == ERR_MEMORY ? EXIT_FAILED : EXIT_MISTAKE;
+}
+
+static int print_version(void)
+{
+    struct cpu cpu = cpu_detect();
+    struct error e = {0};
+    bool blas = blas_load(&e) == OK;
+    printf("storydiff %s\n", STORYDIFF_VERSION);
+    printf("CPU       %s, %d cores (%d threads), %s\n", cpu.name, cpu.physical_cores, cpu.logical_cores,
+           cpu.avx512 ? "AVX-512" : cpu.avx2_fma ? "AVX2 and FMA" : "no AVX2");
+    printf("memory    %.1f GB, %.1f GB available\n", (double)cpu.memory / 1e9, (double)cpu.memory_available / 1e9);
+    printf("kernels   %s\n", gemm_kernel_name());
+    printf("threads   %d, unless --threads says another number\n", cpu.physical_cores);
+    printf("OpenBLAS  %s%s%s\n", blas ? blas_config() : e.message, blas ? "; its kernels: " : "",
+           blas ? blas_core() : "");
+    printf("zlib      %s\n", zlibVersion());
+    return EXIT_SUCCESS;
+}
+
+static void print_lines(const struct text *lines)
+{
+    for (const char *line = lines->data; line != NULL && *line != '\0';) {
+        size_t length = strcspn(line, "\n");
+        print_line("note: ", line, length);
+        line += length + (line[length] == '\n');
+    }
+}
+
+static void print_notice(void *self, const char *line)
+{
+    (void)self;
+    print_line("note: ", line, strlen(line));
+}
+
+static void print_stopped(const struct run *r, const struct error *e)
+{
+    struct text command = {0};
+    options_resume_command(r->argc, r->argv, &command);
+    fprintf(stderr, "%s, seed %llu", e->message, (unsigned long long)r->comic.options.seed);
+    bool lost = r->options.no_save && !r->finished;
+    fputs(r->finished ? "" : lost ? "; nothing was saved, as --no_save says" : ", saved", stderr);
+    if (lost || command.failed)
+        fputc('\n', stderr);
+    else
+        fprintf(stderr, "; go on with:\n%s\n", command.data);
+    text_free(&command);
+}
+
+/* The peak is that of bare multiply-adds, now. Winograd's convolutions do less than they are counted for. */
+static void print_profile(const struct run *r)
+{
+    double peak = peak_flops_mean(r->ctx.threads);
+    printf("%-12s %8s %9s %9s %9s %9s %9s\n", "operation", "calls", "seconds", "GFLOP", "GFLOP/s", "% of peak",
+           "GB/s");
+    for (enum op op = 0; op < OP_COUNT; op++) {
+        const struct profile_row *row = &r->profile.rows[op];
+        double seconds = row->seconds > 0 ? row->seconds : 1e-9;
+        printf("%-12s %8lld %9.2f %9.2f %9.1f %9.1f %9.1f\n", op_name(op), (long long)row->calls, row->seconds,
+               row->flops / 1e9, row->flops / seconds / 1e9, 100 * row->flops / seconds / peak,
+               row->bytes / seconds / 1e9);
+    }
+}
+
+/* Where no step is left, what is dumped from now on is the decoder's. */
+static void dump_decoder(struct run *r, int steps_done)
+{
+    if (r->options.dump != NULL && steps_done == r->comic.sampler.steps)
+        dump_part(&r->dump, "decode");
+}
+
+static void begins(void *self, int step)
+{
+    struct run *r = self;
+    progress_start(&r->progress, &r->comic, "", stderr);
+    dump_decoder(r, step);
+}
+
+static void pass_begins(void *self, int step, int half, int pass)
+{
+    struct run *r = self;
+    if (r->options.dump != NULL)
+        dump_pass(&r->dump, step, pass, half);
+}
+
+static void pass_done(void *self, int step, int half, int pass)
+{
+    struct run *r = self;
+    progress_pass_done(&r->progress, step, half, pass);
+    memory_look(&r->memory);
+    dump_decoder(r, step + 1); /* pass_begins has the last word where another pass follows */
+    if (r->dump.error.code != OK)
+        stop = 1;
+}
+
+static void decodes(void *self, int panel)
+{
+    struct run *r = self;
+    progress_decodes(&r->progress, panel);
+}
+
+static void print_drawn(const struct run *r, const struct draw_result *result)
+{
+    printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s", result->panels, result->panels == 1 ? "" : "s",
+           result->pages, result->pages == 1 ? "" : "s", r->options.output_dir,
+           (unsigned long long)r->comic.options.seed, seconds_now() - r->start);
+    if (r->memory.most > 0)
+        printf(", at most %.0f MB of memory besides %.1f MB of mapped weights", (double)r->memory.most / 1e6,
+               (double)memory_of_weights(&r->comic.model) / 1e6);
+    printf("\n");
+    if (result->first_page[0] != '\0')
+        printf("%s\n", result->first_page);
+}
+
+static status draw(struct run *r, struct error *e)
+{
+    struct draw_watch watch = {
+        .begins = begins,
+        .pass_begins = pass_begins,
+        .pass_done = pass_done,
+        .decodes = decodes,
+        .notice = print_notice,
+        .self = r,
+        .memory = &r->memory,
+        .stop = &stop,
+    };
+    struct draw_result result;
+    status s = draw_comic(&r->comic, &r->ctx, &watch, &result, e);
+    progress_end(&r->progress);
+    if ((s == OK || s == ERR_STOPPED) && r->dump.error.code != OK)
+        s = fail(e, r->dump.error.code, "%s", r->dump.error.message);
+    TRY(s);
+    print_drawn(r, &result);
+    return OK;
+}
+
+/* --------------------------------------------------------------------------------------------------- consistency */
+
+static void begins_again(void *self, int step)
+{
+    struct run *r = self;
+    (void)step;
+    progress_start(&r->progress, &r->comic, "without csa: ", stderr);
+}
+
+static void pass_done_again(void *self, int step, int half, int pass)
+{
+    struct run *r = self;
+    progress_pass_done(&r->progress, step, half, pass);
+}
+
+/* Nothing of the second drawing is dumped: its panels would take the place of the first one's. */
+static status draw_again(struct run *r, struct palette *palettes, struct error *e)
+{
+    const struct draw_watch watch = {
+        .begins = begins_again, .pass_done = pass_done_again, .decodes = decodes, .self = r, .stop = &stop};
+    struct context ctx = r->ctx;
+    ctx.observer = NULL;
+    status s = consistency_without_csa(&r->comic, &ctx, &watch, palettes, e);
+    progress_end(&r->progress);
+    return s;
+}
+
+static bool has_pairs(const struct run *r)
+{
+    struct consistency pairs = consistency_of(&r->comic.plan, NULL);
+    return pairs.rows[CONSISTENCY_ALL].pairs > 0;
+}
+
+static const char nothing_to_compare[] = "consistency: nothing to compare, no character is in two panels\n";
+
+/* palettes: [panel_count], for one drawing after the other. */
+static status compare(struct run *r, struct palette *palettes, struct error *e)
+{
+    const struct story_plan *plan = &r->comic.plan;
+    enum csa_mode csa = r->comic.options.csa;
+    struct consistency drawn, without;
+    struct text out = {0};
+    TRY(consistency_of_results(&r->comic, palettes, e));
+    drawn = consistency_of(plan, palettes);
+    if (csa != CSA_OFF)
+        TRY(draw_again(r, palettes, e));
+    without = consistency_of(plan, palettes);
+    consistency_append(&out, option_name_csa(csa), &drawn, csa != CSA_OFF ? &without : NULL);
+    status s = out.failed ? fail(e, ERR_MEMORY, "not enough memory for a table") : OK;
+    if (s == OK)
+        fputs(out.data, stdout);
+    text_free(&out);
+    return s;
+}
+
+static status print_consistency(struct run *r, struct error *e)
+{
+    if (!has_pairs(r)) {
+        fputs(nothing_to_compare, stdout);
+        return OK;
+    }
+    struct palette *palettes = calloc((size_t)r->comic.story.panel_count, sizeof *palettes);
+    status s = palettes ? compare(r, palettes, e) : fail(e, ERR_MEMORY, "not enough memory to compare the panels");
+    free(palettes);
+    return s;
+}
+
+/* ------------------------------------------------------------------------------------------------------- one run */
+
+static status describe(const struct run *r, struct error *e)
+{
+    struct text out = {0};
+    status s = comic_describe(&r->comic, &r->ctx, &out, e);
+    if (s == OK)
+        fputs(out.data, stdout);
+    if (s == OK && r->options.consistency && !has_pairs(r))
+        fputs(nothing_to_compare, stdout);
+    else if (s == OK && r->options.consistency && r->comic.options.csa != CSA_OFF)
+        puts("--consistency draws the story a second time, with csa off: about twice that time");
+    text_free(&out);
+    return s;
+}
+
+static status start_dump(struct run *r, struct error *e)
+{
+    bool again = r->options.resume || r->options.overwrite;
+    if (r->options.dump == NULL)
+        return OK;
+    TRY(dump_start(&r->dump, r->options.dump, again ? DUMP_AGAIN : DUMP_ANEW, e));
+    r->observer = dump_observer(&r->dump);
+    r->ctx.observer = &r->observer;
+    return OK;
+}
+
+static status run(struct run *r, struct error *e)
+{
+    TRY(comic_plan(&r->comic, &r->options, r->argc, r->argv, e));
+    if (r->options.consistency && r->options.only != NULL)
+        return fail(e, ERR_ARGUMENT, "--consistency and --only exclude each other: all panels are compared");
+    r->ctx.threads = (int)r->comic.options.threads;
+    if (r->options.profile)
+        r->ctx.profile = &r->profile;
+    if (r->options.dry_run) {
+        print_lines(&r->comic.notices);
+        TRY(comic_encode(&r->comic, &r->ctx, e));
+        return describe(r, e);
+    }
+    TRY(output_check(&r->comic, &r->finished, e));
+    if (r->finished)
+        printf("already finished: %s, seed %llu%s\n", r->options.output_dir,
+               (unsigned long long)r->comic.options.seed, r->options.dump != NULL ? "; nothing is dumped" : "");
+    else
+        TRY(start_dump(r, e));
+    if (r->finished && !r->options.consistency)
+        return OK;
+    catch_interrupt();
+    print_lines(&r->comic.notices); /* not before: a mistake is told in one line */
+    TRY(comic_encode(&r->comic, &r->ctx, e));
+    if (r->options.verbose)
+        fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, seed %llu, %d threads, %s kernels\n",
+                r->comic.model_name, (long long)r->comic.options.width, (long long)r->comic.options.height,
+                r->comic.sampler.steps, sampler_name(&r->comic.sampler), (unsigned long long)r->comic.options.seed,
+                r->ctx.threads, gemm_kernel_name());
+    if (!r->finished)
+        TRY(draw(r, e));
+    r->finished = true;
+    return r->options.consistency ? print_consistency(r, e) : OK;
+}
+
+static void print_memory(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("peak resident memory %.0f MB, mapped weights included\n", (double)usage.ru_maxrss * 1024 / 1e6);
+}
+
+/* What was promised on standard output must have arrived there. */
+static int finish_output(int exit_status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return exit_status;
+    fputs("storydiff: standard output cannot be written: is the disk full?\n", stderr);
+    return exit_status == EXIT_SUCCESS ? EXIT_FAILED : exit_status;
+}
+
+int main(int argc, char **argv)
+{
+    struct run r = {.argc = argc, .argv = argv, .options = options_default(), .start = seconds_now()};
+    struct error e = {0};
+    if (options_parse(argc, argv, &r.options, &e) != OK)
+        return report(&e);
+    if (r.options.help || argc == 1) {
+        options_help(stdout);
+        return finish_output(EXIT_SUCCESS);
+    }
+    if (r.options.version)
+        return finish_output(print_version());
+    status s = run(&r, &e);
+    if (s == ERR_STOPPED) {
+        print_stopped(&r, &e);
+    } else if (s == OK && r.options.profile) {
+        print_profile(&r);
+        print_memory();
+    }
+    comic_free(&r.comic);
+    return finish_output(s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(&e));
+}

@@ -1,0 +1,76 @@
+#include "storydiff/cli/progress.h"
+
+#include <unistd.h>
+
+#include "tensor/profile.h"
+
+void progress_start(struct progress *p, const struct comic *c, const char *label, FILE *out)
+{
+    double now = seconds_now();
+    *p = (struct progress){out, c, label, .terminal = isatty(fileno(out)), .start = now, .last = now};
+}
+
+static int panels_per_half(const struct lockstep_request *r)
+{
+    int panels = 0;
+    for (int i = 0; i < r->pass_count; i++)
+        panels += r->passes[i].panel_count;
+    return panels;
+}
+
+/* Still to come in this step: what follows in this half, and the halves after it. */
+static int panels_after(const struct lockstep_request *r, int half, int pass)
+{
+    int panels = (lockstep_halves(r) - 1 - half) * panels_per_half(r);
+    for (int i = pass + 1; i < r->pass_count; i++)
+        panels += r->passes[i].panel_count;
+    return panels;
+}
+
+/* On a terminal the line is rewritten, at most five times a second; a log gets one every ten seconds. */
+static bool is_due(struct progress *p)
+{
+    double now = seconds_now();
+    if (now - p->last < (p->terminal ? 0.2 : 10))
+        return false;
+    p->last = now;
+    return true;
+}
+
+static void show(struct progress *p, const char *line)
+{
+    fprintf(p->out, p->terminal ? "\r%s%s\033[K" : "%s%s\n", p->label, line);
+    fflush(p->out);
+    p->shown = true;
+}
+
+void progress_pass_done(struct progress *p, int step, int half, int pass)
+{
+    const struct lockstep_request *r = &p->comic->request;
+    const struct lockstep_pass *done = &r->passes[pass];
+    char line[128];
+    p->done += done->panel_count;
+    int halves = lockstep_halves(r);
+    bool last = step == r->sampler->steps - 1 && half == halves - 1 && pass == r->pass_count - 1;
+    if (!is_due(p) && !last)
+        return;
+    double left = (double)(r->sampler->steps - 1 - step) * halves * panels_per_half(r) + panels_after(r, half, pass);
+    double seconds = (seconds_now() - p->start) / p->done * left;
+    snprintf(line, sizeof line, "step %d of %d, panel %d%s: %.0f s left", step + 1, r->sampler->steps,
+             done->panels[0] + 1, done->panel_count > 1 ? " and its id panels" : "", seconds);
+    show(p, line);
+}
+
+void progress_decodes(struct progress *p, int panel)
+{
+    char line[64];
+    snprintf(line, sizeof line, "picture of panel %d", panel + 1);
+    if (is_due(p))
+        show(p, line);
+}
+
+void progress_end(struct progress *p)
+{
+    if (p->terminal && p->shown)
+        fputc('\n', p->out);
+}

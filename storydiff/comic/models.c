@@ -1,0 +1,171 @@
+#include "storydiff/comic/models.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "storydiff/story/suggest.h"
+#include "tensor/file.h"
+
+static const struct known {
+    const char *name, *repository;
+} known[] = {
+    {"SDXL", "stabilityai/stable-diffusion-xl-base-1.0"},
+    {"RealVision", "SG161222/RealVisXL_V4.0"},
+    {"Juggernaut", "RunDiffusion/Juggernaut-XL-v8"},
+    {"Unstable", "stablediffusionapi/sdxl-unstable-diffusers-y"},
+};
+
+enum { KNOWN = sizeof known / sizeof *known };
+
+static bool is_model(const char *folder)
+{
+    char index[4200];
+    return path_join(index, sizeof index, folder, "model_index.json", NULL) == OK && file_exists(index);
+}
+
+static status bundled(char *out, size_t size, struct error *e)
+{
+    static const char *const places[] = {"../storydiff/models/world", "../share/storydiff/models/world",
+                                         "../../storydiff/models/world"};
+    char program[4096] = "";
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    char *slash = length > 0 ? strrchr(program, '/') : NULL;
+    if (slash != NULL)
+        *slash = '\0';
+    for (size_t i = 0; slash != NULL && i < sizeof places / sizeof *places; i++)
+        if (path_join(out, size, program, places[i], NULL) == OK && is_model(out))
+            return OK;
+    return fail(e, ERR_IO, "the model that comes with storydiff is not beside the program: run it from its build "
+                           "folder, use make install, or name a model with --model or --sd_model_name");
+}
+
+static status by_path(const char *path, char *out, size_t size, char *name, size_t name_size, struct error *e)
+{
+    if (!file_exists(path))
+        return fail(e, ERR_IO, "model %s: there is no such folder", path);
+    if (!file_is_directory(path))
+        return fail(e, ERR_ARGUMENT, "model %s: single-file checkpoints are not supported yet; give a folder in "
+                                     "the diffusers layout (the one with model_index.json)", path);
+    TRY(path_join(out, size, path, "", e));
+    for (size_t length = strlen(out); length > 1 && out[length - 1] == '/'; length--)
+        out[length - 1] = '\0';
+    const char *slash = strrchr(out, '/');
+    snprintf(name, name_size, "%s", slash != NULL && slash[1] != '\0' ? slash + 1 : out);
+    return OK;
+}
+
+static status default_cache(char *out, size_t size, struct error *e)
+{
+    const char *cache = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME"), *user = getenv("HOME");
+    if (cache != NULL && cache[0] != '\0')
+        return path_join(out, size, cache, "", e);
+    if (home != NULL && home[0] != '\0')
+        return path_join(out, size, home, "hub", e);
+    return path_join(out, size, user != NULL ? user : ".", ".cache/huggingface/hub", e);
+}
+
+/* The model below `folder` of that name, if there is one. */
+static bool is_model_in(const char *folder, const char *name, char *out, size_t size)
+{
+    return path_join(out, size, folder, name, NULL) == OK && is_model(out);
+}
+
+/* snapshots/REVISION with the revision that refs/main names, or else the only or first complete one. */
+static bool find_snapshot(const char *repository, char *out, size_t size)
+{
+    char path[4200], revision[128] = "", snapshots[4200];
+    FILE *f = path_join(path, sizeof path, repository, "refs/main", NULL) == OK ? fopen(path, "r") : NULL;
+    if (f != NULL && fgets(revision, sizeof revision, f) != NULL)
+        revision[strcspn(revision, "\r\n")] = '\0';
+    if (f != NULL)
+        fclose(f);
+    if (path_join(snapshots, sizeof snapshots, repository, "snapshots", NULL) != OK)
+        return false;
+    if (revision[0] != '\0' && strchr(revision, '/') == NULL && is_model_in(snapshots, revision, out, size))
+        return true;
+    struct dirent **entries;
+    int count = scandir(snapshots, &entries, NULL, alphasort);
+    bool found = false;
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        found = found || (name[0] != '.' && is_model_in(snapshots, name, out, size));
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+    return found;
+}
+
+static bool find_repository(const char *cache, const char *repository, const char *name, char *out, size_t size)
+{
+    char hub[256] = "models--", path[4200];
+    size_t length = strlen(hub);
+    for (const char *p = repository; *p != '\0' && length + 3 < sizeof hub; p++) {
+        hub[length++] = *p == '/' ? '-' : *p;
+        if (*p == '/')
+            hub[length++] = '-';
+    }
+    hub[length] = '\0';
+    if (path_join(path, sizeof path, cache, hub, NULL) == OK && find_snapshot(path, out, size))
+        return true;
+    const char *last = strrchr(repository, '/');
+    const char *const plain[] = {repository, last != NULL ? last + 1 : repository, name};
+    for (int i = 0; i < 3; i++)
+        if (is_model_in(cache, plain[i], out, size))
+            return true;
+    return false;
+}
+
+static status unknown(const char *wanted, struct error *e)
+{
+    struct suggestion s = {.word = wanted};
+    for (int i = 0; i < KNOWN; i++)
+        suggestion_offer(&s, known[i].name);
+    return fail(e, ERR_ARGUMENT, "--sd_model_name %s is not known%s%s%s; there are SDXL, RealVision, Juggernaut and "
+                                 "Unstable, any ORG/NAME of the Hugging Face hub, or --model FOLDER", wanted,
+                s.best ? " (did you mean " : "", s.best ? s.best : "", s.best ? "?)" : "");
+}
+
+static status by_name(const char *wanted, const char *cache_dir, char *out, size_t size, char *name, size_t name_size,
+                      struct error *e)
+{
+    char cache[4096];
+    const struct known hub = {wanted, wanted}, *found = strchr(wanted, '/') != NULL ? &hub : NULL;
+    for (int i = 0; i < KNOWN; i++)
+        if (strcasecmp(known[i].name, wanted) == 0)
+            found = &known[i];
+    if (found == NULL)
+        return unknown(wanted, e);
+    TRY(cache_dir != NULL ? path_join(cache, sizeof cache, cache_dir, "", e) : default_cache(cache, sizeof cache, e));
+    for (size_t length = strlen(cache); length > 1 && cache[length - 1] == '/'; length--)
+        cache[length - 1] = '\0';
+    snprintf(name, name_size, "%s", found->name);
+    if (find_repository(cache, found->repository, found->name, out, size))
+        return OK;
+    const char *last = strrchr(found->repository, '/');
+    return fail(e, ERR_IO, "%s is not on this machine (storydiff itself downloads nothing): get "
+                           "https://huggingface.co/%s, the files model_index.json, */*.json, */*.txt and "
+                           "*/*.safetensors (the .fp16.safetensors ones are enough), into %s/%s, or name its folder "
+                           "with --model",
+                found->name, found->repository, cache, last != NULL ? last + 1 : found->repository);
+}
+
+status models_find(const char *path, const char *wanted, const char *cache_dir, char *out, size_t size, char *name,
+                   size_t name_size, struct error *e)
+{
+    if (path != NULL && wanted != NULL)
+        return fail(e, ERR_ARGUMENT, "--model and --sd_model_name exclude each other: give one of them");
+    if (path != NULL)
+        return by_path(path, out, size, name, name_size, e);
+    if (wanted != NULL)
+        return by_name(wanted, cache_dir, out, size, name, name_size, e);
+    const char *preferred = getenv("STORYDIFF_MODEL");
+    if (preferred != NULL && preferred[0] != '\0')
+        return by_path(preferred, out, size, name, name_size, e);
+    snprintf(name, name_size, "world");
+    return bundled(out, size, e);
+}

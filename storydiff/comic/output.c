@@ -1,0 +1,253 @@
+#include "storydiff/comic/output.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "storydiff/picture/png.h"
+#include "storydiff/comic/recipe.h"
+
+static const char STATE[] = "unfinished.safetensors", PREVIEW[] = "preview.png", DIGITS[] = "0123456789";
+
+status output_path(const struct comic *c, enum output_file file, int number, struct output_path *path,
+                   struct error *e)
+{
+    char name[64] = "";
+    switch (file) {
+    case OUTPUT_PANEL: snprintf(name, sizeof name, "panel-%02d.png", number); break;
+    case OUTPUT_PAGE: snprintf(name, sizeof name, "page-%02d.png", number); break;
+    case OUTPUT_PREVIEW: snprintf(name, sizeof name, "%s", PREVIEW); break;
+    case OUTPUT_STATE: snprintf(name, sizeof name, "%s", STATE); break;
+    }
+    return path_join(path->text, sizeof path->text, c->options.output_dir, name, e);
+}
+
+/* --------------------------------------------------------------------------------------------------------- names */
+
+/* panel-NN.png, page-NN.png: not what a person may have put beside them. */
+static bool is_result(const char *name)
+{
+    size_t prefix = strncmp(name, "panel-", 6) == 0 ? 6 : strncmp(name, "page-", 5) == 0 ? 5 : 0;
+    size_t digits = strspn(name + prefix, DIGITS);
+    return prefix > 0 && digits > 0 && strcmp(name + prefix + digits, ".png") == 0;
+}
+
+/* A name of ours with the ending of a file written aside (tensor/file.h). */
+static bool is_leftover(const char *name)
+{
+    static const char *const ours[] = {"panel-", "page-", PREVIEW, STATE};
+    const char *aside = strstr(name, ".tmp-");
+    bool matches = aside != NULL && aside[5] != '\0' && aside[5 + strspn(aside + 5, DIGITS)] == '\0';
+    for (size_t i = 0; i < sizeof ours / sizeof *ours && matches; i++)
+        if (strncmp(name, ours[i], strlen(ours[i])) == 0)
+            return true;
+    return false;
+}
+
+/* The first such name in the output folder, or "". */
+static void find_first(const struct comic *c, bool (*wanted)(const char *name), char *name, size_t size)
+{
+    struct dirent **entries;
+    int count = scandir(c->options.output_dir, &entries, NULL, alphasort);
+    name[0] = '\0';
+    for (int i = 0; i < count; i++) {
+        if (name[0] == '\0' && wanted(entries[i]->d_name))
+            snprintf(name, size, "%s", entries[i]->d_name);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+}
+
+static void remove_all(const struct comic *c, bool (*wanted)(const char *name))
+{
+    char name[256], path[4500];
+    for (find_first(c, wanted, name, sizeof name); name[0] != '\0'; find_first(c, wanted, name, sizeof name))
+        if (path_join(path, sizeof path, c->options.output_dir, name, NULL) != OK || unlink(path) != 0)
+            return;
+}
+
+void output_remove_results(const struct comic *c)
+{
+    remove_all(c, is_result);
+}
+
+void output_remove_leftovers(const struct comic *c)
+{
+    remove_all(c, is_leftover);
+}
+
+/* --------------------------------------------------------------------------------------------------------- check */
+
+static status check_recipe(const struct comic *c, const char *source, const char *saved, enum recipe_use use,
+                           struct error *e)
+{
+    struct text ours = {0};
+    recipe_append(&ours, c, use);
+    status s = ours.failed ? fail(e, ERR_MEMORY, "not enough memory for the recipe")
+                           : recipe_same(source, saved, ours.data, e);
+    text_free(&ours);
+    return s;
+}
+
+static status check_state(const struct comic *c, const char *path, struct error *e)
+{
+    static const char advice[] = "this cannot be resumed; --overwrite starts anew";
+    struct safetensors file;
+    if (safetensors_open(path, &file, e) != OK)
+        return fail_context(e, "%s", advice);
+    const char *saved = safetensors_meta(&file, "recipe");
+    status s = saved == NULL ? fail(e, ERR_FORMAT, "%s: %s is not the state of a storydiff run", advice, path)
+                             : check_recipe(c, path, saved, RECIPE_OF_STATE, e);
+    safetensors_close(&file);
+    return s;
+}
+
+/* *there becomes false if it is not; another recipe in it is a failure. */
+static status check_panel(const struct comic *c, int panel, bool *there, struct error *e)
+{
+    struct output_path path;
+    char *saved = NULL;
+    TRY(output_path(c, OUTPUT_PANEL, panel + 1, &path, e));
+    *there = *there && file_exists(path.text);
+    if (!*there)
+        return OK;
+    TRY(png_read_text(path.text, RECIPE_KEY, &saved, e));
+    status s = saved == NULL ? fail(e, ERR_FORMAT, "%s has no recipe: it was not made by storydiff", path.text)
+                             : check_recipe(c, path.text, saved, RECIPE_OF_PICTURE, e);
+    free(saved);
+    return s;
+}
+
+/* Whether everything that this run would write is there, made from the same recipe. */
+static status check_results(const struct comic *c, bool *complete, struct error *e)
+{
+    *complete = true;
+    for (int i = 0; i < c->story.panel_count; i++)
+        if (c->wanted[i])
+            TRY(check_panel(c, i, complete, e));
+    for (int i = 0; i < c->pages.page_count; i++) {
+        struct output_path path;
+        TRY(output_path(c, OUTPUT_PAGE, i + 1, &path, e));
+        *complete = *complete && file_exists(path.text);
+    }
+    return OK;
+}
+
+/* --resume without a saved state. */
+static status check_finished(const struct comic *c, const char *found, bool *finished, struct error *e)
+{
+    const struct options *o = &c->options;
+    struct error ignored = {0};
+    if (o->only != NULL) { /* anything else that is there is kept under another name */
+        *finished = check_results(c, finished, &ignored) == OK && *finished;
+        return OK;
+    }
+    TRY(check_results(c, finished, e));
+    if (!*finished)
+        return fail(e, ERR_ARGUMENT, "%s has some of the results (%s ..) but no saved state: start anew with "
+                                     "--overwrite, or choose another --output_dir", o->output_dir, found);
+    return OK;
+}
+
+/* The folder, or the nearest one above it: nothing is made yet. */
+static status check_writable(const char *folder, struct error *e)
+{
+    char path[4096];
+    if (folder[0] == '\0')
+        return fail(e, ERR_ARGUMENT, "--output_dir: a folder needs a name; . is the one that you are in");
+    TRY(path_join(path, sizeof path, folder, "", e));
+    for (char *slash = path; !file_exists(path) && slash != NULL;) {
+        slash = strrchr(path, '/');
+        if (slash == NULL)
+            strcpy(path, ".");
+        else
+            slash[slash == path] = '\0'; /* "/a" is in "/" */
+    }
+    if (!file_is_directory(path))
+        return fail(e, ERR_IO, "--output_dir %s: %s is not a folder", folder, path);
+    if (access(path, W_OK | X_OK) != 0)
+        return fail(e, ERR_IO, "--output_dir %s: nothing can be written to %s: %s", folder, path, strerror(errno));
+    return OK;
+}
+
+status output_check(const struct comic *c, bool *finished, struct error *e)
+{
+    const struct options *o = &c->options;
+    struct output_path state;
+    char found[256];
+    *finished = false;
+    if (o->overwrite && o->resume)
+        return fail(e, ERR_ARGUMENT, "--overwrite and --resume exclude each other: start anew, or go on?");
+    TRY(check_writable(o->output_dir, e));
+    if (o->overwrite)
+        return OK;
+    TRY(output_path(c, OUTPUT_STATE, 0, &state, e));
+    if (file_exists(state.text) && o->resume)
+        return check_state(c, state.text, e);
+    if (file_exists(state.text))
+        return fail(e, ERR_ARGUMENT, "%s has an unfinished run: go on with --resume, start anew with --overwrite, or "
+                                     "choose another --output_dir", o->output_dir);
+    find_first(c, is_result, found, sizeof found);
+    if (found[0] == '\0')
+        return OK;
+    if (o->resume)
+        return check_finished(c, found, finished, e);
+    if (o->only == NULL)
+        return fail(e, ERR_ARGUMENT, "%s has results already (%s ..): replace them with --overwrite, or choose "
+                                     "another --output_dir", o->output_dir, found);
+    return OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- keep */
+
+static bool has_content(const char *path, const struct file_map *content)
+{
+    struct file_map map;
+    if (file_map(path, &map, NULL) != OK)
+        return false;
+    bool same = map.size == content->size && memcmp(map.data, content->data, map.size) == 0;
+    file_unmap(&map);
+    return same;
+}
+
+/* A copy and not another name for it, so that the folder always has a panel of every number. */
+static status copy_aside(const char *path, const struct file_map *content, struct error *e)
+{
+    char kept[4300];
+    for (int i = 1; i < 1000; i++) {
+        snprintf(kept, sizeof kept, "%.*s.before-%d.png", (int)(strlen(path) - strlen(".png")), path, i);
+        if (!file_exists(kept))
+            return file_write(kept, content->data, content->size, e);
+        if (has_content(kept, content))
+            return OK;
+    }
+    return fail(e, ERR_IO, "%s: there are 999 older versions of it; remove some, or say --overwrite", path);
+}
+
+static status keep(const struct comic *c, enum output_file file, int number, struct error *e)
+{
+    struct output_path path;
+    struct file_map content;
+    TRY(output_path(c, file, number, &path, e));
+    if (!file_exists(path.text))
+        return OK;
+    TRY(file_map(path.text, &content, e));
+    status s = copy_aside(path.text, &content, e);
+    file_unmap(&content);
+    return s;
+}
+
+status output_keep(const struct comic *c, struct error *e)
+{
+    if (c->options.only == NULL || c->options.overwrite)
+        return OK;
+    for (int i = 0; i < c->story.panel_count; i++)
+        if (c->wanted[i])
+            TRY(keep(c, OUTPUT_PANEL, i + 1, e));
+    for (int i = 0; i < c->pages.page_count; i++)
+        TRY(keep(c, OUTPUT_PAGE, i + 1, e));
+    return OK;
+}

@@ -1,0 +1,132 @@
+#include "storydiff/comic/render.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tensor/gemm.h"
+
+static size_t decoder_memory(const struct model *m, struct features one, int threads, const struct observer *observer,
+                             struct profile *profile)
+{
+    struct arena arena = arena_measure();
+    struct context ctx = {.arena = &arena, .threads = threads, .profile = profile, .observer = observer};
+    vae_decode(&ctx, &m->vae, NULL, one);
+    return arena.peak;
+}
+
+size_t render_measure(const struct model *m, int64_t h, int64_t w, int threads, struct profile *profile)
+{
+    int64_t f = vae_factor(&m->vae.config);
+    struct features one = {NULL, 1, h, w, m->vae.config.latent_channels};
+    return decoder_memory(m, one, threads, NULL, profile) + (size_t)(f * h * f * w * 3) * sizeof(float);
+}
+
+static status decode_each(const struct context *ctx, const struct model *m, struct features latents, float *picture,
+                          float *decoded, struct image *images, struct memory_watch *memory, struct error *e)
+{
+    int64_t f = vae_factor(&m->vae.config), height = f * latents.h, width = f * latents.w, size = height * width * 3;
+    for (int64_t i = 0; i < latents.n; i++) {
+        float *out = decoded != NULL ? decoded + i * size : picture;
+        struct features one = {latents.x + i * latents.h * latents.w * latents.c, 1, latents.h, latents.w, latents.c};
+        vae_decode(ctx, &m->vae, out, one);
+        if (images != NULL)
+            TRY(image_from_float(out, width, height, &images[i], e));
+        memory_look(memory);
+    }
+    return OK;
+}
+
+status render_latents(const struct context *ctx, const struct model *m, struct features latents, float *decoded,
+                      struct image *images, struct error *e)
+{
+    return render_latents_watched(ctx, m, latents, decoded, images, NULL, e);
+}
+
+status render_latents_watched(const struct context *outer, const struct model *m, struct features latents,
+                              float *decoded, struct image *images, struct memory_watch *memory, struct error *e)
+{
+    int64_t f = vae_factor(&m->vae.config);
+    struct features one = {NULL, 1, latents.h, latents.w, latents.c};
+    struct arena arena = {0};
+    struct context ctx = *outer;
+    ctx.arena = &arena;
+    float *picture = malloc((size_t)(f * latents.h * f * latents.w * 3) * sizeof *picture);
+    if (images != NULL)
+        memset(images, 0, (size_t)latents.n * sizeof *images);
+    status s = picture ? gemm_ready(e) : fail(e, ERR_MEMORY, "not enough memory for a decoded picture");
+    if (s == OK)
+        s = arena_open(&arena, decoder_memory(m, one, ctx.threads, ctx.observer, NULL), "the VAE", e);
+    if (s == OK)
+        s = decode_each(&ctx, m, latents, picture, decoded, images, memory, e);
+    for (int64_t i = 0; s != OK && images != NULL && i < latents.n; i++)
+        image_free(&images[i]);
+    arena_close(&arena);
+    free(picture);
+    return s;
+}
+
+enum { PROBE = 8 }; /* a flat latent of 8 x 8: its middle is far enough from the border */
+
+/* The colour in the middle of a decoded flat latent. */
+static void middle_color(const float *picture, int64_t side, float color[3])
+{
+    double sum[3] = {0};
+    int64_t first = side / 4, last = side - side / 4;
+    for (int64_t y = first; y < last; y++)
+        for (int64_t x = first; x < last; x++)
+            for (int c = 0; c < 3; c++)
+                sum[c] += picture[(y * side + x) * 3 + c];
+    for (int c = 0; c < 3; c++)
+        color[c] = (float)(sum[c] / (double)((last - first) * (last - first)));
+}
+
+status preview_map_make(const struct context *ctx, const struct model *m, struct preview_map *map, struct error *e)
+{
+    int64_t channels = m->vae.config.latent_channels, side = PROBE * vae_factor(&m->vae.config);
+    int64_t probes = 1 + 2 * channels, values = PROBE * PROBE * channels, pixels = side * side * 3;
+    if (channels > PREVIEW_MAX_CHANNELS || m->vae.config.out_channels != 3)
+        return fail(e, ERR_ARGUMENT, "--preview_every: previews know latents of up to %d channels",
+                    PREVIEW_MAX_CHANNELS);
+    *map = (struct preview_map){.channels = channels};
+    float *latents = calloc((size_t)(probes * values), sizeof *latents);
+    float *decoded = malloc((size_t)(probes * pixels) * sizeof *decoded);
+    status s = latents && decoded ? OK : fail(e, ERR_MEMORY, "not enough memory for previews");
+    if (s == OK) {
+        for (int64_t c = 0; c < channels; c++) /* probes 1 + 2c and 2 + 2c: channel c at +1 and at -1 */
+            for (int64_t p = 0; p < PROBE * PROBE; p++) {
+                latents[(1 + 2 * c) * values + p * channels + c] = 1;
+                latents[(2 + 2 * c) * values + p * channels + c] = -1;
+            }
+        s = render_latents(ctx, m, (struct features){latents, probes, PROBE, PROBE, channels}, decoded, NULL, e);
+    }
+    if (s == OK) {
+        middle_color(decoded, side, map->base);
+        for (int64_t c = 0; c < channels; c++) {
+            float plus[3], minus[3];
+            middle_color(decoded + (1 + 2 * c) * pixels, side, plus);
+            middle_color(decoded + (2 + 2 * c) * pixels, side, minus);
+            for (int i = 0; i < 3; i++)
+                map->color[c][i] = (plus[i] - minus[i]) / 2;
+        }
+    }
+    free(latents);
+    free(decoded);
+    return s;
+}
+
+status preview_image(const struct preview_map *map, const float *latent, int64_t h, int64_t w, struct image *image,
+                     struct error *e)
+{
+    float *rgb = malloc((size_t)(h * w * 3) * sizeof *rgb);
+    if (rgb == NULL)
+        return fail(e, ERR_MEMORY, "not enough memory for a preview");
+    for (int64_t p = 0; p < h * w; p++)
+        for (int i = 0; i < 3; i++) {
+            rgb[p * 3 + i] = map->base[i];
+            for (int64_t c = 0; c < map->channels; c++)
+                rgb[p * 3 + i] += latent[p * map->channels + c] * map->color[c][i];
+        }
+    status s = image_from_float(rgb, w, h, image, e);
+    free(rgb);
+    return s;
+}

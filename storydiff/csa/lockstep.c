@@ -1,0 +1,411 @@
+#include "storydiff/csa/lockstep.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tensor/gemm.h"
+
+static int64_t latent_size(const struct lockstep *l)
+{
+    return l->h * l->w * l->c;
+}
+
+int64_t lockstep_latents_size(const struct lockstep *l)
+{
+    return l->request->panels * latent_size(l);
+}
+
+int lockstep_halves(const struct lockstep_request *r)
+{
+    return r->guidance_scale > 1 ? 2 : 1;
+}
+
+/* --------------------------------------------------------------------------------------------------------- noise */
+
+/* How many generators there are: one per pass, or one for the whole story. */
+static int group_count(const struct lockstep_request *r)
+{
+    return r->noise == NOISE_REFERENCE ? r->pass_count : 1;
+}
+
+/* torch.randn((n, c, h, w)) of one generator, into channels-last panels. */
+static void draw_panels(struct lockstep *l, struct torch_rng *generator, const int *panels, int n)
+{
+    int64_t size = latent_size(l), pixels = l->h * l->w;
+    torch_randn(generator, l->scratch, n * size);
+    for (int i = 0; i < n; i++) {
+        float *out = l->noise + (panels ? panels[i] : i) * size;
+        const float *in = l->scratch + i * size;
+        for (int64_t p = 0; p < pixels; p++)
+            for (int64_t c = 0; c < l->c; c++)
+                out[p * l->c + c] = in[c * pixels + p];
+    }
+}
+
+/* Fresh noise for every panel that is drawn. */
+static void draw_noise(struct lockstep *l)
+{
+    const struct lockstep_request *r = l->request;
+    switch (r->noise) {
+    case NOISE_REFERENCE:
+        for (int i = 0; i < r->pass_count; i++)
+            draw_panels(l, &l->generators[i], r->passes[i].panels, r->passes[i].panel_count);
+        break;
+    case NOISE_SHARED:
+        draw_panels(l, &l->generators[0], NULL, 1);
+        for (int i = 1; i < r->panels; i++)
+            memcpy(l->noise + i * latent_size(l), l->noise, (size_t)latent_size(l) * sizeof(float));
+        break;
+    case NOISE_OWN: draw_panels(l, &l->generators[0], NULL, r->panels); break;
+    }
+}
+
+/* The generators as they are before step l->step: seeded, the initial noise drawn, the noise of the steps done drawn.
+ */
+static void replay_noise(struct lockstep *l)
+{
+    for (int i = 0; i < group_count(l->request); i++)
+        torch_seed(&l->generators[i], l->request->seed);
+    draw_noise(l);
+    for (int step = 0; step < l->step; step++)
+        if (sampler_draws_noise(l->request->sampler, step))
+            draw_noise(l);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- text */
+
+/* Bytes of text keys that a story may keep; prompts beyond are projected anew at every step (a hundredth of its
+ * arithmetic at 768 px), so that memory does not grow with the number of panels. */
+static const int64_t text_keys_limit = 512 << 20;
+
+static int64_t text_keys_size(const struct lockstep_request *r)
+{
+    return unet_text_keys_size(&r->model->unet, r->text->tokens);
+}
+
+static const float *text_states(const struct conditioning *text, int64_t row)
+{
+    return text->states + row * text->tokens * text->width;
+}
+
+static void prepare_text(struct lockstep *l, const struct context *ctx)
+{
+    const struct lockstep_request *r = l->request;
+    for (int64_t i = 0; i < l->kept_prompts; i++)
+        unet_text_keys(ctx, &r->model->unet, l->text_keys + i * text_keys_size(r),
+                       text_states(r->text, l->first_kept + i), r->text->tokens);
+}
+
+/* -------------------------------------------------------------------------------------------------------- passes */
+
+/* What one call of the UNet is given: a half of a pass. */
+struct batch {
+    int64_t n;
+    float *sample, *states, *pooled, *time_ids;
+};
+
+static struct batch batch_new(const struct lockstep *l, struct arena *arena, const struct lockstep_pass *pass)
+{
+    const struct conditioning *text = l->request->text;
+    int64_t n = pass->panel_count;
+    return (struct batch){
+        .n = n,
+        .sample = arena_floats(arena, n * latent_size(l)),
+        .states = arena_floats(arena, n * text->tokens * text->width),
+        .pooled = arena_floats(arena, n * text->pooled_width),
+        .time_ids = arena_floats(arena, n * 6),
+    };
+}
+
+/* The conditioning that a half of a pass gives a panel. */
+static int64_t text_row(const struct lockstep_request *r, const struct lockstep_pass *pass, int half, int panel)
+{
+    bool unconditional = lockstep_halves(r) == 2 && half == 0;
+    return unconditional ? pass->negative : panel;
+}
+
+/* Also when measuring: what is kept decides what there is to compute. */
+static void choose_text_keys(struct lockstep *l, const struct lockstep_pass *pass, int half)
+{
+    for (int i = 0; i < pass->panel_count; i++) {
+        int64_t row = text_row(l->request, pass, half, pass->panels[i]);
+        int64_t kept = row - l->first_kept;
+        l->keys[i] = kept >= 0 && kept < l->kept_prompts ? l->text_keys + kept * text_keys_size(l->request) : NULL;
+    }
+}
+
+static void batch_fill(const struct lockstep *l, const struct batch *b, const struct lockstep_pass *pass, int half)
+{
+    const struct lockstep_request *r = l->request;
+    const struct conditioning *text = r->text;
+    int64_t states = text->tokens * text->width, size = latent_size(l);
+    for (int64_t i = 0; i < b->n; i++) {
+        int64_t panel = pass->panels[i], row = text_row(r, pass, half, pass->panels[i]);
+        sampler_scale_input(r->sampler, l->step, l->latents + panel * size, b->sample + i * size, size);
+        memcpy(b->states + i * states, text_states(text, row), (size_t)states * sizeof(float));
+        memcpy(b->pooled + i * text->pooled_width, text->pooled + row * text->pooled_width,
+               (size_t)text->pooled_width * sizeof(float));
+        memcpy(b->time_ids + i * 6, r->time_ids, sizeof r->time_ids);
+    }
+}
+
+/* The noise the model sees in one half of a pass: prediction [panels, h, w, c]. */
+static void predict(struct lockstep *l, const struct context *ctx, const struct lockstep_pass *pass, int half,
+                    float *prediction)
+{
+    const struct lockstep_request *r = l->request;
+    size_t mark = arena_mark(ctx->arena);
+    struct batch b = batch_new(l, ctx->arena, pass);
+    choose_text_keys(l, pass, half);
+    if (!arena_measuring(ctx->arena))
+        batch_fill(l, &b, pass, half);
+    struct csa_pass csa_pass = {&l->csa, pass->role, half, pass->characters, pass->character_count};
+    struct attention_hook hook = csa_hook(&csa_pass);
+    struct unet_input in = {
+        .sample = {b.sample, b.n, l->h, l->w, l->c},
+        .timestep = r->sampler->timesteps[l->step],
+        .text = {.states = b.states, .tokens = r->text->tokens, .keys = l->keys},
+        .text_embeds = b.pooled,
+        .time_ids = b.time_ids,
+    };
+    unet_forward(ctx, &r->model->unet, prediction, &in,
+                 (struct unet_options){.hook = r->csa.mode == CSA_OFF ? NULL : &hook, .freeu = r->freeu});
+    arena_release(ctx->arena, mark);
+}
+
+/* Classifier-free guidance (Ho & Salimans 2022, eq. 6): uncond + g (cond - uncond), into cond. */
+static void guide(const float *uncond, float *cond, int64_t n, float g)
+{
+    for (int64_t i = 0; i < n; i++)
+        cond[i] = uncond[i] + g * (cond[i] - uncond[i]);
+}
+
+/* Both halves [halves, panels, h, w, c] -> the next latents of the panels. */
+static void advance(struct lockstep *l, const struct lockstep_pass *pass, float *prediction)
+{
+    const struct lockstep_request *r = l->request;
+    int64_t size = latent_size(l), all = pass->panel_count * size;
+    float *output = prediction + (lockstep_halves(r) - 1) * all;
+    if (lockstep_halves(r) == 2)
+        guide(prediction, output, all, (float)r->guidance_scale);
+    for (int i = 0; i < pass->panel_count; i++) {
+        int64_t at = pass->panels[i] * size;
+        sampler_step(r->sampler, l->step, output + i * size, l->noise + at, l->latents + at, l->history + at,
+                     l->predicted + at, size);
+    }
+}
+
+static void run_half(struct lockstep *l, const struct context *ctx, int half, const struct lockstep_watch *watch)
+{
+    const struct lockstep_request *r = l->request;
+    float *prediction = l->noise_pred;
+    int halves = lockstep_halves(r);
+    for (int i = 0; i < r->pass_count; i++) {
+        const struct lockstep_pass *pass = &r->passes[i];
+        int64_t n = (int64_t)pass->panel_count * halves, all = pass->panel_count * latent_size(l);
+        if (watch != NULL && watch->begins != NULL)
+            watch->begins(watch->self, l->step, half, i);
+        predict(l, ctx, pass, half, prediction + half * all);
+        if (half == halves - 1) {
+            observe(ctx, "noise_pred", prediction, 4, (int64_t[]){n, l->h, l->w, l->c});
+            advance(l, pass, prediction);
+        }
+        if (watch != NULL && watch->done != NULL)
+            watch->done(watch->self, l->step, half, i);
+        prediction += n * latent_size(l);
+    }
+}
+
+void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_watch *watch)
+{
+    const struct lockstep_request *r = l->request;
+    struct context own = *ctx;
+    own.arena = &l->work;
+    if (!l->text_ready)
+        prepare_text(l, &own);
+    l->text_ready = true;
+    if (r->csa.mode != CSA_OFF)
+        csa_begin_step(&l->csa, l->step);
+    if (sampler_draws_noise(r->sampler, l->step))
+        draw_noise(l);
+    for (int half = 0; half < lockstep_halves(r); half++)
+        run_half(l, &own, half, watch);
+    l->step++;
+}
+
+/* -------------------------------------------------------------------------------------------------------- memory */
+
+static int64_t drawn_panels(const struct lockstep_request *r)
+{
+    int64_t panels = 0;
+    for (int i = 0; i < r->pass_count; i++)
+        panels += r->passes[i].panel_count;
+    return panels;
+}
+
+static void allocate(struct lockstep *l, struct arena *arena)
+{
+    const struct lockstep_request *r = l->request;
+    int64_t all = r->panels * latent_size(l);
+    l->generators = arena_bytes(arena, (size_t)group_count(r) * sizeof *l->generators);
+    l->latents = arena_floats(arena, all);
+    l->history = arena_floats(arena, all);
+    l->predicted = arena_floats(arena, all);
+    l->noise = arena_floats(arena, all);
+    l->scratch = arena_floats(arena, all);
+    l->noise_pred = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * latent_size(l));
+    l->keys = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->keys);
+    l->text_keys = arena_floats(arena, l->kept_prompts * text_keys_size(r));
+}
+
+static void set_size(struct lockstep *l)
+{
+    int64_t factor = vae_factor(&l->request->model->vae.config);
+    l->h = l->request->height / factor;
+    l->w = l->request->width / factor;
+    l->c = l->request->model->unet.config.in_channels;
+    int64_t fit = text_keys_limit / (int64_t)sizeof(float) / text_keys_size(l->request);
+    int64_t used = lockstep_halves(l->request) == 2 ? l->request->text->count : l->request->panels;
+    l->kept_prompts = used < fit ? used : fit;
+    l->first_kept = used - l->kept_prompts; /* the last rows are negative prompts, which all panels share */
+}
+
+/* The largest arena that any pass needs. The key sets of a measuring pass are those of the plan before step 0: their
+ * sizes do not matter to the arena, nor does it matter whether keys of a text are kept. */
+static size_t measure_work(struct lockstep *l, int threads, const struct observer *observer)
+{
+    struct arena arena = arena_measure();
+    struct context ctx = {.arena = &arena, .threads = threads, .observer = observer};
+    prepare_text(l, &ctx);
+    for (int i = 0; i < l->request->pass_count; i++)
+        predict(l, &ctx, &l->request->passes[i], 0, NULL);
+    return arena.peak;
+}
+
+static status open_csa(struct lockstep *l, struct error *e)
+{
+    const struct lockstep_request *r = l->request;
+    if (r->csa.mode == CSA_OFF)
+        return OK;
+    struct csa_settings settings = r->csa;
+    settings.seed = r->seed;
+    return csa_open(&l->csa, &r->model->unet, &settings, l->h, l->w, r->characters, e);
+}
+
+static bool is_written(const struct lockstep_request *r, int before, int character)
+{
+    for (int i = 0; i < before; i++)
+        if (r->passes[i].role == CSA_WRITE && r->passes[i].characters[0] == character)
+            return true;
+    return false;
+}
+
+/* The bank has id_length places for a character, all of which are read; a sample sees HOOK_KEY_SETS sets at most, its
+ * own among them. */
+static status check_passes(const struct lockstep_request *r, struct error *e)
+{
+    for (int i = 0; i < r->pass_count && r->csa.mode != CSA_OFF; i++) {
+        const struct lockstep_pass *pass = &r->passes[i];
+        if (pass->role == CSA_WRITE && pass->panel_count != r->csa.id_length)
+            return fail(e, ERR_ARGUMENT, "a character has %d id panels, but id_length is %d", pass->panel_count,
+                        r->csa.id_length);
+        if (pass->character_count * r->csa.id_length >= HOOK_KEY_SETS)
+            return fail(e, ERR_ARGUMENT, "panel %d: %d characters with %d id panels each are too many to see at once: "
+                        "lower --id_length", pass->panels[0] + 1, pass->character_count, r->csa.id_length);
+        for (int j = 0; pass->role == CSA_READ && j < pass->character_count; j++)
+            if (!is_written(r, i, pass->characters[j]))
+                return fail(e, ERR_ARGUMENT, "panel %d looks at a character without id panels", pass->panels[0] + 1);
+    }
+    return OK;
+}
+
+/* A lockstep with everything but working memory and values. */
+static status prepare(struct lockstep *l, const struct lockstep_request *request, struct error *e)
+{
+    *l = (struct lockstep){.request = request};
+    set_size(l);
+    int64_t multiple = model_size_multiple(request->model);
+    if (request->height < multiple || request->width < multiple || request->height % multiple ||
+        request->width % multiple)
+        return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld",
+                    (long long)request->height, (long long)request->width, (long long)multiple);
+    TRY(check_passes(request, e));
+    struct arena measured = arena_measure();
+    allocate(l, &measured);
+    TRY(arena_open(&l->fixed, measured.peak, "the latents", e));
+    allocate(l, &l->fixed);
+    return open_csa(l, e);
+}
+
+status lockstep_open(struct lockstep *l, const struct lockstep_request *request, int threads,
+                     const struct observer *observer, struct error *e)
+{
+    status s = gemm_ready(e);
+    *l = (struct lockstep){0};
+    if (s == OK)
+        s = prepare(l, request, e);
+    if (s == OK)
+        s = arena_open(&l->work, measure_work(l, threads, observer), "the UNet", e);
+    if (s != OK) {
+        lockstep_close(l);
+        return s;
+    }
+    replay_noise(l);
+    for (int64_t i = 0; i < lockstep_latents_size(l); i++)
+        l->latents[i] = (float)(l->noise[i] * request->sampler->init_noise_sigma);
+    return OK;
+}
+
+void lockstep_go_on(struct lockstep *l, int step, const float *latents, const float *history)
+{
+    size_t bytes = (size_t)lockstep_latents_size(l) * sizeof(float);
+    memcpy(l->latents, latents, bytes);
+    memcpy(l->history, history, bytes);
+    l->step = step;
+    replay_noise(l);
+}
+
+status lockstep_take_latents(struct lockstep *l, float **latents, struct error *e)
+{
+    size_t bytes = (size_t)lockstep_latents_size(l) * sizeof(float);
+    *latents = malloc(bytes);
+    if (*latents == NULL)
+        return fail(e, ERR_MEMORY, "not enough memory for the latents");
+    memcpy(*latents, l->latents, bytes);
+    lockstep_close(l);
+    return OK;
+}
+
+void lockstep_close(struct lockstep *l)
+{
+    csa_close(&l->csa);
+    arena_close(&l->work);
+    arena_close(&l->fixed);
+    *l = (struct lockstep){0};
+}
+
+status lockstep_measure(const struct lockstep_request *request, int threads, const struct observer *observer,
+                        struct lockstep_cost *cost, struct error *e)
+{
+    struct lockstep l;
+    *cost = (struct lockstep_cost){0};
+    status s = prepare(&l, request, e);
+    if (s == OK) {
+        cost->bank = l.csa.memory.capacity;
+        cost->memory = l.fixed.capacity + l.csa.memory.capacity + measure_work(&l, threads, observer);
+        struct arena arena = arena_measure();
+        struct context ctx = {.arena = &arena, .threads = threads, .profile = &cost->profile};
+        prepare_text(&l, &ctx);
+        for (l.step = 0; l.step < request->sampler->steps; l.step++) {
+            if (request->csa.mode != CSA_OFF)
+                csa_begin_step(&l.csa, l.step);
+            for (int half = 0; half < lockstep_halves(request); half++)
+                for (int i = 0; i < request->pass_count; i++)
+                    predict(&l, &ctx, &request->passes[i], half, NULL);
+        }
+        for (int op = 0; op < OP_COUNT; op++)
+            cost->profile.rows[op].seconds = 0;
+    }
+    lockstep_close(&l);
+    return s;
+}

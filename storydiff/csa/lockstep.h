@@ -1,0 +1,116 @@
+/* Lockstep sampling: all panels of a story advance together, one step at a time.
+ *
+ *   for each step:  for each half (unconditional, conditional):  for each pass (the write passes first):
+ *       predict the noise of its panels; in the last half: guide, and step their latents
+ *
+ * Same numbers as panel after panel, since a panel depends on others only through the bank of the same step and half;
+ * but that bank is all that ever exists, however long the story. Beside it only latents and the keys of the text grow
+ * with the panels, the latter up to a limit. And the state between two steps is small: the latents, what the sampler
+ * remembers, and the number of the step. Random generators are not saved: they are replayed from the seed. */
+#ifndef STORYDIFF_LOCKSTEP_H
+#define STORYDIFF_LOCKSTEP_H
+
+#include "sdxl/conditioning.h"
+#include "sdxl/sampling/sampler.h"
+#include "storydiff/csa/csa.h"
+
+/* Where the noise of the panels comes from. */
+enum noise_mode {
+    NOISE_REFERENCE, /* every pass has a generator of its own with the same seed */
+    NOISE_SHARED,    /* the first panel's noise for all panels */
+    NOISE_OWN,       /* one draw over all panels */
+};
+
+/* Panels that are denoised as one batch. */
+struct lockstep_pass {
+    enum csa_role role;
+    const int *panels; /* story panels, in order */
+    int panel_count;   /* with consistent self-attention, write: id_length */
+    const int *characters; /* numbers from 0 to request.characters - 1. Write: the one; read: those it looks at, maybe
+                              none; with consistent self-attention, an earlier pass writes them */
+    int character_count;
+    int negative; /* row of the conditioning with its negative prompt */
+};
+
+/* Everything that defines a story's latents. Referenced, not copied: must outlive the lockstep. */
+struct lockstep_request {
+    const struct model *model;
+    const struct sampler *sampler;
+    const struct conditioning *text; /* row p: the prompt of panel p; further rows: negative prompts */
+    int panels;                      /* of the whole story, also those that no pass draws */
+    const struct lockstep_pass *passes;
+    int pass_count, characters;
+    int64_t height, width; /* pixels */
+    float time_ids[6];
+    double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed */
+    uint64_t seed;
+    enum noise_mode noise;
+    struct csa_settings csa;
+    const struct freeu *freeu; /* NULL: off */
+};
+
+struct lockstep {
+    const struct lockstep_request *request;
+    int step;         /* steps done */
+    int64_t h, w, c;  /* of a latent */
+    float *latents;   /* [panels, h, w, c] */
+    float *history;   /* the same, what the sampler remembers */
+    float *predicted; /* the same: the finished latents as predicted by the last step, for previews */
+    struct csa csa;   /* zeroed with CSA_OFF */
+    /* private */
+    float *noise_pred;  /* [pass][half][panel of the pass][h, w, c] */
+    float *text_keys;   /* [kept prompts, size of one]: unet_text_keys, filled by the first step */
+    const float **keys; /* [panels of the pass under way]: where theirs are, or NULL */
+    int64_t first_kept, kept_prompts; /* rows of the conditioning */
+    bool text_ready;
+    struct torch_rng *generators; /* one per group of panels that share a draw */
+    float *noise;                 /* as latents */
+    float *scratch;               /* random numbers, channels first */
+    struct arena fixed, work;
+};
+
+/* Called before and after each call of the UNet; members may be NULL. `half` counts from 0 to the last one of
+ * lockstep_halves. */
+struct lockstep_watch {
+    void (*begins)(void *self, int step, int half, int pass);
+    void (*done)(void *self, int step, int half, int pass);
+    void *self;
+};
+
+/* 2 with classifier-free guidance, else 1. */
+int lockstep_halves(const struct lockstep_request *r);
+
+/* Memory and arithmetic of a request, from a dry run of every kind of pass. */
+struct lockstep_cost {
+    size_t memory;          /* bytes: latents, bank and activations, without the mapped weights */
+    size_t bank;            /* of these, what consistent self-attention keeps */
+    struct profile profile; /* of all steps: flops and bytes per kind of op, the seconds are zero */
+};
+status lockstep_measure(const struct lockstep_request *request, int threads, const struct observer *observer,
+                        struct lockstep_cost *cost, struct error *e);
+
+/* Allocates, seeds, draws the initial noise: step 0. All memory of the sampling is taken here. The caller closes it.
+ */
+status lockstep_open(struct lockstep *l, const struct lockstep_request *request, int threads,
+                     const struct observer *observer, struct error *e);
+void lockstep_close(struct lockstep *l); /* fine on a zeroed struct */
+
+/* Values in latents, and in history. */
+int64_t lockstep_latents_size(const struct lockstep *l);
+
+/* *latents: a copy of them, which the caller frees. All other memory is given back, as by lockstep_close. */
+status lockstep_take_latents(struct lockstep *l, float **latents, struct error *e);
+
+/* One step of all passes. ctx: threads and observer as given to lockstep_open, profile as wished; its arena is not
+ * used. watch may be NULL. Cannot fail. */
+void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_watch *watch);
+
+/* Goes on from the state after `step` steps: copies latents and history, replays the generators. */
+void lockstep_go_on(struct lockstep *l, int step, const float *latents, const float *history);
+
+/* The state between two steps. `recipe` is the text that describes the run (recipe.h); loading does not judge it.
+ * Load fails if the file is not such a state or has other shapes; then `l` is unchanged. */
+status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e);
+status lockstep_load(struct lockstep *l, const char *path, struct error *e);
+
+#endif

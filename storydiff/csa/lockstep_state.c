@@ -1,0 +1,70 @@
+/* The state of a lockstep as a safetensors file: latents and history [panels, h, w, c], and as text the step, a
+ * checksum and the recipe. Its declarations are in lockstep.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#include "storydiff/csa/lockstep.h"
+#include "tensor/safetensors.h"
+
+static struct named_tensor state_tensor(const struct lockstep *l, const char *name, const float *data)
+{
+    return (struct named_tensor){name, {data, DTYPE_F32, 4, {l->request->panels, l->h, l->w, l->c}}};
+}
+
+/* Of all that counts: a file that was damaged must not go on as another picture. */
+static void checksum(const struct lockstep *l, const char *step, const void *latents, const void *history,
+                     char sum[16])
+{
+    uInt bytes = (uInt)((size_t)lockstep_latents_size(l) * sizeof(float));
+    uLong crc = crc32(crc32(0, NULL, 0), (const Bytef *)step, (uInt)strlen(step));
+    snprintf(sum, 16, "%08lx", crc32(crc32(crc, latents, bytes), history, bytes));
+}
+
+status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e)
+{
+    struct named_tensor tensors[] = {state_tensor(l, "latents", l->latents), state_tensor(l, "history", l->history)};
+    char step[16], sum[16];
+    snprintf(step, sizeof step, "%d", l->step);
+    checksum(l, step, l->latents, l->history, sum);
+    const char *const metadata[] = {"step", step, "checksum", sum, "recipe", recipe, NULL};
+    return safetensors_write(path, tensors, 2, metadata, e);
+}
+
+static status read_state(const struct lockstep *l, const struct safetensors *file, int *step, struct error *e)
+{
+    const struct tensor wanted = state_tensor(l, "", NULL).tensor;
+    const char *names[] = {"latents", "history"}, *text = safetensors_meta(file, "step");
+    char *end = NULL;
+    long value = text != NULL ? strtol(text, &end, 10) : -1;
+    if (text == NULL || end == text || *end != '\0' || value < 0 || value > l->request->sampler->steps)
+        return fail(e, ERR_FORMAT, "%s: not the state of such a run (its step is \"%s\")", file->path,
+                    text ? text : "");
+    for (int i = 0; i < 2; i++) {
+        const struct tensor *t = safetensors_find(file, names[i]);
+        if (t == NULL || t->dtype != DTYPE_F32 || !tensor_is(t, wanted.rank, wanted.shape))
+            return fail(e, ERR_FORMAT, "%s: not the state of this story: its \"%s\" are missing or of another size",
+                        file->path, names[i]);
+    }
+    char sum[16];
+    checksum(l, text, safetensors_find(file, "latents")->data, safetensors_find(file, "history")->data, sum);
+    const char *saved = safetensors_meta(file, "checksum");
+    if (saved == NULL || strcmp(saved, sum) != 0)
+        return fail(e, ERR_FORMAT, "%s: the file is damaged, its checksum does not match; --overwrite starts anew",
+                    file->path);
+    *step = (int)value;
+    return OK;
+}
+
+status lockstep_load(struct lockstep *l, const char *path, struct error *e)
+{
+    struct safetensors file;
+    int step = 0;
+    TRY(safetensors_open(path, &file, e));
+    status s = read_state(l, &file, &step, e);
+    if (s == OK)
+        lockstep_go_on(l, step, safetensors_find(&file, "latents")->data, safetensors_find(&file, "history")->data);
+    safetensors_close(&file);
+    return s;
+}

@@ -1,0 +1,71 @@
+/* Comic pages: panels, captions and a font in; finished pages out.
+ *
+ *   four      pages of up to four panels, 2 x 2, each with its caption in a white band below, as the
+ *             paper's figures have it. The last page: 3 are two above a wide one, 2 stand side by side, 1 fills the
+ *             page. Panels in pairs keep their pixels.
+ *   classic   one tall page that mixes rows of two and three with a large panel beside two small ones, each
+ *             caption in a box in its panel's top left corner.
+ *
+ * All panels of a story have one shape, so blocks of panels can fill the page's width exactly without cropping
+ * anything: faces stay whole. Sizes follow from the panels' size; panels whose short side is under 384 pixels are
+ * drawn larger by a whole factor, since letters under 14 pixels cannot be read. One size of letters serves the whole
+ * story: the largest at which no caption crowds its picture. The same input gives the same bytes. */
+#ifndef STORYDIFF_PAGE_H
+#define STORYDIFF_PAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "storydiff/page/font.h"
+#include "storydiff/picture/image.h"
+#include "storydiff/page/lettering.h"
+#include "tensor/status.h"
+
+enum page_kind { PAGE_FOUR, PAGE_CLASSIC, PAGE_KINDS };
+
+const char *page_kind_name(enum page_kind kind); /* "four", "classic" */
+bool page_kind_from_name(const char *name, enum page_kind *kind);
+
+/* What is to be laid out. Everything belongs to the caller and outlives the plan. */
+struct page_story {
+    enum page_kind kind;
+    int64_t count;               /* of panels, at least 1 */
+    int width, height;           /* of every panel, 16 to 8192, at most 8 : 1 */
+    const char *const *captions; /* [count], UTF-8; an entry may be NULL or "": no caption */
+    const struct font *font;     /* may be NULL if there are no captions */
+};
+
+struct page_panel {
+    int page;
+    struct rect frame;   /* to the outer edge of the black border */
+    struct rect picture; /* within it; the panel is resized to this */
+    struct rect caption; /* the white area, without its border; width 0 if there is none */
+    struct lettering lettering;
+};
+
+struct page_size {
+    int width, height;
+};
+
+struct page_plan {
+    struct page_panel *panels; /* [count] */
+    struct page_size *pages;   /* [page_count] */
+    int64_t count;
+    int page_count;
+    int border, padding; /* of a frame; between a caption's letters and its edge */
+    int text_size;
+};
+
+/* Where everything goes; draws nothing, so that a story can be checked before an hour of drawing. A caption too
+ * long even at the smallest letters is cut (panels[i].lettering.cut). Refuses shapes outside the limits above and
+ * pages larger than an image may be. The caller frees the plan. */
+status page_layout(const struct page_story *story, struct page_plan *plan, struct error *e);
+void page_plan_free(struct page_plan *plan); /* fine on a zeroed struct, and twice */
+
+/* Draws a plan. panels: [count], all of the story's size. *pages: [plan->page_count] new images, freed by the
+ * caller with page_images_free. */
+status page_draw(const struct page_story *story, const struct page_plan *plan, const struct image *panels,
+                 struct image **pages, struct error *e);
+void page_images_free(struct image *pages, int count); /* NULL is fine */
+
+#endif
