@@ -1,185 +1,12 @@
 #include "sdxl/unet/unet.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "nn/embedding.h"
 
-/* ------------------------------------------------------------------------------------------------------ binding */
-
-static int64_t time_width(const struct unet_config *c)
+int64_t unet_time_width(const struct unet_config *c)
 {
     return 4 * c->block_out_channels[0];
-}
-
-struct assembly {
-    struct unet *u;
-    struct binder *b;
-    struct transformer_block *next; /* free transformer blocks */
-};
-
-static void assemble_transformer(struct assembly *a, struct unet_block *block, int index, int level,
-                                 int first_up_layer)
-{
-    const struct unet_config *c = &a->u->config;
-    char name[MODULE_NAME];
-    int depth = c->transformer_layers[level];
-    transformer_bind(&block->attentions[index], a->b, module_name(name, "%s.attentions.%d", block->name, index),
-                     c->block_out_channels[level], c->heads[level], c->cross_attention_dim, c->norm_num_groups,
-                     a->next, depth, first_up_layer);
-    for (int i = 0; i < depth; i++) {
-        a->next[i].text_at = a->u->text_width;
-        a->u->text_width += 2 * c->block_out_channels[level];
-    }
-    a->next += depth;
-    a->u->transformer_block_count += depth;
-}
-
-static void assemble_resnet(struct assembly *a, struct unet_block *block, int index, int64_t in, int64_t out)
-{
-    const struct unet_config *c = &a->u->config;
-    char name[MODULE_NAME];
-    resnet_bind(&block->resnets[index], a->b, module_name(name, "%s.resnets.%d", block->name, index), in, out,
-                time_width(c), c->norm_num_groups, c->norm_eps);
-}
-
-static void assemble_down(struct assembly *a, int level)
-{
-    const struct unet_config *c = &a->u->config;
-    struct unet_block *block = &a->u->down_blocks[level];
-    int64_t out = c->block_out_channels[level],
-            in = level > 0 ? c->block_out_channels[level - 1] : c->block_out_channels[0];
-    char name[MODULE_NAME];
-    module_name(block->name, "down_blocks.%d", level);
-    block->layers = c->layers_per_block;
-    for (int i = 0; i < block->layers; i++) {
-        assemble_resnet(a, block, i, i == 0 ? in : out, out);
-        if (c->down_attention[level])
-            assemble_transformer(a, block, i, level, -1);
-    }
-    if (level < c->levels - 1) {
-        module_name(block->sampler_name, "%s.downsamplers.0", block->name);
-        conv_bind(&block->sampler, a->b, module_name(name, "%s.conv", block->sampler_name), out, out);
-    }
-}
-
-static void assemble_mid(struct assembly *a)
-{
-    const struct unet_config *c = &a->u->config;
-    struct unet_block *block = &a->u->mid_block;
-    int64_t width = c->block_out_channels[c->levels - 1];
-    module_name(block->name, "mid_block");
-    block->layers = 2;
-    assemble_resnet(a, block, 0, width, width);
-    assemble_transformer(a, block, 0, c->levels - 1, -1);
-    assemble_resnet(a, block, 1, width, width);
-}
-
-/* The skip that resnet i of a level consumes: the down path's outputs from last to first. The last one of a level was
- * made by the level above it (its downsampler, or conv_in). */
-static int64_t skip_channels(const struct unet_config *c, int level, int index)
-{
-    bool last = index == c->layers_per_block;
-    return c->block_out_channels[last && level > 0 ? level - 1 : level];
-}
-
-static void assemble_up(struct assembly *a, int order)
-{
-    const struct unet_config *c = &a->u->config;
-    struct unet_block *block = &a->u->up_blocks[order];
-    int level = c->levels - 1 - order;
-    int64_t out = c->block_out_channels[level], in = order > 0 ? c->block_out_channels[level + 1] : out;
-    char name[MODULE_NAME];
-    module_name(block->name, "up_blocks.%d", order);
-    block->layers = c->layers_per_block + 1;
-    for (int i = 0; i < block->layers; i++) {
-        assemble_resnet(a, block, i, (i == 0 ? in : out) + skip_channels(c, level, i), out);
-        if (c->up_attention[order]) {
-            assemble_transformer(a, block, i, level, a->u->up_layers);
-            a->u->up_layers += c->transformer_layers[level];
-        }
-    }
-    if (level > 0) {
-        module_name(block->sampler_name, "%s.upsamplers.0", block->name);
-        conv_bind(&block->sampler, a->b, module_name(name, "%s.conv", block->sampler_name), out, out);
-    }
-}
-
-static void assemble(struct assembly *a)
-{
-    struct unet *u = a->u;
-    const struct unet_config *c = &u->config;
-    int64_t first = c->block_out_channels[0], emb = time_width(c);
-    conv_bind(&u->conv_in, a->b, "conv_in", c->in_channels, first);
-    linear_bind(&u->time_embedding[0], a->b, "time_embedding.linear_1", first, emb);
-    linear_bind(&u->time_embedding[1], a->b, "time_embedding.linear_2", emb, emb);
-    if (c->text_time) {
-        linear_bind(&u->add_embedding[0], a->b, "add_embedding.linear_1", c->projection_class_embeddings_input_dim,
-                    emb);
-        linear_bind(&u->add_embedding[1], a->b, "add_embedding.linear_2", emb, emb);
-    }
-    for (int level = 0; level < c->levels; level++)
-        assemble_down(a, level);
-    assemble_mid(a);
-    for (int order = 0; order < c->levels; order++)
-        assemble_up(a, order);
-    norm_bind(&u->conv_norm_out, a->b, "conv_norm_out", first);
-    conv_bind(&u->conv_out, a->b, "conv_out", first, c->out_channels);
-}
-
-static size_t count_transformer_blocks(const struct unet_config *c)
-{
-    size_t count = (size_t)c->transformer_layers[c->levels - 1];
-    for (int i = 0; i < c->levels; i++) {
-        if (c->down_attention[i])
-            count += (size_t)(c->transformer_layers[i] * c->layers_per_block);
-        if (c->up_attention[i])
-            count += (size_t)(c->transformer_layers[c->levels - 1 - i] * (c->layers_per_block + 1));
-    }
-    return count;
-}
-
-status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e)
-{
-    *u = (struct unet){.config = *config};
-    u->file = calloc(1, sizeof *u->file);
-    u->transformer_blocks = calloc(count_transformer_blocks(config), sizeof *u->transformer_blocks);
-    struct binder b = {0};
-    status s = u->file && u->transformer_blocks ? OK : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
-    if (s == OK)
-        s = safetensors_open(weights_path, u->file, e);
-    if (s == OK)
-        s = bind_start(&b, u->file, e);
-    if (s == OK) {
-        assemble(&(struct assembly){u, &b, u->transformer_blocks});
-        s = bind_finish(&b, NULL, e);
-    }
-    if (s != OK)
-        unet_close(u);
-    return s;
-}
-
-status unet_list(const struct unet_config *config, const struct tensor_visitor *visitor, struct error *e)
-{
-    struct unet *u = calloc(1, sizeof *u); /* binding also writes names and sizes: into one that is thrown away */
-    struct transformer_block *blocks = calloc(count_transformer_blocks(config), sizeof *blocks);
-    status s = u && blocks ? OK : fail(e, ERR_MEMORY, "the list of a UNet's tensors: out of memory");
-    if (s == OK) {
-        u->config = *config;
-        assemble(&(struct assembly){u, &(struct binder){.visitor = visitor}, blocks});
-    }
-    free(blocks);
-    free(u);
-    return s;
-}
-
-void unet_close(struct unet *u)
-{
-    if (u->file != NULL)
-        safetensors_close(u->file);
-    free(u->file);
-    free(u->transformer_blocks);
-    *u = (struct unet){0};
 }
 
 int64_t unet_text_keys_size(const struct unet *u, int64_t tokens)
@@ -203,8 +30,6 @@ int64_t unet_level_size(int64_t size, int level)
     return size;
 }
 
-/* ------------------------------------------------------------------------------------------------------ forward */
-
 /* linear_2(SiLU(linear_1(x))): [n, in] -> [n, 4 c0] */
 static void embed(const struct context *ctx, const struct linear layers[2], float *out, const float *x, int64_t n,
                   const float *residual)
@@ -223,7 +48,7 @@ static void embed_time(const struct context *ctx, const struct unet *u, float *e
     size_t mark = arena_mark(ctx->arena);
     enum embedding_order order = c->flip_sin_to_cos ? COSINE_FIRST : SINE_FIRST;
     bool real = !arena_measuring(ctx->arena);
-    int64_t n = in->sample.n, first = c->block_out_channels[0], width = time_width(c);
+    int64_t n = in->sample.n, first = c->block_out_channels[0], width = unet_time_width(c);
 
     float *sinusoids = arena_floats(ctx->arena, n * first);
     for (int64_t i = 0; i < n && real; i++)
@@ -341,20 +166,20 @@ void unet_forward(const struct context *ctx, const struct unet *u, float *out, c
 {
     const struct unet_config *c = &u->config;
     size_t mark = arena_mark(ctx->arena);
-    struct features x = in->sample;
+    struct features x = in->sample; /* [n,h,w,4] */
     struct forward p = {.ctx = ctx, .u = u, .in = in, .options = options};
 
-    p.emb = arena_floats(ctx->arena, x.n * time_width(c));
-    embed_time(ctx, u, p.emb, in);
+    p.emb = arena_floats(ctx->arena, x.n * unet_time_width(c));
+    embed_time(ctx, u, p.emb, in); /* [n,4 c0] */
     if (!arena_measuring(ctx->arena))
-        activate_narrow(ACT_SILU, p.emb, x.n * time_width(c)); /* a thousand values: exact rather than fast */
+        activate_narrow(ACT_SILU, p.emb, x.n * unet_time_width(c)); /* a thousand values: exact rather than fast */
 
     struct features h = features_new(ctx->arena, x.n, x.h, x.w, c->block_out_channels[0]);
-    conv3x3(ctx, h, x, &u->conv_in, CONV_SAME, (struct conv_options){0});
+    conv3x3(ctx, h, x, &u->conv_in, CONV_SAME, (struct conv_options){0}); /* [n,h,w,c0] */
     observe_features(ctx, "conv_in", h);
     p.skips[p.skip_count++] = h;
 
-    for (int level = 0; level < c->levels; level++)
+    for (int level = 0; level < c->levels; level++) /* [n,h/2^level,w/2^level,c_level] */
         h = down_block(&p, &u->down_blocks[level], h);
     h = mid_block(&p, &u->mid_block, h);
     for (int order = 0; order < c->levels; order++)
@@ -366,6 +191,6 @@ void unet_forward(const struct context *ctx, const struct unet *u, float *out, c
     }
     group_norm(ctx, h.x, h, NULL, &u->conv_norm_out, c->norm_num_groups, c->norm_eps, ACT_SILU);
     struct features result = {out, x.n, x.h, x.w, c->out_channels};
-    conv3x3(ctx, result, h, &u->conv_out, CONV_SAME, (struct conv_options){0});
+    conv3x3(ctx, result, h, &u->conv_out, CONV_SAME, (struct conv_options){0}); /* [n,h,w,4] */
     arena_release(ctx->arena, mark);
 }

@@ -9,9 +9,10 @@
 #ifndef SDXL_UNET_H
 #define SDXL_UNET_H
 
-#include "sdxl/blocks/blocks.h"
+#include "sdxl/blocks/resnet.h"
 #include "sdxl/checkpoint/config.h"
 #include "sdxl/unet/freeu.h"
+#include "sdxl/unet/transformer.h"
 
 /* A level of the way down or up. */
 struct unet_block {
@@ -69,6 +70,9 @@ void unet_forward(const struct context *ctx, const struct unet *u, float *out, c
 int64_t unet_text_keys_size(const struct unet *u, int64_t tokens);
 void unet_text_keys(const struct context *ctx, const struct unet *u, float *keys, const float *states,
                     int64_t tokens);
+
+/* Width of the time embedding: 4 c0. */
+int64_t unet_time_width(const struct unet_config *config);
 
 /* Latent rows and columns at a level: each level halves, rounding up. */
 int64_t unet_level_size(int64_t size, int level);

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "nn/attention.h"
+
 static const float eps = 1e-6f; /* everywhere in the autoencoder, in no config */
 
 /* ------------------------------------------------------------------------------------------------------ binding */

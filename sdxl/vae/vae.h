@@ -8,7 +8,7 @@
 #ifndef SDXL_VAE_H
 #define SDXL_VAE_H
 
-#include "sdxl/blocks/blocks.h"
+#include "sdxl/blocks/resnet.h"
 #include "sdxl/checkpoint/config.h"
 #include "sdxl/vae/vae_bands.h"
 

@@ -16,7 +16,7 @@
 #ifndef SDXL_VAE_BANDS_H
 #define SDXL_VAE_BANDS_H
 
-#include "sdxl/blocks/blocks.h"
+#include "sdxl/blocks/resnet.h"
 
 struct vae_memory {
     int64_t whole; /* bytes of feature maps that may be there as a whole at the same time */

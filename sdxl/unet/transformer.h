@@ -1,37 +1,19 @@
-/* The two blocks that Stable Diffusion is built from: the ResNet block and the spatial transformer.
+/* The spatial transformer (Rombach et al. 2022): diffusers' Transformer2DModel, the attention of the UNet.
  *
- * Members are named as the tensors of the checkpoint. `name` is the module's full name there. */
-#ifndef SDXL_BLOCKS_H
-#define SDXL_BLOCKS_H
+ *   x [n,h,w,c] -- norm -- proj_in -- transformer_blocks -- proj_out -- + -- x      tokens = h w: the same memory
+ *       \______________________________________________________________/
+ *
+ *   BasicTransformerBlock:  x += attn1(norm1 x);  x += attn2(norm2 x, text);  x += ff(norm3 x)
+ *
+ * Members are named as the tensors of the checkpoint; `name` is the module's full name there. The surprise: eps of
+ * `norm` is 1e-6 and in no config, the layer norms' 1e-5. */
+#ifndef SDXL_TRANSFORMER_H
+#define SDXL_TRANSFORMER_H
 
 #include "nn/attention.h"
-#include "nn/conv.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
 #include "sdxl/checkpoint/bind.h"
-
-/* ResnetBlock2D, shared by the UNet and the VAE (which has no time embedding):
- *
- *   x -- norm1 -- SiLU -- conv1 -- + -- norm2 -- SiLU -- conv2 -- + -- out
- *     \            time_emb_proj(SiLU(emb))                      /
- *      ---------------- conv_shortcut (if the width changes) ---- */
-struct resnet {
-    char name[MODULE_NAME];
-    struct norm norm1, norm2;
-    struct conv conv1, conv2;
-    struct linear time_emb_proj, conv_shortcut; /* no weight data: there is none */
-    int64_t in_channels, out_channels, groups;
-    float eps;
-};
-
-/* Binds the tensors of a resnet. time_width: width of the time embedding, 0: none. */
-void resnet_bind(struct resnet *r, struct binder *b, const char *name, int64_t in_channels, int64_t out_channels,
-                 int64_t time_width, int64_t groups, float eps);
-
-/* out: [n, h, w, out_channels], may not overlap x. With `skip`, x and skip are side by side along the channels.
- * emb: SiLU of the time embedding, [n, time_width], or NULL. */
-void resnet_forward(const struct context *ctx, const struct resnet *r, struct features out, struct features x,
-                    const struct features *skip, const float *emb);
 
 /* Attention: the four projections of to_q, to_k, to_v, to_out.0. */
 struct attention_weights {
@@ -39,7 +21,7 @@ struct attention_weights {
     struct linear to_q, to_k, to_v, to_out;
 };
 
-/* BasicTransformerBlock:  x += attn1(norm1 x);  x += attn2(norm2 x, context);  x += ff(norm3 x) */
+/* BasicTransformerBlock. */
 struct transformer_block {
     struct norm norm1, norm2, norm3;
     struct attention_weights attn1, attn2; /* self-attention, cross-attention */

@@ -1,62 +1,4 @@
-#include "sdxl/blocks/blocks.h"
-
-#include <stdio.h>
-
-/* ------------------------------------------------------------------------------------------------ ResNet block */
-
-void resnet_bind(struct resnet *r, struct binder *b, const char *name, int64_t in_channels, int64_t out_channels,
-                 int64_t time_width, int64_t groups, float eps)
-{
-    char part[MODULE_NAME];
-    module_name(r->name, "%s", name);
-    r->in_channels = in_channels;
-    r->out_channels = out_channels;
-    r->groups = groups;
-    r->eps = eps;
-    norm_bind(&r->norm1, b, module_name(part, "%s.norm1", name), in_channels);
-    conv_bind(&r->conv1, b, module_name(part, "%s.conv1", name), in_channels, out_channels);
-    if (time_width > 0)
-        linear_bind(&r->time_emb_proj, b, module_name(part, "%s.time_emb_proj", name), time_width, out_channels);
-    norm_bind(&r->norm2, b, module_name(part, "%s.norm2", name), out_channels);
-    conv_bind(&r->conv2, b, module_name(part, "%s.conv2", name), out_channels, out_channels);
-    if (in_channels != out_channels)
-        linear_bind(&r->conv_shortcut, b, module_name(part, "%s.conv_shortcut", name), in_channels, out_channels);
-}
-
-/* What the block adds its result to: x itself, or x brought to the new width. */
-static const float *shortcut(const struct context *ctx, const struct resnet *r, struct features out,
-                             struct features x, const struct features *skip)
-{
-    if (r->conv_shortcut.weight.data == NULL)
-        return x.x;
-    if (skip != NULL)
-        linear_concat(ctx, out.x, x.x, x.c, skip->x, skip->c, features_rows(x), &r->conv_shortcut);
-    else
-        linear(ctx, out.x, x.x, features_rows(x), &r->conv_shortcut, (struct linear_options){0});
-    return out.x;
-}
-
-void resnet_forward(const struct context *ctx, const struct resnet *r, struct features out, struct features x,
-                    const struct features *skip, const float *emb)
-{
-    size_t mark = arena_mark(ctx->arena);
-    struct features h = features_new(ctx->arena, x.n, x.h, x.w, r->out_channels);
-    struct features normed = features_new(ctx->arena, x.n, x.h, x.w, r->in_channels);
-    float *time = NULL;
-    if (emb != NULL) {
-        time = arena_floats(ctx->arena, x.n * r->out_channels);
-        linear(ctx, time, emb, x.n, &r->time_emb_proj, (struct linear_options){0});
-    }
-    group_norm(ctx, normed.x, x, skip, &r->norm1, r->groups, r->eps, ACT_SILU);
-    conv3x3(ctx, h, normed, &r->conv1, CONV_SAME, (struct conv_options){.per_sample = time});
-    group_norm(ctx, h.x, h, NULL, &r->norm2, r->groups, r->eps, ACT_SILU);
-    const float *residual = shortcut(ctx, r, out, x, skip);
-    conv3x3(ctx, out, h, &r->conv2, CONV_SAME, (struct conv_options){.residual = residual});
-    arena_release(ctx->arena, mark);
-    observe_features(ctx, r->name, out);
-}
-
-/* ------------------------------------------------------------------------------------------------- Transformer */
+#include "sdxl/unet/transformer.h"
 
 static const struct binding attention_rows[] = {
     {"to_q.weight", offsetof(struct attention_weights, to_q.weight), "ci", NULL, false},
@@ -157,7 +99,7 @@ static void self_attention(const struct context *ctx, const struct transformer *
     float *hidden = arena_floats(ctx->arena, rows * c), *q = arena_floats(ctx->arena, rows * c);
     float *k = arena_floats(ctx->arena, rows * c), *v = arena_floats(ctx->arena, rows * c);
     layer_norm(ctx, hidden, from, rows, c, &block->norm1, 1e-5f);
-    linear(ctx, q, hidden, rows, &block->attn1.to_q, (struct linear_options){0});
+    linear(ctx, q, hidden, rows, &block->attn1.to_q, (struct linear_options){0}); /* [n,h*w,c] */
     linear(ctx, k, hidden, rows, &block->attn1.to_k, (struct linear_options){0});
     linear(ctx, v, hidden, rows, &block->attn1.to_v, (struct linear_options){0});
     struct attention_site site = {block->up_layer, shape.n, shape.h, shape.w, c, hidden, k, v};
@@ -227,7 +169,8 @@ static void feed_forward(const struct context *ctx, const struct transformer_blo
     int64_t rows = features_rows(shape), c = shape.c;
     float *hidden = arena_floats(ctx->arena, rows * c), *inner = arena_floats(ctx->arena, rows * 4 * c);
     layer_norm(ctx, hidden, from, rows, c, &block->norm3, 1e-5f);
-    linear(ctx, inner, hidden, rows, &block->ff_proj, (struct linear_options){.activation = ACT_GEGLU});
+    linear(ctx, inner, hidden, rows, &block->ff_proj,
+           (struct linear_options){.activation = ACT_GEGLU}); /* [n,h*w,4c] */
     linear(ctx, to, inner, rows, &block->ff_out, (struct linear_options){.residual = from});
     arena_release(ctx->arena, mark);
     observe_added(ctx, block->ff_name, to, from, shape.n, shape.h * shape.w, c);
@@ -241,7 +184,7 @@ void transformer_forward(const struct context *ctx, const struct transformer *t,
     float *a = arena_floats(ctx->arena, rows * t->channels), *b = arena_floats(ctx->arena, rows * t->channels);
     char part[MODULE_NAME];
     group_norm(ctx, b, x, NULL, &t->norm, t->groups, 1e-6f, ACT_NONE);
-    linear(ctx, a, b, rows, &t->proj_in, (struct linear_options){0});
+    linear(ctx, a, b, rows, &t->proj_in, (struct linear_options){0}); /* [n,h*w,c], the same memory as [n,h,w,c] */
     observe_features(ctx, module_name(part, "%s.proj_in", t->name), (struct features){a, x.n, x.h, x.w, x.c});
     for (int i = 0; i < t->depth; i++) {
         const struct transformer_block *block = &t->transformer_blocks[i];
