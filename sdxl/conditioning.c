@@ -14,8 +14,9 @@ struct encoding {
     int64_t rows;       /* count * windows */
 };
 
-static void encode(const struct context *ctx, const struct encoding *e)
+static void encode(void *self, const struct context *ctx)
 {
+    const struct encoding *e = self;
     clip_encode(ctx, e->clip, e->ids, e->rows, e->penultimate, e->pooled);
 }
 
@@ -29,7 +30,7 @@ static status tokenize_all(const struct tokenizer *t, const char *const *prompts
     return OK;
 }
 
-static status run_encoder(const struct context *outer, const struct tokenizer *t, const struct clip *clip,
+static status run_encoder(const struct context *ctx, const struct tokenizer *t, const struct clip *clip,
                           const struct token_windows *windows, int64_t count, size_t most, bool pooled,
                           struct encoding *out, struct error *e)
 {
@@ -49,16 +50,7 @@ static status run_encoder(const struct context *outer, const struct tokenizer *t
     }
     TRY(clip_check_ids(clip, out->ids, rows * TOKEN_WINDOW, e));
 
-    struct arena arena = arena_measure();
-    struct context ctx = *outer;
-    ctx.arena = &arena;
-    ctx.profile = NULL;
-    encode(&ctx, out);
-    TRY(arena_open(&arena, arena.peak, "encoding the prompts", e));
-    ctx.profile = outer->profile;
-    encode(&ctx, out);
-    arena_close(&arena);
-    return OK;
+    return work_run(ctx, (struct work){encode, out, "encoding the prompts"}, e);
 }
 
 static void encoding_free(struct encoding *e)

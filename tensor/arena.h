@@ -5,9 +5,12 @@
  *   ...
  *   arena_release(a, mark);
  *
- * A measuring arena has no memory: it hands out addresses that must not be touched and records the highest mark. A
- * forward pass run once on a measuring arena (every kernel looks at arena_measuring and does nothing) says how much
- * memory, and how much arithmetic, the real one needs. Nothing is allocated in the denoising loop. */
+ * The dry run. A measuring arena has no memory: it hands out addresses that must not be touched and records the highest
+ * mark. A forward pass run once on a measuring arena goes through all its layers, but every kernel looks at
+ * arena_measuring and does nothing; whatever else touches values between two kernels (a copy, a loop) must look, too.
+ * At its end the arena knows how much memory the real run needs, and the profile how much arithmetic; nothing of that
+ * has to be derived by hand a second time. work_run (tensor/context.h) does both runs. Nothing is allocated in the
+ * denoising loop. */
 #ifndef TENSOR_ARENA_H
 #define TENSOR_ARENA_H
 

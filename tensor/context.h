@@ -26,4 +26,18 @@ static inline void observe(const struct context *ctx, const char *name, const fl
         ctx->observer->see(ctx->observer->self, name, data, rank, shape);
 }
 
+/* A computation that takes its working memory from ctx->arena and gives it back. It may be run dry. */
+struct work {
+    void (*run)(void *self, const struct context *ctx);
+    void *self;
+    const char *purpose; /* "the VAE": for the message if the system refuses the memory */
+};
+
+/* Working memory in bytes: a dry run on a measuring arena (tensor/arena.h). Of `outer`, threads and observer count;
+ * its profile counts the arithmetic, and its arena is not used. */
+size_t work_measure(const struct context *outer, struct work work);
+
+/* Runs it in an arena of its own, of just that size. */
+status work_run(const struct context *outer, struct work work, struct error *e);
+
 #endif

@@ -1,7 +1,9 @@
 /* One error channel for the whole program.
  *
  * A function that can fail returns a `status` and takes a `struct error *` that the caller owns. The message is
- * composed where the facts are known (file, tensor, wanted, found, what to do) and is never printed by a library. */
+ * composed where the facts are known (file, tensor, wanted, found, what to do) and is never printed by a library. A
+ * setting that a person can change stands in backquotes, as its key: `height`; who prints the message knows whether
+ * that is an option, a line of a file or a field of a page. */
 #ifndef TENSOR_STATUS_H
 #define TENSOR_STATUS_H
 

@@ -18,7 +18,8 @@ struct csa_case {
     struct sampler sampler;
     struct conditioning text;
     struct lockstep_request request;
-    struct lockstep_pass passes[MAX_PASSES];
+    struct story_pass passes[MAX_PASSES];
+    int negatives[MAX_PASSES];
     char names[MAX_PASSES][32]; /* "write.0", "read.1" */
     int panels[MAX_PASSES][MAX_PANELS], characters[MAX_PASSES][MAX_CHARACTERS];
     const char *character_names[MAX_CHARACTERS];
@@ -75,20 +76,22 @@ static void read_passes(struct csa_case *c, const struct json *characters, const
 {
     int n = 0;
     for (const struct json *v = characters->child; v != NULL; v = v->next, n++) {
-        struct lockstep_pass *pass = &c->passes[n];
+        struct story_pass *pass = &c->passes[n];
         snprintf(c->names[n], sizeof c->names[n], "write.%d", n);
         c->character_names[n] = v->key;
         c->characters[n][0] = n;
-        *pass = (struct lockstep_pass){CSA_WRITE, c->panels[n], 0, c->characters[n], 1, negative};
+        *pass = (struct story_pass){STORY_WRITE, c->panels[n], c->characters[n], 0, 1};
+        c->negatives[n] = negative;
         list_ints(v, c->panels[n], MAX_PANELS, &pass->panel_count);
     }
     c->request.characters = n;
     int read = 0;
     for (const struct json *v = reads->child; v != NULL; v = v->next, n++) {
-        struct lockstep_pass *pass = &c->passes[n];
+        struct story_pass *pass = &c->passes[n];
         snprintf(c->names[n], sizeof c->names[n], "read.%d", read++);
         c->panels[n][0] = (int)json_int(json_at(v, 0), 0);
-        *pass = (struct lockstep_pass){CSA_READ, c->panels[n], 1, c->characters[n], 0, negative};
+        *pass = (struct story_pass){STORY_READ, c->panels[n], c->characters[n], 1, 0};
+        c->negatives[n] = negative;
         for (const struct json *name = json_at(v, 1)->child; name != NULL; name = name->next)
             c->characters[n][pass->character_count++] = character_index(c, json_string(name, ""));
     }
@@ -209,7 +212,7 @@ static void compare_latents(struct csa_case *c, int pass, const char *what, int 
 static void compare_gates(struct csa_case *c, int step)
 {
     const struct csa_plan *plan = &c->lockstep.csa.plan;
-    int layers = c->lockstep.csa.layers;
+    int layers = c->lockstep.csa.layers.count;
     for (int pass = 0; pass < c->request.pass_count; pass++) {
         const struct tensor *values = recorded(c, pass, "gate_values"), *on = recorded(c, pass, "gate_on");
         bool same = values != NULL && on != NULL && values->shape[1] == layers;
@@ -245,7 +248,7 @@ static void compare_draws(struct csa_case *c, int step)
             continue;
         struct tensor drawn = slice(t, draw);
         const uint8_t *bits = drawn.data;
-        int64_t tokens = csa->tokens[grid];
+        int64_t tokens = csa->layers.tokens[grid];
         bool same = tensor_count(&drawn) == (masked ? (ids + 1) * (ids + 1) : ids + 1) * tokens;
         for (int viewer = 0; same && viewer < (masked ? ids : 1); viewer++)
             for (int panel = 0; same && panel < ids; panel++)
@@ -264,7 +267,7 @@ static void compare_draws(struct csa_case *c, int step)
 static void compare_bank(struct csa_case *c, int layer, int half, const float *hidden, const int64_t *shape)
 {
     const struct csa *csa = &c->lockstep.csa;
-    int step = csa->plan.step, grid = layer < csa->layers32 ? 0 : 1;
+    int step = csa->plan.step, grid = csa_grid(&csa->layers, layer);
     char name[64];
     snprintf(name, sizeof name, "bank.layer%d.step%d", layer, step);
     const struct tensor *whole = safetensors_find(&c->io, name);
@@ -333,7 +336,7 @@ static status run_story(struct csa_case *c, struct error *e)
             compare_latents(c, pass, "latents", step, &wanted);
         }
     }
-    csa_begin_step(&c->lockstep.csa, c->sampler.steps); /* one more draw was recorded than used */
+    csa_plan_step(&c->lockstep.csa.plan, c->sampler.steps); /* one more draw was recorded than used */
     compare_draws(c, c->sampler.steps);
     lockstep_close(&c->lockstep);
     return OK;
@@ -365,6 +368,7 @@ static status run(struct csa_case *c, const char *folder, struct error *e)
     if (s == OK) {
         read_passes(c, characters, reads, c->request.panels);
         c->request.passes = c->passes;
+        c->request.negatives = c->negatives;
         s = read_model(c, folder, e);
     }
     if (s == OK)

@@ -202,13 +202,8 @@ void golden_files(struct golden *g, const char *folder, const char *prefix, cons
 status golden_run(struct golden *g, void (*run)(void *arg, const struct context *ctx), void *arg,
                   const struct observer *observer, struct error *e)
 {
-    struct arena arena = arena_measure();
-    struct context ctx = {.arena = &arena, .threads = g->threads, .observer = observer};
-    run(arg, &ctx);
-    TRY(arena_open(&arena, arena.peak, "this case", e));
-    run(arg, &ctx);
-    arena_close(&arena);
-    return OK;
+    struct context ctx = {.threads = g->threads, .observer = observer};
+    return work_run(&ctx, (struct work){run, arg, "this case"}, e);
 }
 
 static void watch_see(void *self, const char *name, const float *data, int rank, const int64_t *shape)

@@ -137,7 +137,8 @@ static status sample(struct pipeline_case *c, struct error *e)
     int panels[MAX_PROMPTS];
     for (int i = 0; i < c->count; i++)
         panels[i] = i;
-    struct lockstep_pass pass = {CSA_WRITE, panels, c->count, NULL, 0, c->count};
+    struct story_pass pass = {STORY_WRITE, panels, NULL, c->count, 0};
+    const int negative = c->count;
     struct observer observer = {see, c};
     struct context ctx = {.threads = c->g->threads, .observer = &observer};
     c->request = (struct lockstep_request){
@@ -146,6 +147,7 @@ static status sample(struct pipeline_case *c, struct error *e)
         .text = &c->text,
         .panels = c->count,
         .passes = &pass,
+        .negatives = &negative,
         .pass_count = 1,
         .height = (int64_t)meta_number(c, "height"),
         .width = (int64_t)meta_number(c, "width"),

@@ -15,9 +15,11 @@ struct story_case {
     const char *path;
     struct safetensors io;
     const struct json *lines, *passes, *factors;
-    struct options options;
+    struct settings settings;
     char model[4500], styles[64];
+    struct model weights;
     struct comic comic;
+    struct comic_request request;
     struct lockstep lockstep;
 };
 
@@ -55,16 +57,16 @@ static status write_style(struct story_case *c, struct error *e)
 
 static status read_case(struct story_case *c, const char *folder, struct error *e)
 {
-    struct options *o = &c->options;
+    struct settings *o = &c->settings;
     const char *mode = safetensors_meta(&c->io, "csa_mode");
     TRY(meta_json(c, "lines", &c->lines, e));
     TRY(meta_json(c, "passes", &c->passes, e));
     TRY(meta_json(c, "freeu_factors", &c->factors, e));
     TRY(write_style(c, e));
     snprintf(c->model, sizeof c->model, "%s/%s", folder, safetensors_meta(&c->io, "model"));
-    *o = options_default();
+    *o = settings_default();
     o->general_prompt = safetensors_meta(&c->io, "general_prompt");
-    for (const struct json *line = c->lines->child; line != NULL && o->prompt_count < MAX_PROMPTS; line = line->next)
+    for (const struct json *line = c->lines->child; line != NULL && o->prompt_count < SETTINGS_PROMPTS; line = line->next)
         o->prompts[o->prompt_count++] = json_string(line, "");
     o->negative_prompt = safetensors_meta(&c->io, "negative_prompt");
     o->style_name = safetensors_meta(&c->io, "style");
@@ -83,7 +85,7 @@ static status read_case(struct story_case *c, const char *folder, struct error *
     o->freeu = c->factors->count == 4;
     o->long_prompt = LONG_PROMPT_TRUNCATE;
     o->noise = NOISE_REFERENCE;
-    o->comic_type = COMIC_NONE;
+    o->comic_type = PAGE_NONE;
     o->threads = c->g->threads;
     return e->code;
 }
@@ -153,9 +155,9 @@ static status compare_images(const struct story_case *c, const struct context *c
     int panels = c->comic.story.panel_count;
     const struct tensor *wanted = safetensors_find(&c->io, "images");
     struct image *images = calloc((size_t)panels, sizeof *images);
-    int64_t size = c->options.height * c->options.width * 3;
+    int64_t size = c->settings.height * c->settings.width * 3;
     unsigned char *bytes = malloc((size_t)(panels * size));
-    status s = render_latents(ctx, &c->comic.model, (struct features){l->latents, panels, l->h, l->w, l->c}, NULL,
+    status s = render_latents(ctx, &c->weights, (struct features){l->latents, panels, l->h, l->w, l->c}, NULL,
                               images, e);
     for (int i = 0; s == OK && i < panels; i++)
         memcpy(bytes + i * size, images[i].rgb, (size_t)size);
@@ -171,18 +173,17 @@ static status compare_images(const struct story_case *c, const struct context *c
 static status run(struct story_case *c, const char *folder, struct error *e)
 {
     struct context ctx = {.threads = c->g->threads};
-    char *argv[] = {"golden", NULL};
     TRY(safetensors_open(c->path, &c->io, e));
     TRY(read_case(c, folder, e));
-    TRY(comic_plan(&c->comic, &c->options, 1, argv, e));
+    TRY(comic_plan(&c->comic, &c->weights, &c->settings, e));
     compare_plan(c);
     TRY(use_recorded_negatives(c, e));
-    TRY(comic_encode(&c->comic, &ctx, e));
+    TRY(comic_encode(&c->comic, &ctx, &c->request, e));
     if (c->factors->count == 4)
-        c->comic.freeu = (struct freeu){
+        c->request.freeu = (struct freeu){
             (float)json_double(json_at(c->factors, 0), 1), (float)json_double(json_at(c->factors, 1), 1),
             (float)json_double(json_at(c->factors, 2), 1), (float)json_double(json_at(c->factors, 3), 1)};
-    TRY(lockstep_open(&c->lockstep, &c->comic.request, ctx.threads, NULL, e));
+    TRY(lockstep_open(&c->lockstep, &c->request.lockstep, ctx.threads, NULL, e));
     while (c->lockstep.step < c->comic.sampler.steps)
         lockstep_step(&c->lockstep, &ctx, NULL);
     compare_latents(c);
@@ -202,7 +203,9 @@ void golden_story(struct golden *g, const char *folder)
     if (c->styles[0] != '\0')
         unlink(c->styles);
     lockstep_close(&c->lockstep);
+    comic_request_free(&c->request);
     comic_free(&c->comic);
+    model_close(&c->weights);
     json_free(c->lines);
     json_free(c->passes);
     json_free(c->factors);

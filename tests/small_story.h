@@ -12,7 +12,8 @@ struct small_story {
     struct model model;
     struct sampler sampler;
     struct conditioning text;
-    struct lockstep_pass passes[STORY_PASSES];
+    struct story_pass passes[STORY_PASSES];
+    int negatives[STORY_PASSES];
     struct lockstep_request request; /* points to the others: a story stays where it was opened */
 };
 
@@ -34,22 +35,24 @@ static inline void small_story_open(struct small_story *s, const char *sampler, 
                                     STORY_TOKENS,
                                     width,
                                     pooled};
-    const int negative = STORY_PANELS;
     memcpy(s->passes,
-           (struct lockstep_pass[STORY_PASSES]){
-               {CSA_WRITE, panels, 2, characters, 1, negative},
-               {CSA_WRITE, panels + 2, 2, characters + 1, 1, negative},
-               {CSA_READ, panels + 4, 1, characters, 1, negative},
-               {CSA_READ, panels + 5, 1, characters, 2, negative},
-               {CSA_READ, panels + 6, 1, characters, 0, negative},
+           (struct story_pass[STORY_PASSES]){
+               {STORY_WRITE, panels, characters, 2, 1},
+               {STORY_WRITE, panels + 2, characters + 1, 2, 1},
+               {STORY_READ, panels + 4, characters, 1, 1},
+               {STORY_READ, panels + 5, characters, 1, 2},
+               {STORY_READ, panels + 6, characters, 1, 0},
            },
            sizeof s->passes);
+    for (int i = 0; i < STORY_PASSES; i++)
+        s->negatives[i] = STORY_PANELS;
     s->request = (struct lockstep_request){
         .model = &s->model,
         .sampler = &s->sampler,
         .text = &s->text,
         .panels = STORY_PANELS,
         .passes = s->passes,
+        .negatives = s->negatives,
         .pass_count = STORY_PASSES,
         .characters = 2,
         .height = 64,

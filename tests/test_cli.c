@@ -248,7 +248,7 @@ static void mistakes_in_a_story_have_line_and_column(void **state)
         {"[Bob] a man\n[Bob] runs\n", "---"},
         {"seed: x\n[Bob] a man\n---\n[Bob] runs\n", "story:1:1: seed \"x\": it takes a whole number"},
         {"[Bob] a man\n  style_nam: x\n---\n[Bob] runs\n", 
-         "story:2:3: style_nam is not an option; did you mean style_name?"},
+         "story:2:3: style_nam is not a setting; did you mean style_name?"},
         {"threads: 3\n[Bob] a man\n---\n[Bob] runs\n", "story:1:1: threads cannot be set in a story file"},
         {"prompt: x\n[Bob] a man\n---\n[Bob] runs\n", "story:1:1: prompt cannot be set in a story file"},
         {"[Bob] a man\n---\n[Bob runs\n", "story:3:1: "},

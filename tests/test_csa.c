@@ -57,10 +57,10 @@ static void layers_and_tokens_are_those_of_the_up_blocks(void **state)
     struct opened o;
     struct csa_settings settings = settings_of(CSA_SAMPLED);
     open_csa(&o, &settings);
-    assert_int_equal(o.csa.layers, LAYERS);
-    assert_int_equal(o.csa.layers32, LAYERS_32);
-    assert_int_equal(o.csa.tokens[0], TOKENS_32);
-    assert_int_equal(o.csa.tokens[1], TOKENS_16);
+    assert_int_equal(o.csa.layers.count, LAYERS);
+    assert_int_equal(o.csa.layers.first[1], LAYERS_32);
+    assert_int_equal(o.csa.layers.tokens[0], TOKENS_32);
+    assert_int_equal(o.csa.layers.tokens[1], TOKENS_16);
     assert_int_equal(o.csa.plan.step, -1);
     close_csa(&o);
 }
@@ -74,7 +74,7 @@ static void check_gates(enum csa_mode mode, int steps)
     open_csa(&o, &settings);
     python_seed(&g, 77);
     for (int step = 0; step < steps; step++) {
-        csa_begin_step(&o.csa, step);
+        csa_plan_step(&o.csa.plan, step);
         for (int layer = 0; layer < LAYERS; layer++) {
             double u = step < settings.start ? -1 : python_random(&g);
             assert_true(o.csa.plan.gate[layer] == u);
@@ -102,7 +102,7 @@ static void check_subsets(enum csa_mode mode, double sa32, double sa64)
     open_csa(&o, &settings);
     torch_seed(&g, 77);
     for (int step = 0; step < 6; step++) {
-        csa_begin_step(&o.csa, step);
+        csa_plan_step(&o.csa.plan, step);
         assert_int_equal(o.csa.plan.step, step);
         for (int grid = 0; grid < CSA_GRIDS && (mode == CSA_SAMPLED || step > 0); grid++) {
             float draws[(IDS + 1) * TOKENS_16];
@@ -137,7 +137,7 @@ static void rates_of_zero_and_one_are_nothing_and_all(void **state)
     settings.sa64 = 1;
     open_csa(&o, &settings);
     for (int step = 0; step < 20; step++) {
-        csa_begin_step(&o.csa, step);
+        csa_plan_step(&o.csa.plan, step);
         for (int panel = 0; panel < IDS; panel++) {
             assert_int_equal(o.csa.plan.count[0][panel], 0);
             assert_int_equal(o.csa.plan.count[1][panel], TOKENS_16);
@@ -169,12 +169,12 @@ static void a_step_reached_directly_has_the_same_plan(void **state)
         open_csa(&walked, &settings);
         for (int step = 0; step < 25; step++) {
             struct opened direct;
-            csa_begin_step(&walked.csa, step);
-            csa_begin_step(&walked.csa, step); /* asking again draws nothing */
+            csa_plan_step(&walked.csa.plan, step);
+            csa_plan_step(&walked.csa.plan, step); /* asking again draws nothing */
             if (step % 6 != 0)
                 continue;
             open_csa(&direct, &settings);
-            csa_begin_step(&direct.csa, step);
+            csa_plan_step(&direct.csa.plan, step);
             check_same_plan(&direct.csa, &walked.csa);
             close_csa(&direct);
         }
@@ -192,8 +192,8 @@ struct batch {
 
 static struct batch batch_new(const struct csa *csa, int layer, int samples, int tag)
 {
-    int grid = layer < csa->layers32 ? 0 : 1, side = grid == 0 ? 2 : 4;
-    int64_t tokens = csa->tokens[grid], c = csa->width[grid], count = samples * tokens * c;
+    int grid = csa_grid(&csa->layers, layer), side = grid == 0 ? 2 : 4;
+    int64_t tokens = csa->layers.tokens[grid], c = csa->layers.width[grid], count = samples * tokens * c;
     struct batch b = {.k = room(count, sizeof(float)), .v = room(count, sizeof(float))};
     for (int64_t i = 0; i < count; i++) {
         b.k[i] = (float)(1000 * tag + 100 * (i / c / tokens) + i / c % tokens);
@@ -225,8 +225,8 @@ static int list_keys(const struct key_set *sets, int count, int64_t c, int *seen
 /* The tokens of id panel `panel` in a batch: those drawn, or all. */
 static int expect_tokens(const struct csa *csa, int layer, int panel, bool all, int base, int *wanted, int n)
 {
-    int grid = layer < csa->layers32 ? 0 : 1;
-    int64_t count = all ? csa->tokens[grid] : csa->plan.count[grid][panel];
+    int grid = csa_grid(&csa->layers, layer);
+    int64_t count = all ? csa->layers.tokens[grid] : csa->plan.count[grid][panel];
     for (int64_t j = 0; j < count; j++)
         wanted[n++] = base + (all ? (int)j : csa->plan.rows[grid][panel][j]);
     return n;
@@ -261,9 +261,9 @@ static void check_writer(enum csa_mode mode, int step)
     struct opened o;
     struct csa_settings settings = settings_of(mode);
     open_csa(&o, &settings);
-    csa_begin_step(&o.csa, step);
+    csa_plan_step(&o.csa.plan, step);
     for (int layer = 0; layer < LAYERS; layer++) {
-        struct csa_pass pass = {&o.csa, CSA_WRITE, 0, character, 1};
+        struct csa_pass pass = {&o.csa, &(struct story_pass){STORY_WRITE, NULL, character, IDS, 1}, 0};
         struct batch b = batch_new(&o.csa, layer, IDS, 1);
         enter(&pass, &b);
         for (int panel = 0; panel < IDS; panel++) {
@@ -300,17 +300,17 @@ static void check_reader(enum csa_mode mode, int step)
     struct opened o;
     struct csa_settings settings = settings_of(mode);
     open_csa(&o, &settings);
-    csa_begin_step(&o.csa, step);
+    csa_plan_step(&o.csa.plan, step);
     for (int layer = 0; layer < LAYERS; layer++) {
         bool consistent = step >= settings.start && o.csa.plan.consistent[layer];
         bool all = step < settings.start && settings.read_before_start == BEFORE_ALL_TOKENS;
         for (int half = 0; half < 2; half++) { /* the second half finds the place of the first */
             for (int c = 0; c < 2; c++) {
                 struct batch b = batch_new(&o.csa, layer, IDS, 1 + 2 * c + half);
-                enter(&(struct csa_pass){&o.csa, CSA_WRITE, half, &c, 1}, &b);
+                enter(&(struct csa_pass){&o.csa, &(struct story_pass){STORY_WRITE, NULL, &c, IDS, 1}, half}, &b);
                 batch_free(&b);
             }
-            struct csa_pass pass = {&o.csa, CSA_READ, half, characters, 2};
+            struct csa_pass pass = {&o.csa, &(struct story_pass){STORY_READ, NULL, characters, 1, 2}, half};
             struct batch b = batch_new(&o.csa, layer, 1, 9);
             int wanted[5 * TOKENS_16], n = 0;
             enter(&pass, &b); /* writes nothing */
@@ -342,9 +342,9 @@ static void readers_of_nobody_see_themselves(void **state)
     struct csa_settings settings = settings_of(CSA_MASKED);
     open_csa(&o, &settings);
     for (int step = 0; step < 8; step++) {
-        csa_begin_step(&o.csa, step);
+        csa_plan_step(&o.csa.plan, step);
         for (int layer = 0; layer < LAYERS; layer++) {
-            struct csa_pass pass = {&o.csa, CSA_READ, 0, NULL, 0};
+            struct csa_pass pass = {&o.csa, &(struct story_pass){STORY_READ, NULL, NULL, 1, 0}, 0};
             struct batch b = batch_new(&o.csa, layer, 2, 9);
             for (int half = 0; half < 2; half++) {
                 int wanted[TOKENS_16], n = expect_tokens(&o.csa, layer, 0, true, 9000 + 100 * half, wanted, 0);
@@ -428,20 +428,20 @@ static void settings_out_of_range_are_refused_by_name(void **state)
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
         bad = fine;
         bad.sa32 = rates[i];
-        check_refused(u, bad, H, W, 1, "--sa32");
+        check_refused(u, bad, H, W, 1, "`sa32`");
         bad = fine;
         bad.sa64 = rates[i];
-        check_refused(u, bad, H, W, 1, "--sa64");
+        check_refused(u, bad, H, W, 1, "`sa64`");
     }
     for (int id_length = -1; id_length <= CSA_MAX_ID_LENGTH + 1;
          id_length += id_length == 0 ? CSA_MAX_ID_LENGTH + 1 : 1) {
         bad = fine;
         bad.id_length = id_length;
-        check_refused(u, bad, H, W, 1, "--id_length");
+        check_refused(u, bad, H, W, 1, "`id_length`");
     }
     bad = fine;
     bad.start = 0;
-    check_refused(u, bad, H, W, 1, "--csa_start");
+    check_refused(u, bad, H, W, 1, "`csa_start`");
     check_refused(u, fine, 6, W, 1, "6 x 8");
     check_refused(u, fine, H, 10, 1, "8 x 10");
     small_story_close(&s);

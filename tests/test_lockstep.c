@@ -42,11 +42,11 @@ static void the_seed_decides(void **state)
  * that are left out stay as they were drawn. */
 static void check_alone(const struct small_story *s, const float *together, const int *chosen, int count)
 {
-    struct lockstep_pass passes[STORY_PASSES];
+    struct story_pass passes[STORY_PASSES];
     struct lockstep_request r = s->request;
     for (int i = 0; i < count; i++)
         passes[i] = s->passes[chosen[i]];
-    r.passes = passes;
+    r.passes = passes; /* their negative prompts are all the same one */
     r.pass_count = count;
     float *alone = final_latents(&r, 1);
     int64_t size = (r.height / 8) * (r.width / 8) * 4;
@@ -253,7 +253,7 @@ static void sizes_that_do_not_divide_are_refused(void **state)
         s.request.height = sizes[i][0];
         s.request.width = sizes[i][1];
         assert_int_equal(lockstep_open(&l, &s.request, 1, NULL, &e), ERR_ARGUMENT);
-        assert_non_null(strstr(e.message, "--height"));
+        assert_non_null(strstr(e.message, "`height`"));
         assert_non_null(strstr(e.message, "32"));
         lockstep_close(&l);
         error_clear(&e);
@@ -276,7 +276,7 @@ static void passes_that_do_not_fit_the_bank_are_refused(void **state)
 {
     (void)state;
     struct small_story s;
-    struct lockstep_pass passes[STORY_PASSES];
+    struct story_pass passes[STORY_PASSES];
     int thirty_two[32] = {0};
     small_story_open(&s, "ddim", STEPS);
     memcpy(passes, s.passes, sizeof passes);
@@ -286,7 +286,7 @@ static void passes_that_do_not_fit_the_bank_are_refused(void **state)
     s.request.csa.id_length = 2;
     passes[3].characters = thirty_two;
     passes[3].character_count = 32; /* 32 x 2 sets and the own one: HOOK_KEY_SETS + 1 */
-    check_refused(&s.request, "--id_length");
+    check_refused(&s.request, "`id_length`");
     memcpy(passes, s.passes + 1, sizeof passes - sizeof *passes);
     s.request.pass_count = STORY_PASSES - 1; /* the first character's writer is missing */
     check_refused(&s.request, "without id panels");

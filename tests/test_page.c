@@ -303,18 +303,6 @@ static void refuses_what_cannot_be_laid_out(void **state)
     free(many);
 }
 
-static void kinds_have_names(void **state)
-{
-    (void)state;
-    for (int i = 0; i < PAGE_KINDS; i++) {
-        enum page_kind kind = PAGE_KINDS;
-        assert_true(page_kind_from_name(page_kind_name((enum page_kind)i), &kind));
-        assert_int_equal(kind, i);
-    }
-    enum page_kind kind;
-    assert_false(page_kind_from_name("five", &kind));
-}
-
 /* Panels that are told apart by their color; 2 x 2 patches show whether a picture was mirrored or cut. */
 static void make_panels(struct image *panels, int count, int width, int height)
 {
@@ -474,7 +462,6 @@ int main(void)
         cmocka_unit_test(small_panels_are_enlarged_by_a_whole_factor),
         cmocka_unit_test(longer_captions_get_smaller_letters_and_are_cut_last),
         cmocka_unit_test(refuses_what_cannot_be_laid_out),
-        cmocka_unit_test(kinds_have_names),
         cmocka_unit_test(pictures_are_drawn_whole_within_black_frames),
         cmocka_unit_test(pairs_keep_their_pixels),
         cmocka_unit_test(letters_stay_inside_their_captions),

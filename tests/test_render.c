@@ -162,7 +162,7 @@ static void latents_of_too_many_channels_have_no_glimpse(void **state)
     struct model other = model;
     other.vae.config.latent_channels = PREVIEW_MAX_CHANNELS + 1;
     assert_int_equal(preview_map_make(&two_threads, &other, &map, &e), ERR_ARGUMENT);
-    assert_non_null(strstr(e.message, "--preview_every"));
+    assert_non_null(strstr(e.message, "`preview_every`"));
 }
 
 int main(void)

@@ -1,6 +1,6 @@
 /* Story scripts: what is read from them, what is refused and where, and who is drawn with whom. Prompts, negative
  * prompts and passes are compared with recordings of the reference. */
-#include "storydiff/story/script.h"
+#include "storydiff/story/plan.h"
 #include "storydiff/story/styles.h"
 #include "tensor/safetensors.h" /* all before cmocka.h, whose macro `fail` would hide ours */
 

@@ -22,6 +22,8 @@
 #include "tensor/file.h"
 #include "tensor/json.h"
 
+const char *const long_prompt_names[] = {"truncate", "windows", NULL};
+
 enum cleaning { CLEAN_TRANSFORMERS, CLEAN_OPENAI };
 
 enum special { BEGIN, END, PAD, SPECIALS };

@@ -47,6 +47,7 @@ enum long_prompt {
     LONG_PROMPT_TRUNCATE, /* one window with the first 75, as the reference */
     LONG_PROMPT_WINDOWS,  /* as many windows as it takes, cut every 75 ids */
 };
+extern const char *const long_prompt_names[]; /* "truncate", .., NULL */
 
 struct token_windows {
     int32_t *ids; /* [count, 77] */

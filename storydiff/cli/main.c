@@ -6,15 +6,15 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "storydiff/comic/comic.h"
+#include "storydiff/cli/dump.h"
+#include "storydiff/cli/options.h"
+#include "storydiff/cli/progress.h"
 #include "storydiff/comic/consistency.h"
 #include "storydiff/comic/draw.h"
-#include "storydiff/cli/dump.h"
-#include "storydiff/comic/memory.h"
 #include "storydiff/comic/output.h"
-#include "storydiff/cli/progress.h"
 #include "tensor/blas.h"
 #include "tensor/cpu.h"
+#include "tensor/gemm.h"
 #include "tensor/peak.h"
 
 enum { EXIT_FAILED = 1, EXIT_MISTAKE = 2, EXIT_STOPPED = 130 };
@@ -24,7 +24,9 @@ struct run {
     int argc;
     char **argv;
     struct options options;
+    struct model model;
     struct comic comic;
+    struct comic_request request;
     struct progress progress;
     struct dump dump;
     struct profile profile;
@@ -55,18 +57,21 @@ static void catch_interrupt(void)
     signal(SIGXFSZ, SIG_IGN); /* too large a file for `ulimit -f` is an error that can be told */
 }
 
-/* One line, whatever a person or a file has put into it. */
-static void print_line(const char *prefix, const char *line, size_t length)
+/* One line, whatever a person or a file has put into it, with settings as options. */
+static void print_line(const char *prefix, const char *line)
 {
+    struct text spelt = {0};
+    settings_spell(&spelt, line, "--");
     fputs(prefix, stderr);
-    for (size_t i = 0; i < length; i++)
-        fputc((unsigned char)line[i] < ' ' || line[i] == 0x7f ? ' ' : line[i], stderr);
+    for (const char *p = spelt.data != NULL ? spelt.data : ""; *p != '\0'; p++)
+        fputc((unsigned char)*p < ' ' || *p == 0x7f ? ' ' : *p, stderr);
     fputc('\n', stderr);
+    text_free(&spelt);
 }
 
 static int report(const struct error *e)
 {
-    print_line("storydiff: ", e->message, strlen(e->message));
+    print_line("storydiff: ", e->message);
     return e->code == ERR_MEMORY ? EXIT_FAILED : EXIT_MISTAKE;
 }
 
@@ -90,8 +95,11 @@ static int print_version(void)
 static void print_lines(const struct text *lines)
 {
     for (const char *line = lines->data; line != NULL && *line != '\0';) {
+        struct text one = {0};
         size_t length = strcspn(line, "\n");
-        print_line("note: ", line, length);
+        text_append_bytes(&one, line, length);
+        print_line("note: ", one.data);
+        text_free(&one);
         line += length + (line[length] == '\n');
     }
 }
@@ -99,15 +107,15 @@ static void print_lines(const struct text *lines)
 static void print_notice(void *self, const char *line)
 {
     (void)self;
-    print_line("note: ", line, strlen(line));
+    print_line("note: ", line);
 }
 
 static void print_stopped(const struct run *r, const struct error *e)
 {
     struct text command = {0};
     options_resume_command(r->argc, r->argv, &command);
-    fprintf(stderr, "%s, seed %llu", e->message, (unsigned long long)r->comic.options.seed);
-    bool lost = r->options.no_save && !r->finished;
+    fprintf(stderr, "%s, seed %llu", e->message, (unsigned long long)r->comic.settings.seed);
+    bool lost = r->comic.settings.no_save && !r->finished;
     fputs(r->finished ? "" : lost ? "; nothing was saved, as --no_save says" : ", saved", stderr);
     if (lost || command.failed)
         fputc('\n', stderr);
@@ -141,7 +149,7 @@ static void dump_decoder(struct run *r, int steps_done)
 static void begins(void *self, int step)
 {
     struct run *r = self;
-    progress_start(&r->progress, &r->comic, "", stderr);
+    progress_start(&r->progress, &r->request.lockstep, "", stderr);
     dump_decoder(r, step);
 }
 
@@ -171,11 +179,11 @@ static void decodes(void *self, int panel)
 static void print_drawn(const struct run *r, const struct draw_result *result)
 {
     printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s", result->panels, result->panels == 1 ? "" : "s",
-           result->pages, result->pages == 1 ? "" : "s", r->options.output_dir,
-           (unsigned long long)r->comic.options.seed, seconds_now() - r->start);
+           result->pages, result->pages == 1 ? "" : "s", r->comic.settings.output_dir,
+           (unsigned long long)r->comic.settings.seed, seconds_now() - r->start);
     if (r->memory.most > 0)
         printf(", at most %.0f MB of memory besides %.1f MB of mapped weights", (double)r->memory.most / 1e6,
-               (double)memory_of_weights(&r->comic.model) / 1e6);
+               (double)memory_of_weights(&r->model) / 1e6);
     printf("\n");
     if (result->first_page[0] != '\0')
         printf("%s\n", result->first_page);
@@ -185,8 +193,7 @@ static status draw(struct run *r, struct error *e)
 {
     struct draw_watch watch = {
         .begins = begins,
-        .pass_begins = pass_begins,
-        .pass_done = pass_done,
+        .passes = {pass_begins, pass_done, r},
         .decodes = decodes,
         .notice = print_notice,
         .self = r,
@@ -194,7 +201,7 @@ static status draw(struct run *r, struct error *e)
         .stop = &stop,
     };
     struct draw_result result;
-    status s = draw_comic(&r->comic, &r->ctx, &watch, &result, e);
+    status s = draw_comic(&r->comic, &r->request, &r->ctx, &watch, &result, e);
     progress_end(&r->progress);
     if ((s == OK || s == ERR_STOPPED) && r->dump.error.code != OK)
         s = fail(e, r->dump.error.code, "%s", r->dump.error.message);
@@ -209,7 +216,7 @@ static void begins_again(void *self, int step)
 {
     struct run *r = self;
     (void)step;
-    progress_start(&r->progress, &r->comic, "without csa: ", stderr);
+    progress_start(&r->progress, &r->request.lockstep, "without csa: ", stderr);
 }
 
 static void pass_done_again(void *self, int step, int half, int pass)
@@ -222,10 +229,10 @@ static void pass_done_again(void *self, int step, int half, int pass)
 static status draw_again(struct run *r, struct palette *palettes, struct error *e)
 {
     const struct draw_watch watch = {
-        .begins = begins_again, .pass_done = pass_done_again, .decodes = decodes, .self = r, .stop = &stop};
+        .begins = begins_again, .passes = {NULL, pass_done_again, r}, .decodes = decodes, .self = r, .stop = &stop};
     struct context ctx = r->ctx;
     ctx.observer = NULL;
-    status s = consistency_without_csa(&r->comic, &ctx, &watch, palettes, e);
+    status s = consistency_without_csa(&r->comic, &r->request, &ctx, &watch, palettes, e);
     progress_end(&r->progress);
     return s;
 }
@@ -242,7 +249,7 @@ static const char nothing_to_compare[] = "consistency: nothing to compare, no ch
 static status compare(struct run *r, struct palette *palettes, struct error *e)
 {
     const struct story_plan *plan = &r->comic.plan;
-    enum csa_mode csa = r->comic.options.csa;
+    enum csa_mode csa = r->comic.settings.csa;
     struct consistency drawn, without;
     struct text out = {0};
     TRY(consistency_of_results(&r->comic, palettes, e));
@@ -250,7 +257,7 @@ static status compare(struct run *r, struct palette *palettes, struct error *e)
     if (csa != CSA_OFF)
         TRY(draw_again(r, palettes, e));
     without = consistency_of(plan, palettes);
-    consistency_append(&out, option_name_csa(csa), &drawn, csa != CSA_OFF ? &without : NULL);
+    consistency_append(&out, csa_mode_names[csa], &drawn, csa != CSA_OFF ? &without : NULL);
     status s = out.failed ? fail(e, ERR_MEMORY, "not enough memory for a table") : OK;
     if (s == OK)
         fputs(out.data, stdout);
@@ -275,12 +282,12 @@ static status print_consistency(struct run *r, struct error *e)
 static status describe(const struct run *r, struct error *e)
 {
     struct text out = {0};
-    status s = comic_describe(&r->comic, &r->ctx, &out, e);
+    status s = comic_describe(&r->comic, &r->request, &r->ctx, &out, e);
     if (s == OK)
         fputs(out.data, stdout);
     if (s == OK && r->options.consistency && !has_pairs(r))
         fputs(nothing_to_compare, stdout);
-    else if (s == OK && r->options.consistency && r->comic.options.csa != CSA_OFF)
+    else if (s == OK && r->options.consistency && r->comic.settings.csa != CSA_OFF)
         puts("--consistency draws the story a second time, with csa off: about twice that time");
     text_free(&out);
     return s;
@@ -288,7 +295,7 @@ static status describe(const struct run *r, struct error *e)
 
 static status start_dump(struct run *r, struct error *e)
 {
-    bool again = r->options.resume || r->options.overwrite;
+    bool again = r->comic.settings.resume || r->comic.settings.overwrite;
     if (r->options.dump == NULL)
         return OK;
     TRY(dump_start(&r->dump, r->options.dump, again ? DUMP_AGAIN : DUMP_ANEW, e));
@@ -299,32 +306,32 @@ static status start_dump(struct run *r, struct error *e)
 
 static status run(struct run *r, struct error *e)
 {
-    TRY(comic_plan(&r->comic, &r->options, r->argc, r->argv, e));
-    if (r->options.consistency && r->options.only != NULL)
+    TRY(comic_plan(&r->comic, &r->model, &r->options.settings, e));
+    if (r->options.consistency && r->comic.settings.only != NULL)
         return fail(e, ERR_ARGUMENT, "--consistency and --only exclude each other: all panels are compared");
-    r->ctx.threads = (int)r->comic.options.threads;
+    r->ctx.threads = (int)r->comic.settings.threads;
     if (r->options.profile)
         r->ctx.profile = &r->profile;
     if (r->options.dry_run) {
         print_lines(&r->comic.notices);
-        TRY(comic_encode(&r->comic, &r->ctx, e));
+        TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
         return describe(r, e);
     }
     TRY(output_check(&r->comic, &r->finished, e));
     if (r->finished)
-        printf("already finished: %s, seed %llu%s\n", r->options.output_dir,
-               (unsigned long long)r->comic.options.seed, r->options.dump != NULL ? "; nothing is dumped" : "");
+        printf("already finished: %s, seed %llu%s\n", r->comic.settings.output_dir,
+               (unsigned long long)r->comic.settings.seed, r->options.dump != NULL ? "; nothing is dumped" : "");
     else
         TRY(start_dump(r, e));
     if (r->finished && !r->options.consistency)
         return OK;
     catch_interrupt();
     print_lines(&r->comic.notices); /* not before: a mistake is told in one line */
-    TRY(comic_encode(&r->comic, &r->ctx, e));
+    TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
     if (r->options.verbose)
         fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, seed %llu, %d threads, %s kernels\n",
-                r->comic.model_name, (long long)r->comic.options.width, (long long)r->comic.options.height,
-                r->comic.sampler.steps, sampler_name(&r->comic.sampler), (unsigned long long)r->comic.options.seed,
+                r->comic.model_name, (long long)r->comic.settings.width, (long long)r->comic.settings.height,
+                r->comic.sampler.steps, sampler_name(&r->comic.sampler), (unsigned long long)r->comic.settings.seed,
                 r->ctx.threads, gemm_kernel_name());
     if (!r->finished)
         TRY(draw(r, e));
@@ -367,6 +374,8 @@ int main(int argc, char **argv)
         print_profile(&r);
         print_memory();
     }
+    comic_request_free(&r.request);
     comic_free(&r.comic);
+    model_close(&r.model);
     return finish_output(s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(&e));
 }

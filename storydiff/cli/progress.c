@@ -4,10 +4,10 @@
 
 #include "tensor/profile.h"
 
-void progress_start(struct progress *p, const struct comic *c, const char *label, FILE *out)
+void progress_start(struct progress *p, const struct lockstep_request *request, const char *label, FILE *out)
 {
     double now = seconds_now();
-    *p = (struct progress){out, c, label, .terminal = isatty(fileno(out)), .start = now, .last = now};
+    *p = (struct progress){out, request, label, .terminal = isatty(fileno(out)), .start = now, .last = now};
 }
 
 static int panels_per_half(const struct lockstep_request *r)
@@ -46,8 +46,8 @@ static void show(struct progress *p, const char *line)
 
 void progress_pass_done(struct progress *p, int step, int half, int pass)
 {
-    const struct lockstep_request *r = &p->comic->request;
-    const struct lockstep_pass *done = &r->passes[pass];
+    const struct lockstep_request *r = p->request;
+    const struct story_pass *done = &r->passes[pass];
     char line[128];
     p->done += done->panel_count;
     int halves = lockstep_halves(r);

@@ -6,11 +6,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "storydiff/comic/comic.h"
+#include "storydiff/csa/lockstep.h"
 
 struct progress {
     FILE *out;
-    const struct comic *comic;
+    const struct lockstep_request *request;
     const char *label; /* before what is said */
     bool terminal, shown;
     double start, last; /* seconds: of progress_start; of the last line printed, or the same */
@@ -18,7 +18,7 @@ struct progress {
 };
 
 /* label: opens every line, "" for none; referenced, not copied. */
-void progress_start(struct progress *p, const struct comic *c, const char *label, FILE *out);
+void progress_start(struct progress *p, const struct lockstep_request *request, const char *label, FILE *out);
 
 /* To be called after each pass. */
 void progress_pass_done(struct progress *p, int step, int half, int pass);

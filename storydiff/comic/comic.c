@@ -1,5 +1,6 @@
 #include "storydiff/comic/comic.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,27 +15,27 @@ static void notice(struct comic *c, const char *line)
 
 /* --------------------------------------------------------------------------------------------------------- script */
 
-static status read_script(struct comic *c, int argc, char **argv, struct error *e)
+static status read_script(struct comic *c, struct error *e)
 {
-    struct options *o = &c->options;
+    struct settings *o = &c->settings;
     if (o->story != NULL) {
         if (o->general_prompt != NULL || o->prompt_count > 0)
-            return fail(e, ERR_ARGUMENT, "--story excludes --general_prompt and --prompt: the file has both");
+            return fail(e, ERR_ARGUMENT, "`story` excludes `general_prompt` and `prompt`: the file has both");
         TRY(story_read(o->story, &c->story, e));
-        return options_from_story(&c->story, argc, argv, o, e);
+        return settings_from_story(o, &c->story, e);
     }
     if (o->prompt_count > 0)
         return story_from_prompts(o->general_prompt, o->prompts, (size_t)o->prompt_count, &c->story, e);
     if (o->general_prompt == NULL)
-        return fail(e, ERR_ARGUMENT, "nothing to draw: give --general_prompt \"a man with a black suit\", panels "
-                                     "with -p, or --story FILE (storydiff --help)");
+        return fail(e, ERR_ARGUMENT, "nothing to draw: give `general_prompt` \"a man with a black suit\", panels with "
+                                     "`prompt`, or `story` FILE");
     if (strchr(o->general_prompt, '[') != NULL)
-        return fail(e, ERR_ARGUMENT, "--general_prompt names characters in brackets: the panels must say who is in "
-                                     "them, with -p or --story FILE");
+        return fail(e, ERR_ARGUMENT, "`general_prompt` names characters in brackets: the panels must say who is in "
+                                     "them, with `prompt` or `story` FILE");
     size_t count = 0;
     while (story_default_panels[count] != NULL)
         count++;
-    notice(c, "no panels given: drawing the default story; give your own with -p or --story FILE");
+    notice(c, "no panels given: drawing the default story; give your own with `prompt` or `story` FILE");
     return story_from_prompts(o->general_prompt, story_default_panels, count, &c->story, e);
 }
 
@@ -45,7 +46,7 @@ static status read_only(struct comic *c, struct error *e)
     c->wanted = calloc((size_t)panels, sizeof *c->wanted);
     if (c->wanted == NULL)
         return fail(e, ERR_MEMORY, "not enough memory for %d panels", panels);
-    const char *p = c->options.only;
+    const char *p = c->settings.only;
     for (int i = 0; i < panels && p == NULL; i++)
         c->wanted[i] = true;
     while (p != NULL) {
@@ -58,8 +59,8 @@ static status read_only(struct comic *c, struct error *e)
             ok = end != p;
         }
         if (!ok || (*end != ',' && *end != '\0') || first < 1 || last < first || last > panels)
-            return fail(e, ERR_ARGUMENT, "--only \"%s\": it takes panel numbers from 1 to %d, such as 3,5 or 2-4",
-                        c->options.only, panels);
+            return fail(e, ERR_ARGUMENT, "`only` \"%s\": it takes panel numbers from 1 to %d, such as 3,5 or 2-4",
+                        c->settings.only, panels);
         for (long i = first; i <= last; i++)
             c->wanted[i - 1] = true;
         p = *end == ',' ? end + 1 : NULL;
@@ -70,9 +71,9 @@ static status read_only(struct comic *c, struct error *e)
 static status read_style(struct comic *c, struct error *e)
 {
     c->styles = styles_builtin();
-    if (c->options.styles != NULL)
-        TRY(styles_load(c->options.styles, &c->styles, e));
-    return styles_find(&c->styles, c->options.style_name, &c->style, e);
+    if (c->settings.styles != NULL)
+        TRY(styles_load(c->settings.styles, &c->styles, e));
+    return styles_find(&c->styles, c->settings.style_name, &c->style, e);
 }
 
 static bool is_blank(const char *text)
@@ -89,8 +90,8 @@ static status style_texts(struct comic *c, struct error *e)
     for (int i = 0; i < c->story.panel_count; i++)
         TRY(style_prompt(c->style, c->story.panels[i].prompt, &c->prompts[i], e));
     for (int i = 0; i < c->plan.pass_count; i++) {
-        TRY(style_negative_prompt(c->style, c->options.negative_prompt, &c->negatives[i], e));
-        if (is_blank(c->negatives[i]) && c->options.negative_prompt == NULL) { /* absent, not empty */
+        TRY(style_negative_prompt(c->style, c->settings.negative_prompt, &c->negatives[i], e));
+        if (is_blank(c->negatives[i]) && c->settings.negative_prompt == NULL) { /* absent, not empty */
             free(c->negatives[i]);
             c->negatives[i] = NULL;
         }
@@ -100,16 +101,17 @@ static status style_texts(struct comic *c, struct error *e)
 
 /* ---------------------------------------------------------------------------------------------------------- model */
 
-static status open_model(struct comic *c, struct error *e)
+static status open_model(struct comic *c, struct model *model, struct error *e)
 {
     char path[4096];
-    const struct options *o = &c->options;
+    const struct settings *o = &c->settings;
     TRY(models_find(o->model, o->sd_model_name, o->cache_dir, path, sizeof path, c->model_name, sizeof c->model_name,
                     e));
-    TRY(model_open(&c->model, path, e));
-    if (c->model.hints.note[0] != '\0') {
+    TRY(model_open(model, path, e));
+    c->model = model;
+    if (c->model->hints.note[0] != '\0') {
         char line[512];
-        snprintf(line, sizeof line, "model %s: %s", c->model_name, c->model.hints.note);
+        snprintf(line, sizeof line, "model %s: %s", c->model_name, c->model->hints.note);
         notice(c, line);
     }
     return OK;
@@ -119,9 +121,9 @@ static status open_model(struct comic *c, struct error *e)
  * own scheduler is. */
 static void decide_defaults(struct comic *c)
 {
-    struct options *o = &c->options;
-    const struct model_hints *hints = &c->model.hints;
-    int64_t made_for = c->model.unet.config.sample_size * vae_factor(&c->model.vae.config);
+    struct settings *o = &c->settings;
+    const struct model_hints *hints = &c->model->hints;
+    int64_t made_for = c->model->unet.config.sample_size * vae_factor(&c->model->vae.config);
     int64_t size = made_for >= 1024 ? 768 : made_for;
     if (o->sampler == NULL && made_for >= 1024)
         o->sampler = "ddim";
@@ -146,10 +148,10 @@ static long long nearest_multiple(int64_t size, int64_t multiple)
 
 static status check_size(const struct comic *c, struct error *e)
 {
-    const struct options *o = &c->options;
-    int64_t multiple = model_size_multiple(&c->model);
+    const struct settings *o = &c->settings;
+    int64_t multiple = model_size_multiple(c->model);
     if (o->height % multiple != 0 || o->width % multiple != 0)
-        return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld, for instance "
+        return fail(e, ERR_ARGUMENT, "`height` %lld `width` %lld: this model needs multiples of %lld, for instance "
                                      "%lld and %lld", (long long)o->height, (long long)o->width, (long long)multiple,
                     nearest_multiple(o->height, multiple), nearest_multiple(o->width, multiple));
     return OK;
@@ -157,14 +159,14 @@ static status check_size(const struct comic *c, struct error *e)
 
 static void warn_of_late_start(struct comic *c)
 {
-    const struct options *o = &c->options;
+    const struct settings *o = &c->settings;
     char line[256];
     if (o->csa == CSA_OFF || c->sampler.steps > o->csa_start || c->plan.cast_count == 0)
         return;
     bool masked = o->csa == CSA_MASKED && o->csa_start == csa_defaults(CSA_MASKED).start;
-    snprintf(line, sizeof line, "%d steps end before consistency starts at step %lld: use more --sampling_steps%s",
+    snprintf(line, sizeof line, "%d steps end before consistency starts at step %lld: use more `sampling_steps`%s",
              c->sampler.steps, (long long)o->csa_start,
-             masked ? ", a lower --csa_start, or --csa sampled, which starts at step 1" : " or a lower --csa_start");
+             masked ? ", a lower `csa_start`, or `csa` sampled, which starts at step 1" : " or a lower `csa_start`");
     notice(c, line);
 }
 
@@ -172,10 +174,10 @@ static status announce_cut(struct comic *c, const char *whose, const char *promp
 {
     size_t total, cut;
     char line[256];
-    TRY(conditioning_count_tokens(&c->model, prompt, c->options.long_prompt, &total, &cut, e));
+    TRY(conditioning_count_tokens(c->model, prompt, c->settings.long_prompt, &total, &cut, e));
     if (cut == 0)
         return OK;
-    snprintf(line, sizeof line, "%s prompt has %zu tokens, the last %zu are cut off; --long_prompt windows keeps "
+    snprintf(line, sizeof line, "%s prompt has %zu tokens, the last %zu are cut off; `long_prompt` windows keeps "
                                 "them", whose, total, cut);
     notice(c, line);
     return OK;
@@ -196,9 +198,9 @@ static status count_tokens(struct comic *c, struct error *e)
 
 static status open_font(struct comic *c, struct error *e)
 {
-    if (c->options.comic_type == COMIC_NONE)
+    if (c->settings.comic_type == PAGE_NONE)
         return OK;
-    TRY(font_open(c->options.font, &c->font, e));
+    TRY(font_open(c->settings.font, &c->font, e));
     for (int i = 0; i < c->story.panel_count; i++) {
         uint32_t missing = font_first_missing(c->font, c->story.panels[i].caption);
         if (missing == 0)
@@ -206,7 +208,7 @@ static status open_font(struct comic *c, struct error *e)
         const struct font_hint *hint = font_hint(missing);
         char line[512];
         snprintf(line, sizeof line, "the font has no %s (first U+%04X, in the caption of panel %d): install %s and "
-                                    "give --font %s",
+                                    "give `font` %s",
                  hint->script, (unsigned)missing, i + 1, hint->package, hint->file);
         notice(c, line);
         return OK; /* once is enough */
@@ -217,10 +219,10 @@ static status open_font(struct comic *c, struct error *e)
 struct page_story comic_page_story(const struct comic *c)
 {
     return (struct page_story){
-        .kind = c->options.comic_type == COMIC_CLASSIC ? PAGE_CLASSIC : PAGE_FOUR,
+        .kind = c->settings.comic_type,
         .count = c->story.panel_count,
-        .width = (int)c->options.width,
-        .height = (int)c->options.height,
+        .width = (int)c->settings.width,
+        .height = (int)c->settings.height,
         .captions = c->captions,
         .font = c->font,
     };
@@ -228,7 +230,7 @@ struct page_story comic_page_story(const struct comic *c)
 
 static status lay_out_pages(struct comic *c, struct error *e)
 {
-    if (c->options.comic_type == COMIC_NONE)
+    if (c->settings.comic_type == PAGE_NONE)
         return OK;
     c->captions = calloc((size_t)c->story.panel_count, sizeof *c->captions);
     if (c->captions == NULL)
@@ -237,8 +239,8 @@ static status lay_out_pages(struct comic *c, struct error *e)
         c->captions[i] = c->story.panels[i].caption;
     struct page_story story = comic_page_story(c);
     if (page_layout(&story, &c->pages, e) != OK)
-        return fail_context(e, "--comic_type %s (none draws panels only)",
-                            option_name_comic_type(c->options.comic_type));
+        return fail_context(e, "`comic_type` %s (none draws panels only)",
+                            page_kind_names[c->settings.comic_type]);
     for (int i = 0; i < c->story.panel_count; i++) {
         char line[128];
         snprintf(line, sizeof line, "panel %d: the caption is too long for the page, its end is cut", i + 1);
@@ -248,30 +250,31 @@ static status lay_out_pages(struct comic *c, struct error *e)
     return OK;
 }
 
-static status plan(struct comic *c, int argc, char **argv, struct error *e)
+static status plan(struct comic *c, struct model *model, struct error *e)
 {
-    TRY(read_script(c, argc, argv, e));
+    TRY(read_script(c, e));
     TRY(read_only(c, e));
     TRY(read_style(c, e));
-    TRY(story_plan_make(&c->story, (int)c->options.id_length, &c->plan, e));
+    TRY(story_plan_make(&c->story, (int)c->settings.id_length, &c->plan, e));
     notice(c, c->plan.notice);
-    c->options.id_length = c->plan.id_length;
+    c->settings.id_length = c->plan.id_length;
     TRY(style_texts(c, e));
     TRY(open_font(c, e));
-    TRY(open_model(c, e));
+    TRY(open_model(c, model, e));
     decide_defaults(c);
     TRY(check_size(c, e));
     TRY(lay_out_pages(c, e));
-    TRY(sampler_init(&c->sampler, &c->model.scheduler, c->options.sampler, (int)c->options.sampling_steps,
-                     c->options.eta, e));
+    TRY(sampler_init(&c->sampler, &c->model->scheduler, c->settings.sampler, (int)c->settings.sampling_steps,
+                     c->settings.eta, e));
     warn_of_late_start(c);
     return count_tokens(c, e);
 }
 
-status comic_plan(struct comic *c, const struct options *options, int argc, char **argv, struct error *e)
+status comic_plan(struct comic *c, struct model *model, const struct settings *settings, struct error *e)
 {
-    *c = (struct comic){.options = *options};
-    status s = plan(c, argc, argv, e);
+    *model = (struct model){0};
+    *c = (struct comic){.settings = *settings};
+    status s = plan(c, model, e);
     if (s != OK)
         comic_free(c);
     return s;
@@ -289,115 +292,13 @@ void comic_free(struct comic *c)
     free_texts(c->prompts, c->story.panel_count);
     free_texts(c->negatives, c->plan.pass_count);
     free(c->wanted);
-    free(c->passes);
-    free(c->pass_rows);
     text_free(&c->notices);
-    conditioning_free(&c->text);
     sampler_free(&c->sampler);
     page_plan_free(&c->pages);
     free(c->captions);
     font_close(c->font);
-    model_close(&c->model);
     styles_free(&c->styles);
     story_plan_free(&c->plan);
     story_free(&c->story);
     *c = (struct comic){0};
-}
-
-/* --------------------------------------------------------------------------------------------------------- encode */
-
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
-/* Whether a pass must be drawn: for one of its panels, or because a panel that is drawn looks at its character. */
-static bool is_needed(const struct comic *c, const struct story_pass *pass)
-{
-    for (int i = 0; i < pass->panel_count; i++)
-        if (c->wanted[pass->panels[i]])
-            return true;
-    if (pass->kind != STORY_WRITE || c->options.csa == CSA_OFF)
-        return false;
-    for (int i = 0; i < c->plan.pass_count; i++) {
-        const struct story_pass *reader = &c->plan.passes[i];
-        bool drawn = reader->kind == STORY_READ && c->wanted[reader->panels[0]];
-        for (int j = 0; drawn && j < reader->character_count; j++)
-            if (reader->characters[j] == pass->characters[0])
-                return true;
-    }
-    return false;
-}
-
-/* Rows of the conditioning: the panels' prompts, then every different negative prompt once. */
-static status encode_texts(struct comic *c, const struct context *ctx, struct error *e)
-{
-    int panels = c->story.panel_count, count = panels;
-    const char **texts = calloc((size_t)(panels + c->plan.pass_count), sizeof *texts);
-    if (texts == NULL)
-        return fail(e, ERR_MEMORY, "not enough memory for the prompts");
-    for (int i = 0; i < panels; i++)
-        texts[i] = c->prompts[i];
-    for (int i = 0; i < c->request.pass_count; i++) {
-        const char *negative = c->negatives[c->pass_rows[i]];
-        int row = panels;
-        while (row < count && !same_text(texts[row], negative))
-            row++;
-        texts[row] = negative;
-        count = row == count ? count + 1 : count;
-        c->passes[i].negative = row;
-    }
-    status s = conditioning_encode(ctx, &c->model, texts, count, c->options.long_prompt, &c->text, e);
-    free(texts);
-    return s;
-}
-
-static status choose_passes(struct comic *c, struct error *e)
-{
-    c->passes = calloc((size_t)c->plan.pass_count, sizeof *c->passes);
-    c->pass_rows = calloc((size_t)c->plan.pass_count, sizeof *c->pass_rows);
-    if (c->passes == NULL || c->pass_rows == NULL)
-        return fail(e, ERR_MEMORY, "not enough memory for the passes");
-    for (int i = 0; i < c->plan.pass_count; i++) {
-        const struct story_pass *p = &c->plan.passes[i];
-        if (!is_needed(c, p))
-            continue;
-        c->pass_rows[c->request.pass_count] = i;
-        c->passes[c->request.pass_count++] = (struct lockstep_pass){
-            .role = p->kind == STORY_WRITE ? CSA_WRITE : CSA_READ,
-            .panels = p->panels,
-            .panel_count = p->panel_count,
-            .characters = p->characters,
-            .character_count = p->character_count,
-        };
-    }
-    return OK;
-}
-
-status comic_encode(struct comic *c, const struct context *ctx, struct error *e)
-{
-    const struct options *o = &c->options;
-    c->freeu = (struct freeu){.s1 = 0.6f, .s2 = 0.4f, .b1 = 1.1f, .b2 = 1.2f}; /* the reference's demo */
-    c->request = (struct lockstep_request){
-        .model = &c->model,
-        .sampler = &c->sampler,
-        .text = &c->text,
-        .panels = c->story.panel_count,
-        .characters = c->plan.cast_count,
-        .height = o->height,
-        .width = o->width,
-        .guidance_scale = o->guidance_scale,
-        .seed = o->seed,
-        .noise = o->noise,
-        .csa = csa_defaults(o->csa),
-        .freeu = o->freeu ? &c->freeu : NULL,
-    };
-    c->request.csa.start = (int)o->csa_start;
-    c->request.csa.sa32 = o->sa32;
-    c->request.csa.sa64 = o->sa64;
-    c->request.csa.id_length = o->id_length > 0 ? (int)o->id_length : 1;
-    conditioning_time_ids(o->height, o->width, c->request.time_ids);
-    TRY(choose_passes(c, e));
-    c->request.passes = c->passes;
-    return encode_texts(c, ctx, e);
 }

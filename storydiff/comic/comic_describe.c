@@ -27,7 +27,7 @@ static void describe_role(const struct comic *c, int panel, struct text *out)
 static status describe_panel(const struct comic *c, int panel, struct text *out, struct error *e)
 {
     size_t total, cut;
-    TRY(conditioning_count_tokens(&c->model, c->prompts[panel], c->options.long_prompt, &total, &cut, e));
+    TRY(conditioning_count_tokens(c->model, c->prompts[panel], c->settings.long_prompt, &total, &cut, e));
     text_append(out, "panel %d%s: ", panel + 1, c->wanted[panel] ? "" : " (not drawn)");
     describe_role(c, panel, out);
     text_append(out, "; %zu tokens", total);
@@ -55,30 +55,31 @@ static int wanted_count(const struct comic *c)
     return count;
 }
 
-status comic_describe(const struct comic *c, const struct context *ctx, struct text *out, struct error *e)
+status comic_describe(const struct comic *c, const struct comic_request *request, const struct context *ctx,
+                      struct text *out, struct error *e)
 {
-    const struct options *o = &c->options;
+    const struct settings *o = &c->settings;
     struct lockstep_cost cost;
     struct profile decode = {0};
-    int64_t factor = vae_factor(&c->model.vae.config);
+    int64_t factor = vae_factor(&c->model->vae.config);
     double seconds;
     for (int i = 0; i < c->story.panel_count; i++)
         TRY(describe_panel(c, i, out, e));
     text_append(out, "negative prompt: %s\n", c->negatives[0] ? c->negatives[0] : "(none)");
     text_append(out, "model %s, %lld x %lld px, %d steps of %s, guidance %g, seed %llu, csa %s\n", c->model_name,
                 (long long)o->width, (long long)o->height, c->sampler.steps, sampler_name(&c->sampler),
-                o->guidance_scale, (unsigned long long)o->seed, option_name_csa(o->csa));
+                o->guidance_scale, (unsigned long long)o->seed, csa_mode_names[o->csa]);
 
-    TRY(lockstep_measure(&c->request, ctx->threads, NULL, &cost, e));
-    size_t decoder = render_measure(&c->model, o->height / factor, o->width / factor, ctx->threads, &decode);
+    TRY(lockstep_measure(&request->lockstep, ctx->threads, NULL, &cost, e));
+    size_t decoder = render_measure(c->model, o->height / factor, o->width / factor, ctx->threads, &decode);
     double flops = 0, panels = wanted_count(c);
     for (int op = 0; op < OP_COUNT; op++) {
         cost.profile.rows[op].flops += panels * decode.rows[op].flops;
         flops += cost.profile.rows[op].flops;
     }
-    TRY(estimate_seconds(&c->request, &cost.profile, ctx->threads, &seconds, e));
+    TRY(estimate_seconds(&request->lockstep, &cost.profile, ctx->threads, &seconds, e));
     text_append(out, "memory: %.1f MB to sample, then %.1f MB to decode, besides %.1f MB of mapped weights\n",
-                (double)cost.memory / 1e6, (double)decoder / 1e6, (double)memory_of_weights(&c->model) / 1e6);
+                (double)cost.memory / 1e6, (double)decoder / 1e6, (double)memory_of_weights(c->model) / 1e6);
     if (cost.bank > 0)
         text_append(out, "the bank has %.1f MB of it: K and V of all tokens of the id panels, float32, of one half of "
                          "one step\n", (double)cost.bank / 1e6);

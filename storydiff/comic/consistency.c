@@ -6,7 +6,6 @@
 
 #include "storydiff/comic/output.h"
 #include "storydiff/picture/png.h"
-#include "storydiff/comic/render.h"
 
 /* ------------------------------------------------------------------------------------------------------- palette */
 
@@ -179,64 +178,39 @@ status consistency_of_results(const struct comic *c, struct palette *palettes, s
     return OK;
 }
 
-static status check_stop(const struct draw_watch *watch, struct error *e)
+/* The sink of the second drawing: of a picture it keeps the palette alone. */
+struct second {
+    const struct comic *c;
+    struct palette *palettes;
+};
+
+static bool wants(void *self, int panel)
 {
-    if (watch->stop != NULL && *watch->stop)
-        return fail(e, ERR_STOPPED, "the story is drawn; stopped its drawing without csa");
+    const struct second *d = self;
+    return !shows_nobody(d->c, panel);
+}
+
+static status picture(void *self, int panel, struct image *image, struct error *e)
+{
+    const struct second *d = self;
+    (void)e;
+    d->palettes[panel] = palette_of(image);
     return OK;
 }
 
-static status sample(struct lockstep *l, const struct context *ctx, const struct draw_watch *watch, struct error *e)
+status consistency_without_csa(const struct comic *c, const struct comic_request *drawn, const struct context *ctx,
+                               const struct draw_watch *watch, struct palette *palettes, struct error *e)
 {
-    const struct lockstep_watch passes = {watch->pass_begins, watch->pass_done, watch->self};
-    while (l->step < l->request->sampler->steps) {
-        TRY(check_stop(watch, e));
-        lockstep_step(l, ctx, &passes);
-    }
-    return OK;
-}
-
-/* one: the latent of the first panel; the others follow it. */
-static status decode(const struct comic *c, struct features one, const struct context *ctx,
-                     const struct draw_watch *watch, struct palette *palettes, struct error *e)
-{
-    for (int i = 0; i < c->story.panel_count; i++, one.x += features_count(one)) {
-        struct image image = {0};
-        if (shows_nobody(c, i))
-            continue;
-        TRY(check_stop(watch, e));
-        if (watch->decodes != NULL)
-            watch->decodes(watch->self, i);
-        TRY(render_latents(ctx, &c->model, one, NULL, &image, e));
-        palettes[i] = palette_of(&image);
-        image_free(&image);
-    }
-    return OK;
-}
-
-status consistency_without_csa(const struct comic *c, const struct context *ctx, const struct draw_watch *watch,
-                               struct palette *palettes, struct error *e)
-{
-    struct lockstep_request request = c->request;
+    struct second d = {c, palettes};
+    const struct draw_sink sink = {.wants = wants, .picture = picture, .self = &d};
+    struct lockstep_request request = drawn->lockstep;
     struct lockstep lockstep = {0};
-    struct features shape = {0};
-    float *latents = NULL;
     request.csa.mode = CSA_OFF;
     status s = lockstep_open(&lockstep, &request, ctx->threads, ctx->observer, e);
-    if (s == OK && watch->begins != NULL)
-        watch->begins(watch->self, 0);
     if (s == OK)
-        s = sample(&lockstep, ctx, watch, e);
-    if (s == OK) { /* the decoder takes its memory when that of the sampling is given back */
-        shape = (struct features){NULL, 1, lockstep.h, lockstep.w, lockstep.c};
-        s = lockstep_take_latents(&lockstep, &latents, e);
-    }
-    shape.x = latents;
-    if (s == OK)
-        s = decode(c, shape, ctx, watch, palettes, e);
-    free(latents);
+        s = drawing_run(&lockstep, ctx, watch, &sink, e);
     lockstep_close(&lockstep);
-    return s;
+    return s == ERR_STOPPED ? fail_context(e, "the story is drawn; its drawing without csa") : s;
 }
 
 /* --------------------------------------------------------------------------------------------------------- table */

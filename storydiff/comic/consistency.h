@@ -26,7 +26,7 @@
 #define STORYDIFF_CONSISTENCY_H
 
 #include "storydiff/comic/comic.h"
-#include "storydiff/comic/draw.h"
+#include "storydiff/comic/drawing.h"
 #include "storydiff/picture/image.h"
 
 enum { PALETTE_RG = 16, PALETTE_BY = 16, PALETTE_WB = 8, PALETTE_BINS = PALETTE_RG * PALETTE_BY * PALETTE_WB };
@@ -63,11 +63,10 @@ struct consistency {
 struct consistency consistency_of(const struct story_plan *plan, const struct palette *palettes);
 
 /* The palettes of the story's panels: of the pictures in the output folder, which must all be there; or of the same
- * story drawn once more with CSA off, from the same noise, of which no file is left. That needs comic_encode; ctx and
- * watch are as for draw_comic. palettes: [panel_count]. */
+ * story drawn once more with CSA off, from the same noise, of which no file is left. ctx and watch are as for draw_comic. palettes: [panel_count]. */
 status consistency_of_results(const struct comic *c, struct palette *palettes, struct error *e);
-status consistency_without_csa(const struct comic *c, const struct context *ctx, const struct draw_watch *watch,
-                               struct palette *palettes, struct error *e);
+status consistency_without_csa(const struct comic *c, const struct comic_request *drawn, const struct context *ctx,
+                               const struct draw_watch *watch, struct palette *palettes, struct error *e);
 
 /* Appends a table: a row for each kind of pairs that there are, a column for the story as drawn and, if not NULL, one
  * for it without CSA. csa: the name of the first column. */

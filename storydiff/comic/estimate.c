@@ -6,9 +6,11 @@
 struct probe {
     const struct unet *u;
     int64_t h, w, c, heads;
+    const struct profile *cost;
+    double seconds; /* for all of it */
 };
 
-static void run_probe(const struct context *ctx, const struct probe *p, enum op op)
+static void run_probe(const struct probe *p, const struct context *ctx, enum op op)
 {
     size_t mark = arena_mark(ctx->arena);
     const struct resnet *resnet = &p->u->mid_block.resnets[0];
@@ -31,15 +33,23 @@ static void run_probe(const struct context *ctx, const struct probe *p, enum op 
 }
 
 /* Calls until a tenth of a second has passed (the first one, which wakes threads and caches, does not count). */
-static double seconds_per_flop(struct context *ctx, const struct probe *p, enum op op)
+static double seconds_per_flop(const struct probe *p, const struct context *outer, enum op op)
 {
     struct profile profile = {0};
-    run_probe(ctx, p, op);
-    ctx->profile = &profile;
-    while (profile.rows[op].seconds < 0.1)
-        run_probe(ctx, p, op);
-    ctx->profile = NULL;
+    struct context ctx = *outer;
+    run_probe(p, &ctx, op);
+    ctx.profile = &profile;
+    while (profile.rows[op].seconds < 0.1 && !arena_measuring(ctx.arena))
+        run_probe(p, &ctx, op);
     return profile.rows[op].seconds / profile.rows[op].flops;
+}
+
+static void measure(void *self, const struct context *ctx)
+{
+    struct probe *p = self;
+    p->seconds = 0;
+    for (enum op op = 0; op < OP_OTHER; op++)
+        p->seconds += p->cost->rows[op].flops * seconds_per_flop(p, ctx, op);
 }
 
 status estimate_seconds(const struct lockstep_request *r, const struct profile *cost, int threads, double *seconds,
@@ -48,17 +58,16 @@ status estimate_seconds(const struct lockstep_request *r, const struct profile *
     const struct unet *u = &r->model->unet;
     int level = u->config.levels - 1;
     int64_t factor = vae_factor(&r->model->vae.config);
-    struct probe p = {u, unet_level_size(r->height / factor, level), unet_level_size(r->width / factor, level),
-                      u->config.block_out_channels[level], u->config.heads[level]};
-    struct arena arena = arena_measure();
-    struct context ctx = {.arena = &arena, .threads = threads};
-    for (enum op op = 0; op < OP_OTHER; op++)
-        run_probe(&ctx, &p, op);
+    struct probe p = {
+        .u = u,
+        .h = unet_level_size(r->height / factor, level),
+        .w = unet_level_size(r->width / factor, level),
+        .c = u->config.block_out_channels[level],
+        .heads = u->config.heads[level],
+        .cost = cost,
+    };
     TRY(gemm_ready(e));
-    TRY(arena_open(&arena, arena.peak, "the estimate", e));
-    *seconds = 0;
-    for (enum op op = 0; op < OP_OTHER; op++)
-        *seconds += cost->rows[op].flops * seconds_per_flop(&ctx, &p, op);
-    arena_close(&arena);
+    TRY(work_run(&(struct context){.threads = threads}, (struct work){measure, &p, "the estimate"}, e));
+    *seconds = p.seconds;
     return OK;
 }

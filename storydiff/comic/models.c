@@ -40,7 +40,7 @@ static status bundled(char *out, size_t size, struct error *e)
         if (path_join(out, size, program, places[i], NULL) == OK && is_model(out))
             return OK;
     return fail(e, ERR_IO, "the model that comes with storydiff is not beside the program: run it from its build "
-                           "folder, use make install, or name a model with --model or --sd_model_name");
+                           "folder, use make install, or name a model with `model` or `sd_model_name`");
 }
 
 static status by_path(const char *path, char *out, size_t size, char *name, size_t name_size, struct error *e)
@@ -125,8 +125,8 @@ static status unknown(const char *wanted, struct error *e)
     struct suggestion s = {.word = wanted};
     for (int i = 0; i < KNOWN; i++)
         suggestion_offer(&s, known[i].name);
-    return fail(e, ERR_ARGUMENT, "--sd_model_name %s is not known%s%s%s; there are SDXL, RealVision, Juggernaut and "
-                                 "Unstable, any ORG/NAME of the Hugging Face hub, or --model FOLDER", wanted,
+    return fail(e, ERR_ARGUMENT, "`sd_model_name` %s is not known%s%s%s; there are SDXL, RealVision, Juggernaut and "
+                                 "Unstable, any ORG/NAME of the Hugging Face hub, or `model` FOLDER", wanted,
                 s.best ? " (did you mean " : "", s.best ? s.best : "", s.best ? "?)" : "");
 }
 
@@ -150,7 +150,7 @@ static status by_name(const char *wanted, const char *cache_dir, char *out, size
     return fail(e, ERR_IO, "%s is not on this machine (storydiff itself downloads nothing): get "
                            "https://huggingface.co/%s, the files model_index.json, */*.json, */*.txt and "
                            "*/*.safetensors (the .fp16.safetensors ones are enough), into %s/%s, or name its folder "
-                           "with --model",
+                           "with `model`",
                 found->name, found->repository, cache, last != NULL ? last + 1 : found->repository);
 }
 
@@ -158,7 +158,7 @@ status models_find(const char *path, const char *wanted, const char *cache_dir, 
                    size_t name_size, struct error *e)
 {
     if (path != NULL && wanted != NULL)
-        return fail(e, ERR_ARGUMENT, "--model and --sd_model_name exclude each other: give one of them");
+        return fail(e, ERR_ARGUMENT, "`model` and `sd_model_name` exclude each other: give one of them");
     if (path != NULL)
         return by_path(path, out, size, name, name_size, e);
     if (wanted != NULL)

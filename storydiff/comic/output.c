@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,7 +22,7 @@ status output_path(const struct comic *c, enum output_file file, int number, str
     case OUTPUT_PREVIEW: snprintf(name, sizeof name, "%s", PREVIEW); break;
     case OUTPUT_STATE: snprintf(name, sizeof name, "%s", STATE); break;
     }
-    return path_join(path->text, sizeof path->text, c->options.output_dir, name, e);
+    return path_join(path->text, sizeof path->text, c->settings.output_dir, name, e);
 }
 
 /* --------------------------------------------------------------------------------------------------------- names */
@@ -50,7 +51,7 @@ static bool is_leftover(const char *name)
 static void find_first(const struct comic *c, bool (*wanted)(const char *name), char *name, size_t size)
 {
     struct dirent **entries;
-    int count = scandir(c->options.output_dir, &entries, NULL, alphasort);
+    int count = scandir(c->settings.output_dir, &entries, NULL, alphasort);
     name[0] = '\0';
     for (int i = 0; i < count; i++) {
         if (name[0] == '\0' && wanted(entries[i]->d_name))
@@ -65,7 +66,7 @@ static void remove_all(const struct comic *c, bool (*wanted)(const char *name))
 {
     char name[256], path[4500];
     for (find_first(c, wanted, name, sizeof name); name[0] != '\0'; find_first(c, wanted, name, sizeof name))
-        if (path_join(path, sizeof path, c->options.output_dir, name, NULL) != OK || unlink(path) != 0)
+        if (path_join(path, sizeof path, c->settings.output_dir, name, NULL) != OK || unlink(path) != 0)
             return;
 }
 
@@ -94,7 +95,7 @@ static status check_recipe(const struct comic *c, const char *source, const char
 
 static status check_state(const struct comic *c, const char *path, struct error *e)
 {
-    static const char advice[] = "this cannot be resumed; --overwrite starts anew";
+    static const char advice[] = "this cannot be resumed; `overwrite` starts anew";
     struct safetensors file;
     if (safetensors_open(path, &file, e) != OK)
         return fail_context(e, "%s", advice);
@@ -139,7 +140,7 @@ static status check_results(const struct comic *c, bool *complete, struct error 
 /* --resume without a saved state. */
 static status check_finished(const struct comic *c, const char *found, bool *finished, struct error *e)
 {
-    const struct options *o = &c->options;
+    const struct settings *o = &c->settings;
     struct error ignored = {0};
     if (o->only != NULL) { /* anything else that is there is kept under another name */
         *finished = check_results(c, finished, &ignored) == OK && *finished;
@@ -148,7 +149,7 @@ static status check_finished(const struct comic *c, const char *found, bool *fin
     TRY(check_results(c, finished, e));
     if (!*finished)
         return fail(e, ERR_ARGUMENT, "%s has some of the results (%s ..) but no saved state: start anew with "
-                                     "--overwrite, or choose another --output_dir", o->output_dir, found);
+                                     "`overwrite`, or choose another `output_dir`", o->output_dir, found);
     return OK;
 }
 
@@ -157,7 +158,7 @@ static status check_writable(const char *folder, struct error *e)
 {
     char path[4096];
     if (folder[0] == '\0')
-        return fail(e, ERR_ARGUMENT, "--output_dir: a folder needs a name; . is the one that you are in");
+        return fail(e, ERR_ARGUMENT, "`output_dir`: a folder needs a name; . is the one that you are in");
     TRY(path_join(path, sizeof path, folder, "", e));
     for (char *slash = path; !file_exists(path) && slash != NULL;) {
         slash = strrchr(path, '/');
@@ -167,20 +168,20 @@ static status check_writable(const char *folder, struct error *e)
             slash[slash == path] = '\0'; /* "/a" is in "/" */
     }
     if (!file_is_directory(path))
-        return fail(e, ERR_IO, "--output_dir %s: %s is not a folder", folder, path);
+        return fail(e, ERR_IO, "`output_dir` %s: %s is not a folder", folder, path);
     if (access(path, W_OK | X_OK) != 0)
-        return fail(e, ERR_IO, "--output_dir %s: nothing can be written to %s: %s", folder, path, strerror(errno));
+        return fail(e, ERR_IO, "`output_dir` %s: nothing can be written to %s: %s", folder, path, strerror(errno));
     return OK;
 }
 
 status output_check(const struct comic *c, bool *finished, struct error *e)
 {
-    const struct options *o = &c->options;
+    const struct settings *o = &c->settings;
     struct output_path state;
     char found[256];
     *finished = false;
     if (o->overwrite && o->resume)
-        return fail(e, ERR_ARGUMENT, "--overwrite and --resume exclude each other: start anew, or go on?");
+        return fail(e, ERR_ARGUMENT, "`overwrite` and `resume` exclude each other: start anew, or go on?");
     TRY(check_writable(o->output_dir, e));
     if (o->overwrite)
         return OK;
@@ -188,16 +189,16 @@ status output_check(const struct comic *c, bool *finished, struct error *e)
     if (file_exists(state.text) && o->resume)
         return check_state(c, state.text, e);
     if (file_exists(state.text))
-        return fail(e, ERR_ARGUMENT, "%s has an unfinished run: go on with --resume, start anew with --overwrite, or "
-                                     "choose another --output_dir", o->output_dir);
+        return fail(e, ERR_ARGUMENT, "%s has an unfinished run: go on with `resume`, start anew with `overwrite`, or "
+                                     "choose another `output_dir`", o->output_dir);
     find_first(c, is_result, found, sizeof found);
     if (found[0] == '\0')
         return OK;
     if (o->resume)
         return check_finished(c, found, finished, e);
     if (o->only == NULL)
-        return fail(e, ERR_ARGUMENT, "%s has results already (%s ..): replace them with --overwrite, or choose "
-                                     "another --output_dir", o->output_dir, found);
+        return fail(e, ERR_ARGUMENT, "%s has results already (%s ..): replace them with `overwrite`, or choose "
+                                     "another `output_dir`", o->output_dir, found);
     return OK;
 }
 
@@ -224,7 +225,7 @@ static status copy_aside(const char *path, const struct file_map *content, struc
         if (has_content(kept, content))
             return OK;
     }
-    return fail(e, ERR_IO, "%s: there are 999 older versions of it; remove some, or say --overwrite", path);
+    return fail(e, ERR_IO, "%s: there are 999 older versions of it; remove some, or say `overwrite`", path);
 }
 
 static status keep(const struct comic *c, enum output_file file, int number, struct error *e)
@@ -242,7 +243,7 @@ static status keep(const struct comic *c, enum output_file file, int number, str
 
 status output_keep(const struct comic *c, struct error *e)
 {
-    if (c->options.only == NULL || c->options.overwrite)
+    if (c->settings.only == NULL || c->settings.overwrite)
         return OK;
     for (int i = 0; i < c->story.panel_count; i++)
         if (c->wanted[i])

@@ -1,6 +1,7 @@
 #include "storydiff/comic/recipe.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -63,7 +64,7 @@ static void fingerprint(struct text *out, const struct model *m)
 }
 
 /* Its file's name: where it lies is nobody's business. */
-static const char *font_name(const struct options *o)
+static const char *font_name(const struct settings *o)
 {
     const char *slash = strrchr(o->font, '/');
     return slash != NULL ? slash + 1 : o->font;
@@ -71,13 +72,13 @@ static const char *font_name(const struct options *o)
 
 void recipe_append(struct text *out, const struct comic *c, enum recipe_use use)
 {
-    const struct options *o = &c->options;
+    const struct settings *o = &c->settings;
     char seed[32];
     snprintf(seed, sizeof seed, "%" PRIu64, o->seed);
     text_append(out, "{");
     member(out, "program", "storydiff " STORYDIFF_VERSION);
     member(out, "model", c->model_name);
-    fingerprint(out, &c->model);
+    fingerprint(out, c->model);
     script(out, c);
     member(out, "style_name", c->style->name);
     member(out, "style_prompt", c->style->prompt);
@@ -91,16 +92,16 @@ void recipe_append(struct text *out, const struct comic *c, enum recipe_use use)
     number(out, "guidance_scale", o->guidance_scale);
     member(out, "sampler", sampler_name(&c->sampler));
     number(out, "eta", o->eta);
-    member(out, "noise", option_name_noise(o->noise));
-    member(out, "long_prompt", option_name_long_prompt(o->long_prompt));
-    member(out, "csa", option_name_csa(o->csa));
+    member(out, "noise", noise_mode_names[o->noise]);
+    member(out, "long_prompt", long_prompt_names[o->long_prompt]);
+    member(out, "csa", csa_mode_names[o->csa]);
     number(out, "csa_start", (double)o->csa_start);
     number(out, "id_length", (double)o->id_length);
     number(out, "sa32", o->sa32);
     number(out, "sa64", o->sa64);
     member(out, "freeu", o->freeu ? "true" : "false");
-    member(out, "comic_type", option_name_comic_type(o->comic_type));
-    if (o->font != NULL && o->comic_type != COMIC_NONE)
+    member(out, "comic_type", page_kind_names[o->comic_type]);
+    if (o->font != NULL && o->comic_type != PAGE_NONE)
         member(out, "font", font_name(o));
     if (o->only != NULL && use == RECIPE_OF_STATE)
         member(out, "only", o->only);
@@ -135,7 +136,7 @@ static status check_same(const char *source, const char *key, const char *before
     if (now != NULL)
         excerpt(now, differs, b);
     return fail(e, ERR_ARGUMENT, "%s was made with another %s (then: %s; now: %s): resume with the same settings, "
-                                 "choose another --output_dir, or start anew with --overwrite", source, key, a, b);
+                                 "choose another `output_dir`, or start anew with `overwrite`", source, key, a, b);
 }
 
 static status compare(const char *source, const struct json *saved, const struct json *ours, struct error *e)

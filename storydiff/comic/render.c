@@ -5,35 +5,55 @@
 
 #include "tensor/gemm.h"
 
-static size_t decoder_memory(const struct model *m, struct features one, int threads, const struct observer *observer,
-                             struct profile *profile)
+/* One latent to one picture. */
+struct decoding {
+    const struct model *m;
+    struct features latent;
+    float *picture; /* NULL when measuring */
+};
+
+static void decode(void *self, const struct context *ctx)
 {
-    struct arena arena = arena_measure();
-    struct context ctx = {.arena = &arena, .threads = threads, .profile = profile, .observer = observer};
-    vae_decode(&ctx, &m->vae, NULL, one);
-    return arena.peak;
+    const struct decoding *d = self;
+    vae_decode(ctx, &d->m->vae, d->picture, d->latent);
 }
 
 size_t render_measure(const struct model *m, int64_t h, int64_t w, int threads, struct profile *profile)
 {
     int64_t f = vae_factor(&m->vae.config);
-    struct features one = {NULL, 1, h, w, m->vae.config.latent_channels};
-    return decoder_memory(m, one, threads, NULL, profile) + (size_t)(f * h * f * w * 3) * sizeof(float);
+    struct decoding one = {m, {NULL, 1, h, w, m->vae.config.latent_channels}, NULL};
+    return work_measure(&(struct context){.threads = threads, .profile = profile},
+                        (struct work){decode, &one, NULL}) +
+           (size_t)(f * h * f * w * 3) * sizeof(float);
 }
 
-static status decode_each(const struct context *ctx, const struct model *m, struct features latents, float *picture,
-                          float *decoded, struct image *images, struct memory_watch *memory, struct error *e)
+/* All pictures of a batch, one after the other. */
+struct rendering {
+    const struct model *m;
+    struct features latents;
+    float *decoded; /* of all, or of one after the other */
+    bool keeps_decoded;
+    struct image *images;
+    struct memory_watch *memory;
+    struct error *e;
+    status s;
+};
+
+static void decode_each(void *self, const struct context *ctx)
 {
-    int64_t f = vae_factor(&m->vae.config), height = f * latents.h, width = f * latents.w, size = height * width * 3;
-    for (int64_t i = 0; i < latents.n; i++) {
-        float *out = decoded != NULL ? decoded + i * size : picture;
-        struct features one = {latents.x + i * latents.h * latents.w * latents.c, 1, latents.h, latents.w, latents.c};
-        vae_decode(ctx, &m->vae, out, one);
-        if (images != NULL)
-            TRY(image_from_float(out, width, height, &images[i], e));
-        memory_look(memory);
+    struct rendering *r = self;
+    int64_t f = vae_factor(&r->m->vae.config), height = f * r->latents.h, width = f * r->latents.w;
+    int64_t latent = r->latents.h * r->latents.w * r->latents.c, size = height * width * 3;
+    for (int64_t i = 0; i < r->latents.n && r->s == OK; i++) {
+        float *out = r->decoded + (r->keeps_decoded ? i * size : 0);
+        struct decoding one = {r->m, {r->latents.x + i * latent, 1, r->latents.h, r->latents.w, r->latents.c}, out};
+        decode(&one, ctx);
+        if (arena_measuring(ctx->arena))
+            return; /* all take the same */
+        if (r->images != NULL)
+            r->s = image_from_float(out, width, height, &r->images[i], r->e);
+        memory_look(r->memory);
     }
-    return OK;
 }
 
 status render_latents(const struct context *ctx, const struct model *m, struct features latents, float *decoded,
@@ -42,26 +62,24 @@ status render_latents(const struct context *ctx, const struct model *m, struct f
     return render_latents_watched(ctx, m, latents, decoded, images, NULL, e);
 }
 
-status render_latents_watched(const struct context *outer, const struct model *m, struct features latents,
+status render_latents_watched(const struct context *ctx, const struct model *m, struct features latents,
                               float *decoded, struct image *images, struct memory_watch *memory, struct error *e)
 {
     int64_t f = vae_factor(&m->vae.config);
-    struct features one = {NULL, 1, latents.h, latents.w, latents.c};
-    struct arena arena = {0};
-    struct context ctx = *outer;
-    ctx.arena = &arena;
-    float *picture = malloc((size_t)(f * latents.h * f * latents.w * 3) * sizeof *picture);
+    size_t picture = (size_t)(f * latents.h * f * latents.w * 3) * sizeof(float);
+    struct rendering r = {m, latents, decoded != NULL ? decoded : malloc(picture), decoded != NULL, images, memory,
+                          e, OK};
     if (images != NULL)
         memset(images, 0, (size_t)latents.n * sizeof *images);
-    status s = picture ? gemm_ready(e) : fail(e, ERR_MEMORY, "not enough memory for a decoded picture");
+    status s = r.decoded ? gemm_ready(e) : fail(e, ERR_MEMORY, "not enough memory for a decoded picture");
     if (s == OK)
-        s = arena_open(&arena, decoder_memory(m, one, ctx.threads, ctx.observer, NULL), "the VAE", e);
+        s = work_run(ctx, (struct work){decode_each, &r, "the VAE"}, e);
     if (s == OK)
-        s = decode_each(&ctx, m, latents, picture, decoded, images, memory, e);
+        s = r.s;
     for (int64_t i = 0; s != OK && images != NULL && i < latents.n; i++)
         image_free(&images[i]);
-    arena_close(&arena);
-    free(picture);
+    if (decoded == NULL)
+        free(r.decoded);
     return s;
 }
 
@@ -85,7 +103,7 @@ status preview_map_make(const struct context *ctx, const struct model *m, struct
     int64_t channels = m->vae.config.latent_channels, side = PROBE * vae_factor(&m->vae.config);
     int64_t probes = 1 + 2 * channels, values = PROBE * PROBE * channels, pixels = side * side * 3;
     if (channels > PREVIEW_MAX_CHANNELS || m->vae.config.out_channels != 3)
-        return fail(e, ERR_ARGUMENT, "--preview_every: previews know latents of up to %d channels",
+        return fail(e, ERR_ARGUMENT, "`preview_every`: previews know latents of up to %d channels",
                     PREVIEW_MAX_CHANNELS);
     *map = (struct preview_map){.channels = channels};
     float *latents = calloc((size_t)(probes * values), sizeof *latents);

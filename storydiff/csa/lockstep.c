@@ -5,6 +5,8 @@
 
 #include "tensor/gemm.h"
 
+const char *const noise_mode_names[] = {"reference", "shared", "own", NULL};
+
 static int64_t latent_size(const struct lockstep *l)
 {
     return l->h * l->w * l->c;
@@ -104,7 +106,7 @@ struct batch {
     float *sample, *states, *pooled, *time_ids;
 };
 
-static struct batch batch_new(const struct lockstep *l, struct arena *arena, const struct lockstep_pass *pass)
+static struct batch batch_new(const struct lockstep *l, struct arena *arena, const struct story_pass *pass)
 {
     const struct conditioning *text = l->request->text;
     int64_t n = pass->panel_count;
@@ -118,14 +120,14 @@ static struct batch batch_new(const struct lockstep *l, struct arena *arena, con
 }
 
 /* The conditioning that a half of a pass gives a panel. */
-static int64_t text_row(const struct lockstep_request *r, const struct lockstep_pass *pass, int half, int panel)
+static int64_t text_row(const struct lockstep_request *r, const struct story_pass *pass, int half, int panel)
 {
     bool unconditional = lockstep_halves(r) == 2 && half == 0;
-    return unconditional ? pass->negative : panel;
+    return unconditional ? r->negatives[pass - r->passes] : panel;
 }
 
 /* Also when measuring: what is kept decides what there is to compute. */
-static void choose_text_keys(struct lockstep *l, const struct lockstep_pass *pass, int half)
+static void choose_text_keys(struct lockstep *l, const struct story_pass *pass, int half)
 {
     for (int i = 0; i < pass->panel_count; i++) {
         int64_t row = text_row(l->request, pass, half, pass->panels[i]);
@@ -134,7 +136,7 @@ static void choose_text_keys(struct lockstep *l, const struct lockstep_pass *pas
     }
 }
 
-static void batch_fill(const struct lockstep *l, const struct batch *b, const struct lockstep_pass *pass, int half)
+static void batch_fill(const struct lockstep *l, const struct batch *b, const struct story_pass *pass, int half)
 {
     const struct lockstep_request *r = l->request;
     const struct conditioning *text = r->text;
@@ -150,7 +152,7 @@ static void batch_fill(const struct lockstep *l, const struct batch *b, const st
 }
 
 /* The noise the model sees in one half of a pass: prediction [panels, h, w, c]. */
-static void predict(struct lockstep *l, const struct context *ctx, const struct lockstep_pass *pass, int half,
+static void predict(struct lockstep *l, const struct context *ctx, const struct story_pass *pass, int half,
                     float *prediction)
 {
     const struct lockstep_request *r = l->request;
@@ -159,7 +161,7 @@ static void predict(struct lockstep *l, const struct context *ctx, const struct 
     choose_text_keys(l, pass, half);
     if (!arena_measuring(ctx->arena))
         batch_fill(l, &b, pass, half);
-    struct csa_pass csa_pass = {&l->csa, pass->role, half, pass->characters, pass->character_count};
+    struct csa_pass csa_pass = {&l->csa, pass, half};
     struct attention_hook hook = csa_hook(&csa_pass);
     struct unet_input in = {
         .sample = {b.sample, b.n, l->h, l->w, l->c},
@@ -181,7 +183,7 @@ static void guide(const float *uncond, float *cond, int64_t n, float g)
 }
 
 /* Both halves [halves, panels, h, w, c] -> the next latents of the panels. */
-static void advance(struct lockstep *l, const struct lockstep_pass *pass, float *prediction)
+static void advance(struct lockstep *l, const struct story_pass *pass, float *prediction)
 {
     const struct lockstep_request *r = l->request;
     int64_t size = latent_size(l), all = pass->panel_count * size;
@@ -201,7 +203,7 @@ static void run_half(struct lockstep *l, const struct context *ctx, int half, co
     float *prediction = l->noise_pred;
     int halves = lockstep_halves(r);
     for (int i = 0; i < r->pass_count; i++) {
-        const struct lockstep_pass *pass = &r->passes[i];
+        const struct story_pass *pass = &r->passes[i];
         int64_t n = (int64_t)pass->panel_count * halves, all = pass->panel_count * latent_size(l);
         if (watch != NULL && watch->begins != NULL)
             watch->begins(watch->self, l->step, half, i);
@@ -225,7 +227,7 @@ void lockstep_step(struct lockstep *l, const struct context *ctx, const struct l
         prepare_text(l, &own);
     l->text_ready = true;
     if (r->csa.mode != CSA_OFF)
-        csa_begin_step(&l->csa, l->step);
+        csa_plan_step(&l->csa.plan, l->step);
     if (sampler_draws_noise(r->sampler, l->step))
         draw_noise(l);
     for (int half = 0; half < lockstep_halves(r); half++)
@@ -270,16 +272,34 @@ static void set_size(struct lockstep *l)
     l->first_kept = used - l->kept_prompts; /* the last rows are negative prompts, which all panels share */
 }
 
-/* The largest arena that any pass needs. The key sets of a measuring pass are those of the plan before step 0: their
- * sizes do not matter to the arena, nor does it matter whether keys of a text are kept. */
+/* One half of one step of every kind of pass, and the text's keys. The key sets of a dry run are those of the plan before
+ * step 0: their sizes do not matter to the arena, nor does it matter whether keys of a text are kept. */
+static void dry_half(void *self, const struct context *ctx)
+{
+    struct lockstep *l = self;
+    prepare_text(l, ctx);
+    for (int i = 0; i < l->request->pass_count; i++)
+        predict(l, ctx, &l->request->passes[i], 0, NULL);
+}
+
 static size_t measure_work(struct lockstep *l, int threads, const struct observer *observer)
 {
-    struct arena arena = arena_measure();
-    struct context ctx = {.arena = &arena, .threads = threads, .observer = observer};
-    prepare_text(l, &ctx);
-    for (int i = 0; i < l->request->pass_count; i++)
-        predict(l, &ctx, &l->request->passes[i], 0, NULL);
-    return arena.peak;
+    struct context ctx = {.threads = threads, .observer = observer};
+    return work_measure(&ctx, (struct work){dry_half, l, NULL});
+}
+
+/* All steps of all passes, for their arithmetic. */
+static void dry_story(void *self, const struct context *ctx)
+{
+    struct lockstep *l = self;
+    prepare_text(l, ctx);
+    for (l->step = 0; l->step < l->request->sampler->steps; l->step++) {
+        if (l->request->csa.mode != CSA_OFF)
+            csa_plan_step(&l->csa.plan, l->step);
+        for (int half = 0; half < lockstep_halves(l->request); half++)
+            for (int i = 0; i < l->request->pass_count; i++)
+                predict(l, ctx, &l->request->passes[i], half, NULL);
+    }
 }
 
 static status open_csa(struct lockstep *l, struct error *e)
@@ -295,7 +315,7 @@ static status open_csa(struct lockstep *l, struct error *e)
 static bool is_written(const struct lockstep_request *r, int before, int character)
 {
     for (int i = 0; i < before; i++)
-        if (r->passes[i].role == CSA_WRITE && r->passes[i].characters[0] == character)
+        if (r->passes[i].kind == STORY_WRITE && r->passes[i].characters[0] == character)
             return true;
     return false;
 }
@@ -305,14 +325,14 @@ static bool is_written(const struct lockstep_request *r, int before, int charact
 static status check_passes(const struct lockstep_request *r, struct error *e)
 {
     for (int i = 0; i < r->pass_count && r->csa.mode != CSA_OFF; i++) {
-        const struct lockstep_pass *pass = &r->passes[i];
-        if (pass->role == CSA_WRITE && pass->panel_count != r->csa.id_length)
+        const struct story_pass *pass = &r->passes[i];
+        if (pass->kind == STORY_WRITE && pass->panel_count != r->csa.id_length)
             return fail(e, ERR_ARGUMENT, "a character has %d id panels, but id_length is %d", pass->panel_count,
                         r->csa.id_length);
         if (pass->character_count * r->csa.id_length >= HOOK_KEY_SETS)
             return fail(e, ERR_ARGUMENT, "panel %d: %d characters with %d id panels each are too many to see at once: "
-                        "lower --id_length", pass->panels[0] + 1, pass->character_count, r->csa.id_length);
-        for (int j = 0; pass->role == CSA_READ && j < pass->character_count; j++)
+                        "lower `id_length`", pass->panels[0] + 1, pass->character_count, r->csa.id_length);
+        for (int j = 0; pass->kind == STORY_READ && j < pass->character_count; j++)
             if (!is_written(r, i, pass->characters[j]))
                 return fail(e, ERR_ARGUMENT, "panel %d looks at a character without id panels", pass->panels[0] + 1);
     }
@@ -327,7 +347,7 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
     int64_t multiple = model_size_multiple(request->model);
     if (request->height < multiple || request->width < multiple || request->height % multiple ||
         request->width % multiple)
-        return fail(e, ERR_ARGUMENT, "--height %lld --width %lld: this model needs multiples of %lld",
+        return fail(e, ERR_ARGUMENT, "`height` %lld `width` %lld: this model needs multiples of %lld",
                     (long long)request->height, (long long)request->width, (long long)multiple);
     TRY(check_passes(request, e));
     struct arena measured = arena_measure();
@@ -393,16 +413,8 @@ status lockstep_measure(const struct lockstep_request *request, int threads, con
     if (s == OK) {
         cost->bank = l.csa.memory.capacity;
         cost->memory = l.fixed.capacity + l.csa.memory.capacity + measure_work(&l, threads, observer);
-        struct arena arena = arena_measure();
-        struct context ctx = {.arena = &arena, .threads = threads, .profile = &cost->profile};
-        prepare_text(&l, &ctx);
-        for (l.step = 0; l.step < request->sampler->steps; l.step++) {
-            if (request->csa.mode != CSA_OFF)
-                csa_begin_step(&l.csa, l.step);
-            for (int half = 0; half < lockstep_halves(request); half++)
-                for (int i = 0; i < request->pass_count; i++)
-                    predict(&l, &ctx, &request->passes[i], half, NULL);
-        }
+        struct context ctx = {.threads = threads, .profile = &cost->profile};
+        work_measure(&ctx, (struct work){dry_story, &l, NULL});
         for (int op = 0; op < OP_COUNT; op++)
             cost->profile.rows[op].seconds = 0;
     }

@@ -20,17 +20,7 @@ enum noise_mode {
     NOISE_SHARED,    /* the first panel's noise for all panels */
     NOISE_OWN,       /* one draw over all panels */
 };
-
-/* Panels that are denoised as one batch. */
-struct lockstep_pass {
-    enum csa_role role;
-    const int *panels; /* story panels, in order */
-    int panel_count;   /* with consistent self-attention, write: id_length */
-    const int *characters; /* numbers from 0 to request.characters - 1. Write: the one; read: those it looks at, maybe
-                              none; with consistent self-attention, an earlier pass writes them */
-    int character_count;
-    int negative; /* row of the conditioning with its negative prompt */
-};
+extern const char *const noise_mode_names[]; /* "reference", .., NULL */
 
 /* Everything that defines a story's latents. Referenced, not copied: must outlive the lockstep. */
 struct lockstep_request {
@@ -38,8 +28,10 @@ struct lockstep_request {
     const struct sampler *sampler;
     const struct conditioning *text; /* row p: the prompt of panel p; further rows: negative prompts */
     int panels;                      /* of the whole story, also those that no pass draws */
-    const struct lockstep_pass *passes;
-    int pass_count, characters;
+    const struct story_pass *passes; /* [pass_count]; a read pass comes after the write passes of its characters */
+    const int *negatives;            /* [pass_count] row of the text with the pass's negative prompt */
+    int pass_count;
+    int characters; /* of the whole story: passes number them from 0 */
     int64_t height, width; /* pixels */
     float time_ids[6];
     double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed */

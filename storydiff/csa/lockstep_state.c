@@ -51,7 +51,7 @@ static status read_state(const struct lockstep *l, const struct safetensors *fil
     checksum(l, text, safetensors_find(file, "latents")->data, safetensors_find(file, "history")->data, sum);
     const char *saved = safetensors_meta(file, "checksum");
     if (saved == NULL || strcmp(saved, sum) != 0)
-        return fail(e, ERR_FORMAT, "%s: the file is damaged, its checksum does not match; --overwrite starts anew",
+        return fail(e, ERR_FORMAT, "%s: the file is damaged, its checksum does not match; `overwrite` starts anew",
                     file->path);
     *step = (int)value;
     return OK;

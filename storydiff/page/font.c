@@ -65,7 +65,7 @@ status font_open(const char *path, struct font **font, struct error *e)
         path = default_path();
     if (path == NULL)
         return fail(e, ERR_IO, "no font for the captions: %s is missing; install fonts-dejavu-core or pass "
-                    "--font FILE.ttf", default_paths[0]);
+                    "`font` FILE.ttf", default_paths[0]);
     struct font *f = calloc(1, sizeof *f);
     if (f == NULL)
         return fail(e, ERR_MEMORY, "no memory for a font");

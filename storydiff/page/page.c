@@ -5,28 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kind_names[PAGE_KINDS] = {[PAGE_FOUR] = "four", [PAGE_CLASSIC] = "classic"};
+const char *const page_kind_names[] = {[PAGE_FOUR] = "four", [PAGE_CLASSIC] = "classic", [PAGE_NONE] = "none", NULL};
 
 static const struct color paper = {255, 255, 255}, ink = {17, 17, 17};
 static const struct color caption_paper[PAGE_KINDS] = {
     [PAGE_FOUR] = {255, 255, 255},
     [PAGE_CLASSIC] = {255, 247, 214}, /* the yellowed boxes of old comic books */
 };
-
-const char *page_kind_name(enum page_kind kind)
-{
-    return kind_names[kind];
-}
-
-bool page_kind_from_name(const char *name, enum page_kind *kind)
-{
-    for (int i = 0; i < PAGE_KINDS; i++)
-        if (strcmp(name, kind_names[i]) == 0) {
-            *kind = (enum page_kind)i;
-            return true;
-        }
-    return false;
-}
 
 static struct rect grown(struct rect r, int by)
 {

@@ -21,10 +21,8 @@
 #include "storydiff/page/lettering.h"
 #include "tensor/status.h"
 
-enum page_kind { PAGE_FOUR, PAGE_CLASSIC, PAGE_KINDS };
-
-const char *page_kind_name(enum page_kind kind); /* "four", "classic" */
-bool page_kind_from_name(const char *name, enum page_kind *kind);
+enum page_kind { PAGE_FOUR, PAGE_CLASSIC, PAGE_KINDS, PAGE_NONE = PAGE_KINDS };
+extern const char *const page_kind_names[]; /* "four", "classic", "none", NULL */
 
 /* What is to be laid out. Everything belongs to the caller and outlives the plan. */
 struct page_story {

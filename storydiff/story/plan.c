@@ -1,9 +1,7 @@
-/* Who is drawn with whom: id panels first, then everything else (storydiff/story/script.h).
- *
- * A panel can define how a character looks only if nobody else is in it. So a character's id panels are the first of
- * those, wherever they stand in the story, and the character with the fewest of those decides how
- * many all have: one id_length for the whole story. */
-#include "storydiff/story/script.h"
+/* A panel can define how a character looks only if nobody else is in it. So a character's id panels are the first of
+ * those, wherever they stand in the story, and the character with the fewest of those decides how many all have: one
+ * id_length for the whole story. */
+#include "storydiff/story/plan.h"
 
 #include <stdlib.h>
 #include <string.h>

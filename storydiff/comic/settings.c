@@ -1,0 +1,290 @@
+#include "storydiff/comic/settings.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "storydiff/story/styles.h"
+#include "storydiff/story/suggest.h"
+
+const char *const setting_group_titles[SETTING_GROUPS] = {
+    "The story", "The model", "The pictures", "Consistency", "The page", "The run",
+};
+
+#define AT(member) offsetof(struct settings, member)
+
+const struct setting settings_table[] = {
+    {SETTING_STORY, "general_prompt", SETTING_TEXT, AT(general_prompt), "TEXT", 0, 0, NULL,
+     "the character, in every panel; or lines \"[Bob] a man, black suit\""},
+    {SETTING_STORY, "prompt", SETTING_TEXT_LIST, AT(prompts), "TEXT", 0, 0, NULL,
+     "one panel; give it once per panel"},
+    {SETTING_STORY, "story", SETTING_TEXT, AT(story), "FILE", 0, 0, NULL,
+     "characters, a line ---, panels; may have settings, too"},
+    {SETTING_STORY, "negative_prompt", SETTING_TEXT, AT(negative_prompt), "TEXT", 0, 0, NULL, "what not to draw"},
+    {SETTING_STORY, "style_name", SETTING_TEXT, AT(style_name), "NAME", 0, 0, NULL,
+     "a drawing style; an unknown name lists all"},
+    {SETTING_STORY, "styles", SETTING_TEXT, AT(styles), "FILE", 0, 0, NULL,
+     "more styles: JSON, [{name, prompt, negative_prompt}]"},
+
+    {SETTING_MODEL, "sd_model_name", SETTING_TEXT, AT(sd_model_name), "NAME", 0, 0, NULL,
+     "SDXL, RealVision, Juggernaut or Unstable"},
+    {SETTING_MODEL, "model", SETTING_TEXT, AT(model), "PATH", 0, 0, NULL,
+     "a model folder (default: $STORYDIFF_MODEL, or a small one)"},
+    {SETTING_MODEL, "cache_dir", SETTING_TEXT, AT(cache_dir), "DIR", 0, 0, NULL, "where downloaded models are"},
+    {SETTING_MODEL, "local_files_only", SETTING_FLAG, AT(local_files_only), NULL, 0, 0, NULL,
+     "accepted: this program never opens a network connection"},
+
+    {SETTING_PICTURES, "height", SETTING_INTEGER, AT(height), "PIXELS", 8, 8192, NULL,
+     "of a panel (default: 768, or what the model was made for)"},
+    {SETTING_PICTURES, "width", SETTING_INTEGER, AT(width), "PIXELS", 8, 8192, NULL, "likewise"},
+    {SETTING_PICTURES, "sampling_steps", SETTING_INTEGER, AT(sampling_steps), "N", 1, 1000, NULL,
+     "denoising steps (default: 50, or the model's)"},
+    {SETTING_PICTURES, "guidance_scale", SETTING_NUMBER, AT(guidance_scale), "G", 0, 100, NULL,
+     "classifier-free guidance, none up to 1 (default: 5, or the model's)"},
+    {SETTING_PICTURES, "seed", SETTING_SEED, AT(seed), "N", 0, 0, NULL, "same seed, same pictures"},
+    {SETTING_PICTURES, "sampler", SETTING_TEXT, AT(sampler), "NAME", 0, 0, NULL,
+     "ddim, euler, euler_a, dpmpp_2m, dpmpp_2m_sde, lcm; and with _karras (default: ddim, or the model's)"},
+    {SETTING_PICTURES, "eta", SETTING_NUMBER, AT(eta), "X", 0, 1, NULL,
+     "ddim: share of fresh noise (default: 0, or the model's)"},
+    {SETTING_PICTURES, "long_prompt", SETTING_CHOICE, AT(long_prompt), "MODE", 0, 0, long_prompt_names,
+     "beyond 75 tokens: truncate or windows"},
+    {SETTING_PICTURES, "noise", SETTING_CHOICE, AT(noise), "MODE", 0, 0, noise_mode_names,
+     "reference: every pass reseeds; shared: one for all; own"},
+
+    {SETTING_CONSISTENCY, "csa", SETTING_CHOICE, AT(csa), "MODE", 0, 0, csa_mode_names,
+     "consistent self-attention: masked, sampled or off"},
+    {SETTING_CONSISTENCY, "id_length", SETTING_INTEGER, AT(id_length), "N", 1, CSA_MAX_ID_LENGTH, NULL,
+     "panels that define a character (default: 4, fewer if a story has fewer)"},
+    {SETTING_CONSISTENCY, "sa32", SETTING_NUMBER, AT(sa32), "RATE", 0, 1, NULL,
+     "share of tokens seen at 1/32 of the size"},
+    {SETTING_CONSISTENCY, "sa64", SETTING_NUMBER, AT(sa64), "RATE", 0, 1, NULL,
+     "share of tokens seen at 1/16 of the size"},
+    {SETTING_CONSISTENCY, "csa_start", SETTING_INTEGER, AT(csa_start), "STEP", 1, 1000, NULL,
+     "first consistent step (default: masked 5, sampled 1)"},
+    {SETTING_CONSISTENCY, "freeu", SETTING_FLAG, AT(freeu), NULL, 0, 0, NULL,
+     "FreeU, as the reference's demo has it"},
+
+    {SETTING_PAGE, "comic_type", SETTING_CHOICE, AT(comic_type), "TYPE", 0, 0, page_kind_names,
+     "four panels a page, classic, or none"},
+    {SETTING_PAGE, "font", SETTING_TEXT, AT(font), "FILE", 0, 0, NULL,
+     "TrueType or OpenType font of the captions (default: DejaVu Sans)"},
+
+    {SETTING_RUN, "output_dir", SETTING_TEXT, AT(output_dir), "DIR", 0, 0, NULL,
+     "where pictures and the state of the run go"},
+    {SETTING_RUN, "threads", SETTING_INTEGER, AT(threads), "N", 1, 1024, NULL,
+     "default: the physical cores; does not change the pictures"},
+    {SETTING_RUN, "resume", SETTING_FLAG, AT(resume), NULL, 0, 0, NULL,
+     "go on with the unfinished run in the output folder"},
+    {SETTING_RUN, "save_every_step", SETTING_FLAG, AT(save_every_step), NULL, 0, 0, NULL, "the default"},
+    {SETTING_RUN, "no_save", SETTING_FLAG, AT(no_save), NULL, 0, 0, NULL, "do not save the state after every step"},
+    {SETTING_RUN, "only", SETTING_TEXT, AT(only), "3,5", 0, 0, NULL,
+     "redraw these panels only, with the same characters"},
+    {SETTING_RUN, "preview_every", SETTING_INTEGER, AT(preview_every), "N", 1, 1000, NULL,
+     "a rough preview.png every N steps"},
+    {SETTING_RUN, "overwrite", SETTING_FLAG, AT(overwrite), NULL, 0, 0, NULL, "replace what the output folder has"},
+};
+
+const int settings_count = sizeof settings_table / sizeof *settings_table;
+_Static_assert(sizeof settings_table / sizeof *settings_table <= SETTINGS_MAX, "given[] has a place for each row");
+
+struct settings settings_default(void)
+{
+    return (struct settings){
+        .style_name = STYLE_DEFAULT,
+        .seed = 3407,
+        .guidance_scale = -1,
+        .eta = -1,
+        .long_prompt = LONG_PROMPT_WINDOWS,
+        .csa = CSA_MASKED,
+        .sa32 = 0.5,
+        .sa64 = 0.5,
+        .output_dir = "outputs",
+    };
+}
+
+/* ---------------------------------------------------------------------------------------------------------- keys */
+
+bool setting_is_called(const struct setting *row, const char *key, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (row->key[i] == '\0' || (key[i] == '-' ? '_' : key[i]) != row->key[i])
+            return false;
+    return row->key[length] == '\0';
+}
+
+const struct setting *settings_find(const char *key, size_t length)
+{
+    for (int i = 0; i < settings_count; i++)
+        if (setting_is_called(&settings_table[i], key, length))
+            return &settings_table[i];
+    return NULL;
+}
+
+void settings_spell(struct text *out, const char *message, const char *prefix)
+{
+    for (const char *p = message; *p != '\0';) {
+        size_t before = strcspn(p, "`");
+        const char *key = p + before + (p[before] == '`');
+        size_t length = strcspn(key, "`");
+        text_append_bytes(out, p, before);
+        p += before;
+        if (*p == '\0')
+            return;
+        if (key[length] == '`' && settings_find(key, length) != NULL) {
+            text_append(out, "%s%.*s", prefix, (int)length, key);
+            p = key + length + 1;
+        } else {
+            text_append_bytes(out, p++, 1);
+        }
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- values */
+
+static status parse_integer(const struct setting *row, const char *called, const char *text, int64_t *out,
+                            struct error *e)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || (double)value < row->least || (double)value > row->most)
+        return fail(e, ERR_ARGUMENT, "%s \"%s\": it takes a whole number from %.0f to %.0f", called, text, row->least,
+                    row->most);
+    *out = value;
+    return OK;
+}
+
+static status parse_seed(const char *called, const char *text, uint64_t *out, struct error *e)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || value < 0)
+        return fail(e, ERR_ARGUMENT, "%s \"%s\": it takes a whole number from 0 to %lld", called, text, LLONG_MAX);
+    *out = (uint64_t)value;
+    return OK;
+}
+
+static status parse_number(const struct setting *row, const char *called, const char *text, double *out,
+                           struct error *e)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value >= row->least && value <= row->most))
+        return fail(e, ERR_ARGUMENT, "%s \"%s\": it takes a number from %g to %g", called, text, row->least,
+                    row->most);
+    *out = value;
+    return OK;
+}
+
+static status parse_choice(const struct setting *row, const char *called, const char *text, int *out, struct error *e)
+{
+    char all[128] = "";
+    for (int i = 0; row->choices[i] != NULL; i++) {
+        if (strcmp(row->choices[i], text) == 0) {
+            *out = i;
+            return OK;
+        }
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", row->choices[i]);
+    }
+    return fail(e, ERR_ARGUMENT, "%s \"%s\": it takes one of %s", called, text, all);
+}
+
+static status parse_flag(const char *called, const char *text, bool *out, struct error *e)
+{
+    static const char *const yes[] = {"true", "yes", "on", "1"}, *const no[] = {"false", "no", "off", "0"};
+    for (int i = 0; i < 4; i++) {
+        if (text == NULL || strcmp(text, yes[i]) == 0) {
+            *out = true;
+            return OK;
+        }
+        if (strcmp(text, no[i]) == 0) {
+            *out = false;
+            return OK;
+        }
+    }
+    return fail(e, ERR_ARGUMENT, "%s \"%s\": it takes no value, or true or false", called, text);
+}
+
+status setting_parse(const struct setting *row, const char *called, const char *text, void *member, struct error *e)
+{
+    switch (row->kind) {
+    case SETTING_FLAG: return parse_flag(called, text, member, e);
+    case SETTING_INTEGER: return parse_integer(row, called, text, member, e);
+    case SETTING_SEED: return parse_seed(called, text, member, e);
+    case SETTING_NUMBER: return parse_number(row, called, text, member, e);
+    case SETTING_CHOICE: return parse_choice(row, called, text, member, e);
+    case SETTING_TEXT: *(const char **)member = text; return OK;
+    case SETTING_TEXT_LIST: break;
+    }
+    return fail(e, ERR_ARGUMENT, "%s is a list", called);
+}
+
+status settings_set(struct settings *s, const struct setting *row, enum given by, const char *called,
+                    const char *text, struct error *e)
+{
+    if (row->kind != SETTING_TEXT_LIST)
+        TRY(setting_parse(row, called, text, (char *)s + row->offset, e));
+    else if (s->prompt_count == SETTINGS_PROMPTS)
+        return fail(e, ERR_ARGUMENT, "%s: more than %d panels", called, SETTINGS_PROMPTS);
+    else
+        s->prompts[s->prompt_count++] = text;
+    s->given[row - settings_table] = (unsigned char)by;
+    return OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------- story file */
+
+static bool names_model(const struct setting *row)
+{
+    return row->offset == AT(model) || row->offset == AT(sd_model_name);
+}
+
+/* Whether a person has given this, or the other of the two ways to say which model. */
+static bool given_by_person(const struct settings *s, const struct setting *row)
+{
+    bool given = s->given[row - settings_table] == GIVEN_BY_PERSON;
+    for (int i = 0; i < settings_count && names_model(row); i++)
+        given = given || (names_model(&settings_table[i]) && s->given[i] == GIVEN_BY_PERSON);
+    return given;
+}
+
+/* What a panel, a character or the run needs has its own place: in the file, or in what a person says. */
+static bool belongs_in_story(const struct setting *row)
+{
+    return row->group != SETTING_RUN && row->kind != SETTING_TEXT_LIST && row->offset != AT(story) &&
+           row->offset != AT(general_prompt);
+}
+
+static status unknown(const char *where, const char *key, struct error *e)
+{
+    struct suggestion s = {.word = key};
+    for (int i = 0; i < settings_count; i++)
+        suggestion_offer(&s, settings_table[i].key);
+    if (s.best != NULL)
+        return fail(e, ERR_ARGUMENT, "%s%s is not a setting; did you mean %s?", where, key, s.best);
+    return fail(e, ERR_ARGUMENT, "%s%s is not a setting", where, key);
+}
+
+status settings_from_story(struct settings *s, const struct story *story, struct error *e)
+{
+    const struct story_setting *end = story->settings + story->setting_count;
+    for (const struct story_setting *setting = story->settings; setting < end; setting++) {
+        char where[160], called[256];
+        const char *key = strcmp(setting->key, "style") == 0 ? "style_name" : setting->key;
+        const struct setting *row = settings_find(key, strlen(key));
+        snprintf(where, sizeof where, "%.100s:%d:%d: ", story->name, setting->line, setting->key_column);
+        snprintf(called, sizeof called, "%s%.64s", where, key);
+        if (strcmp(key, "title") == 0)
+            continue;
+        if (row == NULL)
+            return unknown(where, key, e);
+        if (!belongs_in_story(row))
+            return fail(e, ERR_ARGUMENT, "%s cannot be set in a story file, only for a run", called);
+        if (!given_by_person(s, row))
+            TRY(settings_set(s, row, GIVEN_BY_STORY, called, setting->value, e));
+    }
+    return OK;
+}
