@@ -6,13 +6,21 @@ PREFIX  ?= /usr/local
 BUILD   ?= build
 GOLDEN  ?= tests/golden
 CLIP    ?= ../shared/clip
-VERSION := $(shell cat VERSION)
+VERSION = 0.1.0
 export CLIP
 
 WARN       = -Wall -Wextra
 CFLAGS    ?= -O3 -g
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DSTORYDIFF_VERSION='"$(VERSION)"' -I. -ffp-contract=off -pthread $(WARN) $(CFLAGS)
 LIBS       = -pthread -lz -lm -ldl
+
+# All cores, unless -j says otherwise; quiet, unless V=1.
+ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
+  MAKEFLAGS += -j$(shell nproc)
+endif
+ifndef V
+  .SILENT:
+endif
 
 # make SANITIZE=1: AddressSanitizer and UBSan, in a build folder of their own
 ifdef SANITIZE
@@ -36,13 +44,16 @@ $(BUILD)/libstorydiff.a: $(call objects,$(LIBRARY))
 	ar rcs $@ $^
 
 $(BUILD)/storydiff: $(BUILD)/obj/storydiff/cli/main.o $(BUILD)/libstorydiff.a
+	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
 $(BUILD)/golden: $(call objects,$(GOLDEN_C)) $(BUILD)/libstorydiff.a
+	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
 # A model of full size with random weights: build/synthesize --help
 $(BUILD)/synthesize: $(call objects,tools/synthesize.c tools/synthetic_model.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
 # The bench. oneDNN is one of its peers where Debian's libdnnl-dev is installed.
@@ -50,9 +61,11 @@ ONEDNN  = $(wildcard /usr/include/oneapi/dnnl/dnnl.h)
 BENCH_C = $(filter-out bench/pipeline.c bench/onednn%,$(wildcard bench/*.c)) bench/onednn$(if $(ONEDNN),,_absent).c
 
 $(BUILD)/bench_kernels: $(call objects,$(BENCH_C)) $(BUILD)/libstorydiff.a
+	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS) $(if $(ONEDNN),-ldnnl -l:libgomp.so.1)
 
 $(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/flags.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
 # make bench BENCH="--quick": each kernel beside other libraries and the machine's limits; read bench/RESULTS.md first
@@ -62,12 +75,13 @@ bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline
 $(BUILD)/test_synthesize: $(BUILD)/obj/tools/synthetic_model.o
 $(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
 $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
+	echo "  $@"
 	$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka
 
 # Code that is not ours is compiled without our warnings.
 $(BUILD)/obj/storydiff/page/stb_truetype_impl.o: WARN = -w -fno-sanitize=undefined
 
-$(BUILD)/obj/%.o: %.c VERSION
+$(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "tensor/file.h"
+#include "tensor/utf8.h"
 
 enum { MAX_DEPTH = 64, MAX_VALUES = 4 << 20, MAX_FILE_MIB = 64 };
 
@@ -95,22 +96,6 @@ static void skip_space(struct parser *p)
 
 /* Strings */
 
-static size_t utf8_encode(uint32_t point, char *out)
-{
-    if (point < 0x80) {
-        out[0] = (char)point;
-        return 1;
-    }
-    size_t length = point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
-    static const unsigned char mark[] = {0, 0, 0xc0, 0xe0, 0xf0};
-    for (size_t i = length - 1; i > 0; i--) {
-        out[i] = (char)(0x80 | (point & 0x3f));
-        point >>= 6;
-    }
-    out[0] = (char)(mark[length] | point);
-    return length;
-}
-
 static status parse_hex4(struct parser *p, uint32_t *unit)
 {
     *unit = 0;
@@ -155,7 +140,7 @@ static status parse_escape(struct parser *p, char **out)
     if (accept(p, 'u')) {
         uint32_t point;
         TRY(parse_code_point(p, &point));
-        *out += utf8_encode(point, *out);
+        *out += utf8_write(point, *out);
         return OK;
     }
     int c = peek(p);
@@ -181,12 +166,12 @@ static status parse_string(struct parser *p, const char **string, size_t *length
             TRY(parse_escape(p, &out));
             continue;
         }
-        size_t bytes = utf8_length(p->text + p->at, p->length - p->at);
-        if (bytes == 0)
+        struct utf8 character = utf8_read((const char *)p->text + p->at, p->length - p->at);
+        if (!character.valid)
             return fail_at(p, p->at, "byte 0x%02x starts no UTF-8 character: save the file as UTF-8", c);
-        memcpy(out, p->text + p->at, bytes);
-        out += bytes;
-        p->at += bytes;
+        memcpy(out, p->text + p->at, character.length);
+        out += character.length;
+        p->at += character.length;
     }
     *out = '\0';
     *string = begin;

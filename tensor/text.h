@@ -17,12 +17,8 @@ void text_append(struct text *t, const char *format, ...) __attribute__((format(
 void text_append_bytes(struct text *t, const char *bytes, size_t length);
 void text_free(struct text *t);
 
-/* Appends a JSON string with its quotes and escapes. Every byte that is not UTF-8 becomes U+FFFD: what is written can
+/* Appends a JSON string with its quotes and escapes. What is not UTF-8 becomes U+FFFD (tensor/utf8.h): what is written can
  * always be read again. */
 void text_append_json_string(struct text *t, const char *utf8);
-
-/* The length in bytes, 1 to 4, of the UTF-8 character that opens s, or 0 if it is none: a stray continuation byte, a
- * character cut short, an overlong form, a surrogate, beyond U+10FFFF (Unicode 15, table 3-7). */
-size_t utf8_length(const unsigned char *s, size_t available);
 
 #endif

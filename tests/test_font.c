@@ -1,7 +1,7 @@
 /* Fonts: measures against the file's own tables, drawing, and what happens with damaged files. */
 #include "storydiff/page/font.h" /* before cmocka.h, whose macro `fail` would hide ours */
 #include "storydiff/page/font_check.h"
-#include "storydiff/story/utf8.h"
+#include "tensor/utf8.h"
 #include "tensor/file.h"
 
 #include <stdarg.h>
@@ -48,8 +48,8 @@ static void reads_what_is_not_utf8_as_replacements_and_stops_at_the_end(void **s
         const char *text;
         int replacements, others;
     } cases[] = {
-        {"\x80", 1, 0},         {"\xC0\x80", 2, 0},         {"\xC3", 1, 0},         {"\xE2\x82", 2, 0},
-        {"\xF0\x9F\x98", 3, 0}, {"\xED\xA0\x80", 3, 0},     {"\xE0\x80\x80", 3, 0}, {"\xF4\x90\x80\x80", 4, 0},
+        {"\x80", 1, 0},         {"\xC0\x80", 2, 0},         {"\xC3", 1, 0},         {"\xE2\x82", 1, 0},
+        {"\xF0\x9F\x98", 1, 0}, {"\xED\xA0\x80", 3, 0},     {"\xE0\x80\x80", 3, 0}, {"\xF4\x90\x80\x80", 4, 0},
         {"\xFF", 1, 0},         {"\xF0\x80\x80\x80", 4, 0}, {"\xC3(", 1, 1},        {"\xF8\x88", 2, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -2,6 +2,7 @@
  * (The tables themselves are Python's; tools/make_unicode_tables.py refuses any other version of Unicode.) */
 #include "sdxl/text/html.h" /* before cmocka.h, whose macro `fail` would hide ours */
 #include "sdxl/text/unicode.h"
+#include "tensor/utf8.h"
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,7 +33,7 @@ static void check(transform *f, const char *input, const char *expected)
     char found[256] = "";
     size_t length = 0;
     for (size_t i = 0; i < out.count && length < sizeof found - 5; i++)
-        length += unicode_encode(out.data[i], found + length);
+        length += utf8_write(out.data[i], found + length);
     if (length != strlen(expected) || memcmp(found, expected, length) != 0)
         fail_msg("'%s' became '%s', not '%s'", input, found, expected);
     code_points_free(&text);
@@ -61,7 +62,7 @@ static void every_character_survives_encoding_and_decoding(void **state)
         if (c >= 0xd800 && c <= 0xdfff)
             continue;
         char utf8[4];
-        size_t length = unicode_encode(c, utf8);
+        size_t length = utf8_write(c, utf8);
         assert_int_equal(length, c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4);
         struct code_points text = {0};
         assert_int_equal(unicode_decode(utf8, length, &text, NULL), OK);

@@ -18,6 +18,7 @@
 #include "sdxl/text/bpe.h"
 #include "sdxl/text/html.h"
 #include "sdxl/text/unicode.h"
+#include "tensor/utf8.h"
 #include "sdxl/text/vocabulary.h"
 #include "tensor/file.h"
 #include "tensor/json.h"
@@ -157,13 +158,11 @@ int32_t tokenizer_pad(const struct tokenizer *t)
 
 /* Cleaning */
 
-enum { REPLACEMENT = 0xfffd };
-
 /* BasicTokenizer's _is_control: tab, line feed and return are white space to it, though Unicode says control. */
 static bool is_dropped(uint32_t c)
 {
     bool white = c == '\t' || c == '\n' || c == '\r';
-    return c == REPLACEMENT || (unicode_flags(c) & UNICODE_CONTROL && !white);
+    return c == UTF8_REPLACEMENT || (unicode_flags(c) & UNICODE_CONTROL && !white);
 }
 
 /* BasicTokenizer up to NFC. White space needs no care: the pattern splits at every kind of it. */
@@ -260,7 +259,7 @@ static status encode_word(const struct tokenizer *t, const struct code_points *t
         return fail(e, ERR_MEMORY, "no memory for a word of %zu characters", end - begin);
     size_t length = 0;
     for (size_t i = begin; i < end; i++)
-        length += unicode_encode(text->data[i], word + length);
+        length += utf8_write(text->data[i], word + length);
     status s = bpe_encode(&t->vocabulary, word, length, ids, e);
     free(word);
     return s;

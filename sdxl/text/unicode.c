@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/utf8.h"
+
 /* From `first` up to the next run's, all characters have this value. */
 struct run {
     uint32_t first;
@@ -32,7 +34,6 @@ struct decomposition {
 #include "sdxl/text/unicode_tables.h"
 
 enum {
-    REPLACEMENT = 0xfffd,
     CAPITAL_SIGMA = 0x3a3,
     SMALL_SIGMA = 0x3c3,
     FINAL_SIGMA = 0x3c2,
@@ -62,66 +63,14 @@ void code_points_free(struct code_points *text)
     *text = (struct code_points){0};
 }
 
-/* What may follow a lead byte: how many bytes, and the range of the first of them, which rules out overlong forms,
- * surrogates and what lies beyond U+10FFFF. */
-struct utf8_form {
-    unsigned char lead_first, lead_last, more, low, high;
-};
-static const struct utf8_form utf8_forms[] = {
-    {0xc2, 0xdf, 1, 0x80, 0xbf}, {0xe0, 0xe0, 2, 0xa0, 0xbf}, {0xe1, 0xec, 2, 0x80, 0xbf},
-    {0xed, 0xed, 2, 0x80, 0x9f}, {0xee, 0xef, 2, 0x80, 0xbf}, {0xf0, 0xf0, 3, 0x90, 0xbf},
-    {0xf1, 0xf3, 3, 0x80, 0xbf}, {0xf4, 0xf4, 3, 0x80, 0x8f},
-};
-
-/* Reads one character, or the longest beginning of one (then U+FFFD), and returns the number of bytes taken. */
-static size_t decode_one(const unsigned char *s, size_t length, uint32_t *c)
-{
-    *c = s[0];
-    if (s[0] < 0x80)
-        return 1;
-    *c = REPLACEMENT;
-    for (size_t f = 0; f < LENGTH(utf8_forms); f++) {
-        const struct utf8_form *form = &utf8_forms[f];
-        if (s[0] < form->lead_first || s[0] > form->lead_last)
-            continue;
-        uint32_t value = s[0] & (0x3fu >> form->more);
-        unsigned char low = form->low, high = form->high;
-        for (size_t i = 1; i <= form->more; i++) {
-            if (i == length || s[i] < low || s[i] > high)
-                return i;
-            value = value << 6 | (s[i] & 0x3f);
-            low = 0x80;
-            high = 0xbf;
-        }
-        *c = value;
-        return (size_t)form->more + 1;
-    }
-    return 1;
-}
-
 status unicode_decode(const char *utf8, size_t length, struct code_points *out, struct error *e)
 {
-    const unsigned char *s = (const unsigned char *)utf8;
     for (size_t i = 0; i < length;) {
-        uint32_t c;
-        i += decode_one(s + i, length - i, &c);
-        TRY(code_points_append(out, c, e));
+        struct utf8 c = utf8_read(utf8 + i, length - i);
+        TRY(code_points_append(out, c.code, e));
+        i += c.length;
     }
     return OK;
-}
-
-size_t unicode_encode(uint32_t c, char utf8[4])
-{
-    if (c < 0x80) {
-        utf8[0] = (char)c;
-        return 1;
-    }
-    size_t more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
-    for (size_t i = more; i > 0; i--, c >>= 6)
-        utf8[i] = (char)(0x80 | (c & 0x3f));
-    static const unsigned char lead[] = {0, 0xc0, 0xe0, 0xf0};
-    utf8[0] = (char)(lead[more] | c);
-    return more + 1;
 }
 
 /* The value of the last run that begins at or before c. */

@@ -20,12 +20,8 @@ struct code_points {
 status code_points_append(struct code_points *text, uint32_t c, struct error *e);
 void code_points_free(struct code_points *text); /* and leaves it empty */
 
-/* Appends `length` bytes of UTF-8. What is not UTF-8 becomes U+FFFD, one for each maximal part of a sequence
- * (Unicode, section 3.9): the way Python and browsers do it. */
+/* Appends `length` bytes of UTF-8. What is not UTF-8 becomes U+FFFD (tensor/utf8.h). */
 status unicode_decode(const char *utf8, size_t length, struct code_points *out, struct error *e);
-
-/* Writes one code point as UTF-8, unterminated, and returns its length, 1 to 4. */
-size_t unicode_encode(uint32_t c, char utf8[4]);
 
 enum unicode_flag {
     UNICODE_LETTER = 1,          /* category L* */

@@ -12,6 +12,7 @@
 #include <zlib.h>
 
 #include "sdxl/text/unicode.h"
+#include "tensor/utf8.h"
 #include "tensor/file.h"
 #include "tensor/json.h"
 
@@ -40,7 +41,7 @@ static size_t spell_byte(unsigned byte, bool final, char name[16])
         for (unsigned b = 0; b < byte; b++)
             c += !prints(b);
     }
-    size_t length = unicode_encode(c, name);
+    size_t length = utf8_write(c, name);
     if (!final)
         return length;
     memcpy(name + length, end_of_word, sizeof end_of_word - 1);

@@ -6,7 +6,7 @@
 #include <stb/stb_truetype.h>
 
 #include "storydiff/page/font_check.h"
-#include "storydiff/story/utf8.h"
+#include "tensor/utf8.h"
 #include "tensor/file.h"
 
 struct font {

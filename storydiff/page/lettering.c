@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "storydiff/story/utf8.h"
+#include "tensor/utf8.h"
 
 struct letter {
     const char *text;

@@ -16,7 +16,7 @@
 #include <strings.h>
 
 #include "storydiff/story/suggest.h"
-#include "storydiff/story/utf8.h"
+#include "tensor/utf8.h"
 #include "tensor/file.h"
 #include "tensor/json.h"
 
@@ -90,13 +90,13 @@ static status fail_memory(const struct line *line, struct error *e)
 /* Control characters are refused because prompts and captions end up on terminals and in the metadata of images. */
 static status check_characters(const struct line *line, struct error *e)
 {
-    for (const char *p = line->text; *p != '\0';) {
-        const char *at = p;
-        uint32_t code = utf8_next(&p);
-        if (code == UTF8_REPLACEMENT && p == at + 1)
-            return fail_at(line, at, e, "not UTF-8 (byte 0x%02X): save the text as UTF-8", (unsigned char)*at);
-        if ((code < 0x20 && code != '\t') || (code >= 0x7F && code < 0xA0))
-            return fail_at(line, at, e, "control character U+%04X: remove it", (unsigned)code);
+    struct utf8 c;
+    for (const char *p = line->text; *p != '\0'; p += c.length) {
+        c = utf8_read(p, strnlen(p, 4));
+        if (!c.valid)
+            return fail_at(line, p, e, "not UTF-8 (byte 0x%02X): save the text as UTF-8", (unsigned char)*p);
+        if ((c.code < 0x20 && c.code != '\t') || (c.code >= 0x7F && c.code < 0xA0))
+            return fail_at(line, p, e, "control character U+%04X: remove it", (unsigned)c.code);
     }
     return OK;
 }
