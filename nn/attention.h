@@ -2,8 +2,9 @@
  *
  * A key set is rows of K and V somewhere in memory, all of them or those named in a list. Self-attention is one set,
  * cross-attention is one set, consistent self-attention is several: a panel's own tokens and the sampled tokens of
- * the others. There is no mask and no concatenation: rows come together a tile at a time. And since the softmax is computed online
- * (Milakov & Gimelshein 2018, algorithm 3; tiled as in Dao et al. 2022), scores never leave the cache.
+ * the others (the paper's RandSample; which tokens: storydiff/csa/csa_plan.h). There is no mask and no concatenation:
+ * rows come together a tile at a time. And since the softmax is computed online (Milakov & Gimelshein 2018, algorithm
+ * 3; tiled as in Dao et al. 2022), scores never leave the cache.
  *
  *   q, out: [queries, heads * d]     k, v: rows of heads * d floats */
 #ifndef NN_ATTENTION_H
