@@ -24,41 +24,83 @@ int lockstep_halves(const struct lockstep_request *r)
 
 /* --------------------------------------------------------------------------------------------------------- noise */
 
-/* How many generators there are: one per pass, or one for the whole story. */
+/* Panels that share a draw: those of a pass, or all of the story. */
 static int group_count(const struct lockstep_request *r)
 {
     return r->noise == NOISE_REFERENCE ? r->pass_count : 1;
 }
 
-/* torch.randn((n, c, h, w)) of one generator, into channels-last panels. */
-static void draw_panels(struct lockstep *l, struct torch_rng *generator, const int *panels, int n)
+static uint64_t seed_of(const struct lockstep_request *r, int panel)
+{
+    return r->seeds != NULL ? r->seeds[panel] : r->seed;
+}
+
+/* Each once, in the order of the passes; seeds NULL: counts at most so many. */
+static int collect_seeds(const struct lockstep_request *r, uint64_t *seeds)
+{
+    int count = 0;
+    for (int i = 0; i < r->pass_count; i++)
+        for (int j = 0; j < r->passes[i].panel_count; j++) {
+            uint64_t seed = seed_of(r, r->passes[i].panels[j]);
+            bool known = false;
+            for (int k = 0; seeds != NULL && k < count; k++)
+                known = known || seeds[k] == seed;
+            if (known)
+                continue;
+            if (seeds != NULL)
+                seeds[count] = seed;
+            count++;
+        }
+    return count;
+}
+
+/* torch.randn((n, c, h, w)) of one generator, channels first, in `scratch`; the panels of this seed take their places of
+ * it, channels last. from: [n] the panel at each place, or NULL: 0 .. n-1. */
+static void draw_panels(struct lockstep *l, struct torch_rng *generator, uint64_t seed, const int *from, int n)
 {
     int64_t size = latent_size(l), pixels = l->h * l->w;
     torch_randn(generator, l->scratch, n * size);
     for (int i = 0; i < n; i++) {
-        float *out = l->noise + (panels ? panels[i] : i) * size;
+        int panel = from != NULL ? from[i] : i;
+        float *out = l->noise + panel * size;
         const float *in = l->scratch + i * size;
+        if (seed_of(l->request, panel) != seed)
+            continue;
         for (int64_t p = 0; p < pixels; p++)
             for (int64_t c = 0; c < l->c; c++)
                 out[p * l->c + c] = in[c * pixels + p];
     }
 }
 
-/* Fresh noise for every panel that is drawn. */
+/* One draw for all panels of this seed: whatever place it is drawn for. */
+static void draw_shared(struct lockstep *l, struct torch_rng *generator, uint64_t seed)
+{
+    const struct lockstep_request *r = l->request;
+    size_t bytes = (size_t)latent_size(l) * sizeof(float);
+    int first = 0;
+    while (seed_of(r, first) != seed)
+        first++;
+    draw_panels(l, generator, seed, &first, 1);
+    for (int i = first + 1; i < r->panels; i++)
+        if (seed_of(r, i) == seed)
+            memcpy(l->noise + i * latent_size(l), l->noise + first * latent_size(l), bytes);
+}
+
+/* Fresh noise for every panel that is drawn. A panel with a seed of its own gets the noise that it would get if the
+ * whole story had that seed. */
 static void draw_noise(struct lockstep *l)
 {
     const struct lockstep_request *r = l->request;
-    switch (r->noise) {
-    case NOISE_REFERENCE:
-        for (int i = 0; i < r->pass_count; i++)
-            draw_panels(l, &l->generators[i], r->passes[i].panels, r->passes[i].panel_count);
-        break;
-    case NOISE_SHARED:
-        draw_panels(l, &l->generators[0], NULL, 1);
-        for (int i = 1; i < r->panels; i++)
-            memcpy(l->noise + i * latent_size(l), l->noise, (size_t)latent_size(l) * sizeof(float));
-        break;
-    case NOISE_OWN: draw_panels(l, &l->generators[0], NULL, r->panels); break;
+    for (int k = 0; k < l->seed_count; k++) {
+        struct torch_rng *generators = l->generators + k * group_count(r);
+        switch (r->noise) {
+        case NOISE_REFERENCE:
+            for (int i = 0; i < r->pass_count; i++)
+                draw_panels(l, &generators[i], l->seeds[k], r->passes[i].panels, r->passes[i].panel_count);
+            break;
+        case NOISE_SHARED: draw_shared(l, generators, l->seeds[k]); break;
+        case NOISE_OWN: draw_panels(l, generators, l->seeds[k], NULL, r->panels); break;
+        }
     }
 }
 
@@ -66,8 +108,9 @@ static void draw_noise(struct lockstep *l)
  */
 static void replay_noise(struct lockstep *l)
 {
-    for (int i = 0; i < group_count(l->request); i++)
-        torch_seed(&l->generators[i], l->request->seed);
+    int groups = group_count(l->request);
+    for (int i = 0; i < l->seed_count * groups; i++)
+        torch_seed(&l->generators[i], l->seeds[i / groups]);
     draw_noise(l);
     for (int step = 0; step < l->step; step++)
         if (sampler_draws_noise(l->request->sampler, step))
@@ -249,7 +292,8 @@ static void allocate(struct lockstep *l, struct arena *arena)
 {
     const struct lockstep_request *r = l->request;
     int64_t all = r->panels * latent_size(l);
-    l->generators = arena_bytes(arena, (size_t)group_count(r) * sizeof *l->generators);
+    l->seeds = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->seeds);
+    l->generators = arena_bytes(arena, (size_t)(l->seed_count * group_count(r)) * sizeof *l->generators);
     l->latents = arena_floats(arena, all);
     l->history = arena_floats(arena, all);
     l->predicted = arena_floats(arena, all);
@@ -351,9 +395,11 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
                     (long long)request->height, (long long)request->width, (long long)multiple);
     TRY(check_passes(request, e));
     struct arena measured = arena_measure();
+    l->seed_count = request->seeds != NULL ? collect_seeds(request, NULL) : 1; /* at most */
     allocate(l, &measured);
     TRY(arena_open(&l->fixed, measured.peak, "the latents", e));
     allocate(l, &l->fixed);
+    l->seed_count = collect_seeds(request, l->seeds);
     return open_csa(l, e);
 }
 

@@ -35,7 +35,8 @@ struct lockstep_request {
     int64_t height, width; /* pixels */
     float time_ids[6];
     double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed */
-    uint64_t seed;
+    uint64_t seed;         /* of gates and subsets, and of the noise of panels without a seed of their own */
+    const uint64_t *seeds; /* [panels] of each panel's noise, or NULL: all have `seed` */
     enum noise_mode noise;
     struct csa_settings csa;
     const struct freeu *freeu; /* NULL: off */
@@ -55,7 +56,9 @@ struct lockstep {
     const float **keys; /* [panels of the pass under way]: where theirs are, or NULL */
     int64_t first_kept, kept_prompts; /* rows of the conditioning */
     bool text_ready;
-    struct torch_rng *generators; /* one per group of panels that share a draw */
+    uint64_t *seeds; /* [seed_count] every seed that a drawn panel has, once */
+    int seed_count;
+    struct torch_rng *generators; /* [seed_count, groups]: a group of panels shares a draw */
     float *noise;                 /* as latents */
     float *scratch;               /* random numbers, channels first */
     struct arena fixed, work;
