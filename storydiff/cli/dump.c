@@ -19,14 +19,17 @@ static bool is_empty(const char *folder)
     return names <= 2; /* . and .. */
 }
 
-status dump_start(struct dump *d, const char *folder, enum dump_start start, struct error *e)
+status dump_check(const char *folder, enum dump_start start, struct error *e)
+{
+    if (start == DUMP_ANEW && !is_empty(folder))
+        return fail(e, ERR_ARGUMENT, "--dump %s: it is not empty: choose another folder, or replace what is there with "
+                                     "--overwrite", folder);
+    return OK;
+}
+
+status dump_start(struct dump *d, const char *folder, struct error *e)
 {
     *d = (struct dump){.folder = folder};
-    if (start == DUMP_ANEW && !is_empty(folder))
-        return fail(e, ERR_ARGUMENT,
-                    "--dump %s: it is not empty: choose another folder, or replace what is there "
-                    "with --overwrite",
-                    folder);
     TRY(file_make_directory(folder, e));
     dump_part(d, "text");
     return OK;

@@ -21,8 +21,9 @@ struct dump {
 /* A new dump wants a folder that is empty or not there; one that goes on, or replaces another, does not. */
 enum dump_start { DUMP_ANEW, DUMP_AGAIN };
 
-/* Creates the folder. */
-status dump_start(struct dump *d, const char *folder, enum dump_start start, struct error *e);
+/* Asks whether a dump may have the folder, before anything is done; then creates it. */
+status dump_check(const char *folder, enum dump_start start, struct error *e);
+status dump_start(struct dump *d, const char *folder, struct error *e);
 
 /* What follows belongs to this part, which loses what an earlier run has dumped there. */
 void dump_part(struct dump *d, const char *part);

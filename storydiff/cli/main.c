@@ -33,6 +33,7 @@ struct run {
     struct observer observer;
     struct context ctx;
     struct memory_watch memory;
+    struct output_lock lock;
     bool finished; /* every picture is in its folder */
     double start;
 };
@@ -295,10 +296,9 @@ static status describe(const struct run *r, struct error *e)
 
 static status start_dump(struct run *r, struct error *e)
 {
-    bool again = r->comic.settings.resume || r->comic.settings.overwrite;
     if (r->options.dump == NULL)
         return OK;
-    TRY(dump_start(&r->dump, r->options.dump, again ? DUMP_AGAIN : DUMP_ANEW, e));
+    TRY(dump_start(&r->dump, r->options.dump, e));
     r->observer = dump_observer(&r->dump);
     r->ctx.observer = &r->observer;
     return OK;
@@ -317,7 +317,10 @@ static status run(struct run *r, struct error *e)
         TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
         return describe(r, e);
     }
-    TRY(output_check(&r->comic, &r->finished, e));
+    bool again = r->comic.settings.resume || r->comic.settings.overwrite;
+    if (r->options.dump != NULL)
+        TRY(dump_check(r->options.dump, again ? DUMP_AGAIN : DUMP_ANEW, e));
+    TRY(output_open(&r->comic, &r->lock, &r->finished, &r->comic.notices, e));
     if (r->finished)
         printf("already finished: %s, seed %llu%s\n", r->comic.settings.output_dir,
                (unsigned long long)r->comic.settings.seed, r->options.dump != NULL ? "; nothing is dumped" : "");
@@ -374,6 +377,7 @@ int main(int argc, char **argv)
         print_profile(&r);
         print_memory();
     }
+    output_lock_drop(&r.lock, OUTPUT_DONE);
     comic_request_free(&r.request);
     comic_free(&r.comic);
     model_close(&r.model);

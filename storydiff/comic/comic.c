@@ -15,9 +15,24 @@ static void notice(struct comic *c, const char *line)
 
 /* --------------------------------------------------------------------------------------------------------- script */
 
+/* To go on, or to draw a panel anew, the story need not be said again: it lies in the folder. */
+static status read_recipe(struct comic *c, struct error *e)
+{
+    struct settings *o = &c->settings;
+    bool story_given = o->story != NULL || o->prompt_count > 0 || o->general_prompt != NULL;
+    if (story_given || (!o->resume && o->only == NULL))
+        return OK;
+    TRY(recipe_in_folder(o->output_dir, &c->recipe, e));
+    if (c->recipe.values == NULL)
+        return fail(e, ERR_ARGUMENT, "nothing to draw: %s has no panel and no unfinished run that would say which story",
+                    o->output_dir);
+    return recipe_settings(&c->recipe, o, e);
+}
+
 static status read_script(struct comic *c, struct error *e)
 {
     struct settings *o = &c->settings;
+    TRY(read_recipe(c, e));
     if (o->story != NULL) {
         if (o->general_prompt != NULL || o->prompt_count > 0)
             return fail(e, ERR_ARGUMENT, "`story` excludes `general_prompt` and `prompt`: the file has both");
@@ -68,8 +83,45 @@ static status read_only(struct comic *c, struct error *e)
     return OK;
 }
 
+/* The seed of a panel that lies in the folder is that which made it. With `only`, a new seed is for the panels that are
+ * drawn anew; characters, and so id panels, keep theirs. */
+static status choose_seeds(struct comic *c, struct error *e)
+{
+    struct settings *o = &c->settings;
+    int panels = c->story.panel_count;
+    bool anew = settings_given(o, "seed") == GIVEN_BY_PERSON;
+    uint64_t given = o->seed;
+    c->seeds = calloc((size_t)panels, sizeof *c->seeds);
+    if (c->seeds == NULL)
+        return fail(e, ERR_MEMORY, "not enough memory for %d panels", panels);
+    for (int i = panels - 1; i >= 0 && o->only != NULL; i--) { /* the first one says the seed of all */
+        struct recipe r;
+        recipe_of_panel(o->output_dir, i + 1, &r, NULL);
+        if (r.values != NULL)
+            o->seed = recipe_seed(&r, -1);
+        recipe_free(&r);
+    }
+    for (int i = 0; i < panels; i++) {
+        struct recipe r = {0};
+        if (o->only != NULL)
+            recipe_of_panel(o->output_dir, i + 1, &r, NULL); /* what cannot be read does not count here */
+        const struct recipe *says = c->recipe.of_run ? &c->recipe : r.values != NULL ? &r : NULL;
+        c->seeds[i] = says != NULL ? recipe_seed(says, i) : o->seed;
+        if (o->only == NULL || (anew && c->wanted[i]))
+            c->seeds[i] = given;
+        recipe_free(&r);
+    }
+    return OK;
+}
+
 static status read_style(struct comic *c, struct error *e)
 {
+    if (c->settings.style_prompt != NULL) { /* from a recipe */
+        c->own_style = (struct style){c->settings.style_name, c->settings.style_prompt,
+                                      c->settings.style_negative_prompt != NULL ? c->settings.style_negative_prompt : ""};
+        c->style = &c->own_style;
+        return OK;
+    }
     c->styles = styles_builtin();
     if (c->settings.styles != NULL)
         TRY(styles_load(c->settings.styles, &c->styles, e));
@@ -254,6 +306,7 @@ static status plan(struct comic *c, struct model *model, struct error *e)
 {
     TRY(read_script(c, e));
     TRY(read_only(c, e));
+    TRY(choose_seeds(c, e));
     TRY(read_style(c, e));
     TRY(story_plan_make(&c->story, (int)c->settings.id_length, &c->plan, e));
     notice(c, c->plan.notice);
@@ -292,6 +345,7 @@ void comic_free(struct comic *c)
     free_texts(c->prompts, c->story.panel_count);
     free_texts(c->negatives, c->plan.pass_count);
     free(c->wanted);
+    free(c->seeds);
     text_free(&c->notices);
     sampler_free(&c->sampler);
     page_plan_free(&c->pages);
@@ -300,5 +354,6 @@ void comic_free(struct comic *c)
     styles_free(&c->styles);
     story_plan_free(&c->plan);
     story_free(&c->story);
+    recipe_free(&c->recipe);
     *c = (struct comic){0};
 }

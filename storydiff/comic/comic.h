@@ -9,6 +9,7 @@
 #ifndef STORYDIFF_COMIC_H
 #define STORYDIFF_COMIC_H
 
+#include "storydiff/comic/recipe_read.h"
 #include "storydiff/comic/settings.h"
 #include "storydiff/csa/lockstep.h"
 #include "storydiff/page/page.h"
@@ -20,16 +21,19 @@ struct comic {
     struct story_plan plan;
     struct styles styles;
     const struct style *style;
+    struct style own_style; /* of a recipe */
     const struct model *model;
     char model_name[128];
     struct sampler sampler;
     char **prompts;        /* [panel_count] styled */
     char **negatives;      /* [plan.pass_count] of each pass; NULL: none, which is not the same as "" */
     bool *wanted;          /* [panel_count] what `only` asks for; all without it */
+    uint64_t *seeds;       /* [panel_count] of each panel's noise */
     struct font *font;     /* this and the next two: zero with PAGE_NONE */
     const char **captions; /* [panel_count] */
     struct page_plan pages;
     struct text notices; /* what the person should know, one line each, no newline at the end */
+    struct recipe recipe; /* of the output folder, where the settings name no story: they point into it */
 };
 
 /* Reads and checks all that `settings` name. The model that they name is opened into *model, which outlives the comic

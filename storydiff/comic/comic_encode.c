@@ -87,6 +87,7 @@ status comic_encode(const struct comic *c, const struct context *ctx, struct com
                 .width = o->width,
                 .guidance_scale = o->guidance_scale,
                 .seed = o->seed,
+            .seeds = c->seeds,
                 .noise = o->noise,
                 .csa = csa_defaults(o->csa),
                 .freeu = o->freeu ? &r->freeu : NULL,

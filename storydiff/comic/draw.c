@@ -18,7 +18,7 @@ struct job {
     const struct draw_watch *watch;
     struct draw_result *result;
     struct output_path state;
-    struct text recipe, state_recipe;
+    struct text state_recipe;
     struct preview_map preview;
     struct image *panels; /* [panel_count] what the pages are made of; empty where there is none */
 };
@@ -98,9 +98,15 @@ static bool wants(void *self, int panel)
     return j->c->wanted[panel];
 }
 
-static status write_picture(const struct job *j, const char *path, const struct image *image, struct error *e)
+static status write_picture(const struct job *j, const char *path, const struct image *image, enum recipe_use use,
+                            int panel, struct error *e)
 {
-    return png_write(path, image, &(struct png_text){RECIPE_KEY, j->recipe.data}, 1, e);
+    struct text recipe = {0};
+    recipe_append(&recipe, j->c, use, panel);
+    status s = recipe.failed ? fail(e, ERR_MEMORY, "not enough memory for the recipe")
+                             : png_write(path, image, &(struct png_text){RECIPE_KEY, recipe.data}, 1, e);
+    text_free(&recipe);
+    return s;
 }
 
 static status picture(void *self, int panel, struct image *image, struct error *e)
@@ -108,7 +114,7 @@ static status picture(void *self, int panel, struct image *image, struct error *
     struct job *j = self;
     struct output_path path;
     TRY(output_path(j->c, OUTPUT_PANEL, panel + 1, &path, e));
-    TRY(write_picture(j, path.text, image, e));
+    TRY(write_picture(j, path.text, image, RECIPE_OF_PANEL, panel, e));
     j->result->panels++;
     if (j->c->settings.comic_type == PAGE_NONE)
         return OK;
@@ -141,7 +147,7 @@ static status write_pages(struct job *j, struct error *e)
         struct output_path path;
         s = output_path(c, OUTPUT_PAGE, i + 1, &path, e);
         if (s == OK)
-            s = write_picture(j, path.text, &pages[i], e);
+            s = write_picture(j, path.text, &pages[i], RECIPE_OF_PAGE, 0, e);
         if (s == OK && i == 0)
             memcpy(j->result->first_page, path.text, sizeof path.text);
         j->result->pages += s == OK;
@@ -169,13 +175,11 @@ static status begin(struct job *j, struct lockstep *l, struct error *e)
 {
     const struct comic *c = j->c;
     TRY(output_path(c, OUTPUT_STATE, 0, &j->state, e));
-    recipe_append(&j->recipe, c, RECIPE_OF_PICTURE);
-    recipe_append(&j->state_recipe, c, RECIPE_OF_STATE);
+    recipe_append(&j->state_recipe, c, RECIPE_OF_STATE, 0);
     j->panels = calloc((size_t)c->story.panel_count, sizeof *j->panels);
-    if (j->recipe.failed || j->state_recipe.failed || j->panels == NULL)
+    if (j->state_recipe.failed || j->panels == NULL)
         return fail(e, ERR_MEMORY, "not enough memory for %d panels", c->story.panel_count);
     TRY(lockstep_open(l, &j->request->lockstep, j->ctx->threads, j->ctx->observer, e));
-    TRY(file_make_directory(c->settings.output_dir, e));
     output_remove_leftovers(c);
     if (c->settings.resume && file_exists(j->state.text))
         return lockstep_load(l, j->state.text, e);
@@ -207,7 +211,6 @@ status draw_comic(const struct comic *c, const struct comic_request *request, co
     for (int i = 0; j.panels != NULL && i < c->story.panel_count; i++)
         image_free(&j.panels[i]);
     free(j.panels);
-    text_free(&j.recipe);
     text_free(&j.state_recipe);
     return s;
 }

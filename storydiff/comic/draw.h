@@ -11,7 +11,7 @@ struct draw_result {
     int panels, pages;     /* written */
 };
 
-/* Draws. output_check must have agreed. ctx: threads, profile, observer. */
+/* Draws. output_open must have agreed. ctx: threads, profile, observer. */
 status draw_comic(const struct comic *c, const struct comic_request *request, const struct context *ctx,
                   const struct draw_watch *watch, struct draw_result *result, struct error *e);
 

@@ -21,6 +21,16 @@ static const struct known {
 
 enum { KNOWN = sizeof known / sizeof *known };
 
+static const char bundled_name[] = "world";
+
+bool models_knows(const char *name)
+{
+    for (int i = 0; i < KNOWN; i++)
+        if (strcasecmp(known[i].name, name) == 0)
+            return true;
+    return strchr(name, '/') != NULL;
+}
+
 static bool is_model(const char *folder)
 {
     char index[4200];
@@ -166,6 +176,12 @@ status models_find(const char *path, const char *wanted, const char *cache_dir, 
     const char *preferred = getenv("STORYDIFF_MODEL");
     if (preferred != NULL && preferred[0] != '\0')
         return by_path(preferred, out, size, name, name_size, e);
-    snprintf(name, name_size, "world");
+    snprintf(name, name_size, "%s", bundled_name);
     return bundled(out, size, e);
+}
+
+bool models_is_default(const char *name)
+{
+    char path[4096], found[128];
+    return models_find(NULL, NULL, NULL, path, sizeof path, found, sizeof found, NULL) == OK && strcmp(found, name) == 0;
 }

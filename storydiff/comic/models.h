@@ -2,9 +2,16 @@
 #ifndef STORYDIFF_MODELS_H
 #define STORYDIFF_MODELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "tensor/status.h"
+
+/* Whether the model that is taken when none is named has this name. */
+bool models_is_default(const char *name);
+
+/* Whether this is a name that models_find looks up: one of the four, or ORG/NAME. */
+bool models_knows(const char *name);
 
 /* Finds the folder of a model and writes it to `out`, and what to call it (never a private path) to `name`.
  *

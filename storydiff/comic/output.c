@@ -83,10 +83,10 @@ void output_remove_leftovers(const struct comic *c)
 /* --------------------------------------------------------------------------------------------------------- check */
 
 static status check_recipe(const struct comic *c, const char *source, const char *saved, enum recipe_use use,
-                           struct error *e)
+                           int panel, struct error *e)
 {
     struct text ours = {0};
-    recipe_append(&ours, c, use);
+    recipe_append(&ours, c, use, panel);
     status s = ours.failed ? fail(e, ERR_MEMORY, "not enough memory for the recipe")
                            : recipe_same(source, saved, ours.data, e);
     text_free(&ours);
@@ -101,7 +101,7 @@ static status check_state(const struct comic *c, const char *path, struct error 
         return fail_context(e, "%s", advice);
     const char *saved = safetensors_meta(&file, "recipe");
     status s = saved == NULL ? fail(e, ERR_FORMAT, "%s: %s is not the state of a storydiff run", advice, path)
-                             : check_recipe(c, path, saved, RECIPE_OF_STATE, e);
+                             : check_recipe(c, path, saved, RECIPE_OF_STATE, 0, e);
     safetensors_close(&file);
     return s;
 }
@@ -117,7 +117,7 @@ static status check_panel(const struct comic *c, int panel, bool *there, struct 
         return OK;
     TRY(png_read_text(path.text, RECIPE_KEY, &saved, e));
     status s = saved == NULL ? fail(e, ERR_FORMAT, "%s has no recipe: it was not made by storydiff", path.text)
-                             : check_recipe(c, path.text, saved, RECIPE_OF_PICTURE, e);
+                             : check_recipe(c, path.text, saved, RECIPE_OF_PANEL, panel, e);
     free(saved);
     return s;
 }
@@ -174,15 +174,19 @@ static status check_writable(const char *folder, struct error *e)
     return OK;
 }
 
-status output_check(const struct comic *c, bool *finished, struct error *e)
+/* Whether --resume may begin what a killed run had only written down. */
+static bool had_begun(const struct comic *c, const struct output_lock *lock)
+{
+    struct error ignored = {0};
+    return lock->begun != NULL && check_recipe(c, lock->path, lock->begun, RECIPE_OF_STATE, 0, &ignored) == OK;
+}
+
+/* What is there already, and what the person said about it. */
+static status check_folder(const struct comic *c, const struct output_lock *lock, bool *finished, struct error *e)
 {
     const struct settings *o = &c->settings;
     struct output_path state;
     char found[256];
-    *finished = false;
-    if (o->overwrite && o->resume)
-        return fail(e, ERR_ARGUMENT, "`overwrite` and `resume` exclude each other: start anew, or go on?");
-    TRY(check_writable(o->output_dir, e));
     if (o->overwrite)
         return OK;
     TRY(output_path(c, OUTPUT_STATE, 0, &state, e));
@@ -192,7 +196,7 @@ status output_check(const struct comic *c, bool *finished, struct error *e)
         return fail(e, ERR_ARGUMENT, "%s has an unfinished run: go on with `resume`, start anew with `overwrite`, or "
                                      "choose another `output_dir`", o->output_dir);
     find_first(c, is_result, found, sizeof found);
-    if (found[0] == '\0')
+    if (found[0] == '\0' || (o->resume && had_begun(c, lock)))
         return OK;
     if (o->resume)
         return check_finished(c, found, finished, e);
@@ -200,6 +204,71 @@ status output_check(const struct comic *c, bool *finished, struct error *e)
         return fail(e, ERR_ARGUMENT, "%s has results already (%s ..): replace them with `overwrite`, or choose "
                                      "another `output_dir`", o->output_dir, found);
     return OK;
+}
+
+/* A panel that `only` leaves out, and that the pages will show. older: the numbers of those that looked at an id panel as
+ * it was before. */
+static status check_kept(const struct comic *c, int panel, struct text *older, struct text *notices, struct error *e)
+{
+    struct output_path path;
+    struct recipe saved;
+    bool looked = false;
+    TRY(output_path(c, OUTPUT_PANEL, panel + 1, &path, e));
+    TRY(recipe_of_panel(c->settings.output_dir, panel + 1, &saved, e));
+    if (saved.values == NULL && file_exists(path.text))
+        text_append(notices, "%s%s has no recipe: the page shows it, whatever it is of", notices->length ? "\n" : "",
+                    path.text);
+    status s = saved.values != NULL ? recipe_fits(&saved, c, panel, &looked, e) : OK;
+    if (looked)
+        text_append(older, "%s%d", older->length ? ", " : "", panel + 1);
+    recipe_free(&saved);
+    return s;
+}
+
+static status check_pages(const struct comic *c, struct text *notices, struct error *e)
+{
+    struct text older = {0};
+    status s = OK;
+    for (int i = 0; i < c->story.panel_count && s == OK && c->settings.comic_type != PAGE_NONE; i++)
+        if (!c->wanted[i])
+            s = check_kept(c, i, &older, notices, e);
+    if (older.length > 0)
+        text_append(notices, "%spanels that are kept were drawn looking at an id panel as it was before: if they no longer "
+                             "fit, redraw them, too (`only` %s)", notices->length ? "\n" : "", older.data);
+    text_free(&older);
+    return s;
+}
+
+static status check_all(const struct comic *c, struct output_lock *lock, bool *finished, struct text *notices,
+                        struct error *e)
+{
+    struct text recipe = {0};
+    TRY(check_folder(c, lock, finished, e));
+    if (*finished)
+        return OK;
+    TRY(check_pages(c, notices, e));
+    recipe_append(&recipe, c, RECIPE_OF_STATE, 0);
+    status s = recipe.failed ? fail(e, ERR_MEMORY, "not enough memory for the recipe")
+                             : output_lock_begin(lock, recipe.data, e);
+    text_free(&recipe);
+    return s;
+}
+
+status output_open(const struct comic *c, struct output_lock *lock, bool *finished, struct text *notices,
+                   struct error *e)
+{
+    const struct settings *o = &c->settings;
+    *finished = false;
+    *lock = (struct output_lock){0};
+    if (o->overwrite && o->resume)
+        return fail(e, ERR_ARGUMENT, "`overwrite` and `resume` exclude each other: start anew, or go on?");
+    TRY(check_writable(o->output_dir, e));
+    TRY(file_make_directory(o->output_dir, e));
+    TRY(output_lock_take(lock, o->output_dir, e));
+    status s = check_all(c, lock, finished, notices, e);
+    if (s != OK || *finished)
+        output_lock_drop(lock, lock->begun != NULL && s != OK ? OUTPUT_LEFT : OUTPUT_DONE);
+    return s;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- keep */

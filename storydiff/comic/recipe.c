@@ -5,7 +5,7 @@
 #include <string.h>
 #include <zlib.h>
 
-const char RECIPE_KEY[] = "storydiff";
+#include "tensor/gemm.h"
 
 static void member(struct text *out, const char *key, const char *value)
 {
@@ -19,6 +19,13 @@ static void number(struct text *out, const char *key, double value)
 {
     char digits[32];
     snprintf(digits, sizeof digits, "%.17g", value);
+    member(out, key, digits);
+}
+
+static void append_crc(struct text *out, const char *key, uLong crc)
+{
+    char digits[16];
+    snprintf(digits, sizeof digits, "%08lx", crc);
     member(out, key, digits);
 }
 
@@ -58,9 +65,7 @@ static void fingerprint(struct text *out, const struct model *m)
     uLong crc = crc32(0, NULL, 0);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         crc = checksum(crc, files[i]);
-    char digits[16];
-    snprintf(digits, sizeof digits, "%08lx", crc);
-    member(out, "model_fingerprint", digits);
+    append_crc(out, "model_fingerprint", crc);
 }
 
 /* Its file's name: where it lies is nobody's business. */
@@ -70,11 +75,46 @@ static const char *font_name(const struct settings *o)
     return slash != NULL ? slash + 1 : o->font;
 }
 
-void recipe_append(struct text *out, const struct comic *c, enum recipe_use use)
+static void append_seed(struct text *out, const char *key, uint64_t seed)
+{
+    char digits[32];
+    snprintf(digits, sizeof digits, "%" PRIu64, seed);
+    member(out, key, digits);
+}
+
+/* "3: 99, 12: 7": panels, from 1, whose seed is not the story's. */
+static void append_panel_seeds(struct text *out, const struct comic *c)
+{
+    struct text seeds = {0};
+    for (int i = 0; i < c->story.panel_count; i++)
+        if (c->seeds[i] != c->settings.seed)
+            text_append(&seeds, "%s%d: %" PRIu64, seeds.length ? ", " : "", i + 1, c->seeds[i]);
+    if (seeds.length > 0)
+        member(out, "panel_seeds", seeds.data);
+    out->failed = out->failed || seeds.failed;
+    text_free(&seeds);
+}
+
+/* What a run that goes on must find as it was, beside the settings: other kernels round otherwise, and a schedule is made
+ * from a file. */
+static void append_surroundings(struct text *out, const struct comic *c)
+{
+    const struct sampler *s = &c->sampler;
+    uLong crc = crc32(0, (const Bytef *)s->timesteps, (uInt)((size_t)s->steps * sizeof *s->timesteps));
+    crc = crc32(crc, (const Bytef *)s->alphas_cumprod,
+                (uInt)((size_t)s->settings.num_train_timesteps * sizeof *s->alphas_cumprod));
+    if (s->sigmas != NULL)
+        crc = crc32(crc, (const Bytef *)s->sigmas, (uInt)((size_t)(s->steps + 1) * sizeof *s->sigmas));
+    append_crc(out, "schedule", crc);
+    if (c->font != NULL)
+        append_crc(out, "font_checksum", font_checksum(c->font));
+    member(out, "kernels", gemm_kernel_name());
+    member(out, "model_path", c->model->path);
+}
+
+void recipe_append(struct text *out, const struct comic *c, enum recipe_use use, int panel)
 {
     const struct settings *o = &c->settings;
-    char seed[32];
-    snprintf(seed, sizeof seed, "%" PRIu64, o->seed);
     text_append(out, "{");
     member(out, "program", "storydiff " STORYDIFF_VERSION);
     member(out, "model", c->model_name);
@@ -85,7 +125,13 @@ void recipe_append(struct text *out, const struct comic *c, enum recipe_use use)
     member(out, "style_negative_prompt", c->style->negative_prompt);
     if (o->negative_prompt != NULL)
         member(out, "negative_prompt", o->negative_prompt);
-    member(out, "seed", seed);
+    append_seed(out, "seed", o->seed);
+    if (use == RECIPE_OF_PANEL)
+        number(out, "panel", panel + 1);
+    if (use == RECIPE_OF_PANEL && c->seeds[panel] != o->seed)
+        append_seed(out, "panel_seed", c->seeds[panel]);
+    if (use != RECIPE_OF_PANEL)
+        append_panel_seeds(out, c);
     number(out, "width", (double)o->width);
     number(out, "height", (double)o->height);
     number(out, "sampling_steps", (double)o->sampling_steps);
@@ -103,6 +149,8 @@ void recipe_append(struct text *out, const struct comic *c, enum recipe_use use)
     member(out, "comic_type", page_kind_names[o->comic_type]);
     if (o->font != NULL && o->comic_type != PAGE_NONE)
         member(out, "font", font_name(o));
+    if (use == RECIPE_OF_STATE)
+        append_surroundings(out, c);
     if (o->only != NULL && use == RECIPE_OF_STATE)
         member(out, "only", o->only);
     text_append(out, "\n}");
@@ -139,12 +187,21 @@ static status check_same(const char *source, const char *key, const char *before
                                  "choose another `output_dir`, or start anew with `overwrite`", source, key, a, b);
 }
 
-static status compare(const char *source, const struct json *saved, const struct json *ours, struct error *e)
+/* Where something lies may change. */
+static bool may_differ(const char *key)
+{
+    return strcmp(key, "model_path") == 0;
+}
+
+static status compare(const char *source, const struct json *saved, const struct json *ours,
+                      bool (*ignored)(const char *key), struct error *e)
 {
     for (const struct json *v = ours->child; v != NULL; v = v->next)
-        TRY(check_same(source, v->key, json_string(json_get(saved, v->key), NULL), json_string(v, NULL), e));
+        if (!ignored(v->key))
+            TRY(check_same(source, v->key, json_string(json_get(saved, v->key), NULL), json_string(v, NULL), e));
     for (const struct json *v = saved->child; v != NULL; v = v->next)
-        TRY(check_same(source, v->key, json_string(v, NULL), json_string(json_get(ours, v->key), NULL), e));
+        if (!ignored(v->key))
+            TRY(check_same(source, v->key, json_string(v, NULL), json_string(json_get(ours, v->key), NULL), e));
     return OK;
 }
 
@@ -155,8 +212,79 @@ status recipe_same(const char *source, const char *saved, const char *ours, stru
     if (s == OK)
         s = json_parse("recipe", ours, strlen(ours), &b, e);
     if (s == OK)
-        s = compare(source, a, b, e);
+        s = compare(source, a, b, may_differ, e);
     json_free(a);
     json_free(b);
+    return s;
+}
+
+/* ------------------------------------------------------------------------------------------------- a kept panel */
+
+/* Compared apart: a story may have another line elsewhere, and a panel a seed of its own. */
+static bool is_of_panels(const char *key)
+{
+    return strcmp(key, "story") == 0 || strcmp(key, "panel_seed") == 0;
+}
+
+/* Line `number` from 0 of a story's text, without what follows it; NULL beyond the end. Panels begin after ---. */
+static const char *line_at(const char *story, int number, size_t *length)
+{
+    for (; story != NULL && number > 0; number--) {
+        story = strchr(story, '\n');
+        story = story != NULL ? story + 1 : NULL;
+    }
+    *length = story != NULL ? strcspn(story, "\n") : 0;
+    return story;
+}
+
+/* Where the panels begin: after the first line that is ---. */
+static const char *panels_of(const char *story)
+{
+    const char *rule = strncmp(story, "---\n", 4) == 0 ? story : strstr(story, "\n---\n");
+    return rule != NULL ? strstr(rule, "---\n") + 4 : "";
+}
+
+static bool same_line(const char *story, const struct comic *c, int panel)
+{
+    size_t length;
+    const char *line = line_at(panels_of(story), panel, &length), *ours = c->story.panels[panel].text;
+    return line != NULL && strlen(ours) == length && memcmp(line, ours, length) == 0;
+}
+
+/* Whether a panel that this one looks at has another line now, or is drawn from another seed. */
+static bool looked_at_others(const char *story, const struct comic *c, int panel)
+{
+    const struct story_pass *pass = &c->plan.passes[c->plan.places[panel].pass];
+    for (int i = 0; i < pass->character_count && c->settings.csa != CSA_OFF; i++) {
+        const struct story_pass *write = &c->plan.passes[pass->characters[i]];
+        for (int j = 0; j < write->panel_count; j++) {
+            int seen = write->panels[j];
+            bool redrawn = c->wanted[seen] && c->seeds[seen] != c->settings.seed;
+            if (seen != panel && (redrawn || !same_line(story, c, seen)))
+                return true;
+        }
+    }
+    return false;
+}
+
+status recipe_fits(const struct recipe *saved, const struct comic *c, int panel, bool *older, struct error *e)
+{
+    struct text ours = {0};
+    const struct json *now = NULL;
+    const char *story = recipe_value(saved, "story");
+    recipe_append(&ours, c, RECIPE_OF_PANEL, panel);
+    status s = ours.failed ? fail(e, ERR_MEMORY, "not enough memory for the recipe")
+                           : json_parse("recipe", ours.data, ours.length, &now, e);
+    if (s == OK)
+        s = compare(saved->source, saved->values, now, is_of_panels, e);
+    if (s == OK) {
+        const char *mine = json_string(json_get(now, "story"), "");
+        size_t head = (size_t)(panels_of(mine) - mine);
+        if (strncmp(mine, story, head) != 0 || !same_line(story, c, panel))
+            s = check_same(saved->source, "story", story, mine, e);
+    }
+    *older = s == OK && looked_at_others(story, c, panel);
+    json_free(now);
+    text_free(&ours);
     return s;
 }

@@ -222,6 +222,11 @@ status setting_parse(const struct setting *row, const char *called, const char *
     return fail(e, ERR_ARGUMENT, "%s is a list", called);
 }
 
+enum given settings_given(const struct settings *s, const char *key)
+{
+    return (enum given)s->given[settings_find(key, strlen(key)) - settings_table];
+}
+
 status settings_set(struct settings *s, const struct setting *row, enum given by, const char *called,
                     const char *text, struct error *e)
 {

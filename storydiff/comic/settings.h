@@ -27,6 +27,7 @@ enum given { GIVEN_BY_NOBODY, GIVEN_BY_STORY, GIVEN_BY_PERSON };
 struct settings {
     /* the story */
     const char *general_prompt, *story, *negative_prompt, *style_name, *styles;
+    const char *style_prompt, *style_negative_prompt; /* the style itself, as a recipe has it; NULL: it is looked up */
     const char *prompts[SETTINGS_PROMPTS];
     int prompt_count;
     /* the model */
@@ -103,6 +104,9 @@ bool setting_is_called(const struct setting *row, const char *key, size_t length
 /* Reads a value into `member`, which has the row's kind (any but a list). text: NULL: a flag without a value.
  * `called` is how a message names the setting. Malformed values and numbers out of range are refused. */
 status setting_parse(const struct setting *row, const char *called, const char *text, void *member, struct error *e);
+
+/* Who has given the setting of that key, which there is. */
+enum given settings_given(const struct settings *s, const char *key);
 
 /* Gives a setting its value, and notes by whom. */
 status settings_set(struct settings *s, const struct setting *row, enum given by, const char *called,

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include <stb/stb_truetype.h>
 
@@ -98,6 +99,11 @@ static int to_pixels(const struct font *font, int units, int size)
 {
     const int em = font->tables.units_per_em;
     return (int)(((int64_t)units * size + em - 1) / em);
+}
+
+uint32_t font_checksum(const struct font *font)
+{
+    return (uint32_t)crc32_z(0, font->map.data, font->map.size);
 }
 
 int font_ascent(const struct font *font, int size)

@@ -28,6 +28,9 @@ enum { FONT_UNITS = 64 }; /* per pixel */
 status font_open(const char *path, struct font **font, struct error *e);
 void font_close(struct font *font); /* NULL is fine */
 
+/* CRC-32 of the file: other letters have another one. */
+uint32_t font_checksum(const struct font *font);
+
 /* In whole pixels at this size (rounded up): above the baseline, and from one baseline to the next. */
 int font_ascent(const struct font *font, int size);
 int font_line_height(const struct font *font, int size);
