@@ -1,6 +1,5 @@
 /* The multiply and the linear layers on it, against a sum in double for each output, with every micro-kernel this CPU
- * can run. Narrow weights of up to 8192 values are multiplied by the portable one in any case, so there are problems
- * on both sides. */
+ * can run. */
 #include "nn/linear.h"
 #include "tests/check.h"
 
