@@ -1,6 +1,5 @@
 /* Which form of attention is run. */
 #include "nn/attention_forms.h"
-#include "tensor/activation.h"
 
 const struct attention_kernels *attention_kernels(enum cpu_family family)
 {
@@ -16,18 +15,11 @@ const struct attention_kernels *attention_kernels(enum cpu_family family)
     return NULL;
 }
 
-/* Narrow layers are computed by the definition: tensor/gemm_portable.c says why. */
-static const struct attention_kernels *kernels_for(const struct attention *a)
-{
-    bool narrow = a->heads * a->d < NARROW_LAYER;
-    return narrow || a->d % ATTENTION_CHANNELS != 0 ? NULL : attention_kernels(cpu_family());
-}
-
 void attention(const struct context *ctx, const struct attention *a)
 {
     double start = seconds_now();
-    const struct attention_kernels *kernels = kernels_for(a);
-    if (kernels != NULL)
+    const struct attention_kernels *kernels = attention_kernels(cpu_family());
+    if (kernels != NULL && a->d % ATTENTION_CHANNELS == 0)
         attention_tiled(ctx, a, kernels);
     else
         attention_portable(ctx, a);

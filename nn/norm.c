@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "nn/norm_forms.h"
-#include "nn/norm_narrow.h"
 #include "tensor/parallel.h"
 
 struct group_moments {
@@ -121,7 +120,7 @@ void group_statistics_add(const struct context *ctx, struct group_statistics *s,
         .column_sums = arena_bytes(ctx->arena, (size_t)(ctx->threads * 2 * s->c) * sizeof(double)),
     };
     assert(first % GROUP_NORM_BAND == 0);
-    if (!arena_measuring(ctx->arena) && s->c >= NARROW_LAYER)
+    if (!arena_measuring(ctx->arena))
         parallel_for(ctx->threads, s->n * blocks_of(s, x.h), add_block, &job);
     arena_release(ctx->arena, mark);
     double count = (double)(features_rows(x) * s->c);
@@ -163,7 +162,7 @@ void group_statistics_finish(const struct context *ctx, struct group_statistics 
 {
     size_t mark = arena_mark(ctx->arena);
     struct finish_job job = {s, read_vector(ctx, &s->layer->weight, s->c), read_vector(ctx, &s->layer->bias, s->c)};
-    if (!arena_measuring(ctx->arena) && s->c >= NARROW_LAYER)
+    if (!arena_measuring(ctx->arena))
         parallel_for(ctx->threads, s->n * s->groups, finish_group, &job);
     arena_release(ctx->arena, mark);
 }
@@ -222,10 +221,7 @@ void group_norm_apply(const struct context *ctx, const struct group_statistics *
         .activation = activation,
         .tasks = task_count(rows, s->c * (activation == ACT_NONE ? 1 : 4)),
     };
-    assert(x.h == s->h || s->c >= NARROW_LAYER);
-    if (!arena_measuring(ctx->arena) && s->c < NARROW_LAYER)
-        group_norm_narrow(ctx, y, x, concat, s->layer, s->groups, s->eps, activation);
-    else if (!arena_measuring(ctx->arena))
+    if (!arena_measuring(ctx->arena))
         parallel_for(ctx->threads, job.tasks, apply_rows, &job);
     double count = (double)(rows * s->c);
     profile_add(ctx->profile, OP_NORM, start, 3 * count, 8 * count);
@@ -288,9 +284,7 @@ void layer_norm(const struct context *ctx, float *y, const float *x, int64_t row
         .tasks = task_count(rows, c * 4),
         .eps = eps,
     };
-    if (!arena_measuring(ctx->arena) && c < NARROW_LAYER)
-        layer_norm_narrow(y, x, rows, c, layer, eps);
-    else if (!arena_measuring(ctx->arena))
+    if (!arena_measuring(ctx->arena))
         parallel_for(ctx->threads, job.tasks, layer_rows, &job);
     arena_release(ctx->arena, mark);
     double count = (double)(rows * c);

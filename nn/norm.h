@@ -33,8 +33,7 @@ void group_norm(const struct context *ctx, float *y, struct features x, const st
  *   group_norm_apply(ctx, &s, y, band, NULL, ACT_SILU);        for every band
  *
  * Sums are taken over blocks of rows of the image and added in their order: results do not depend on how it was cut,
- * provided that bands begin at multiples of GROUP_NORM_BAND. Layers narrower than NARROW_LAYER take whole images
- * only. */
+ * provided that bands begin at multiples of GROUP_NORM_BAND. */
 enum { GROUP_NORM_BAND = 4 };
 struct group_statistics {
     const struct norm *layer;

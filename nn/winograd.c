@@ -317,7 +317,7 @@ void winograd_conv(const struct context *ctx, struct features out, struct featur
         .kind = kind,
         .options = options,
         .band = conv_band_of(out, in, options),
-        .kernel = gemm_large_kernel(),
+        .kernel = gemm_kernel(),
         .transform = winograd_transforms(),
         .C = in.c + (options.concat ? options.concat->c : 0),
         .tiles_x = (out.w + 3) / 4,

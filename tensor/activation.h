@@ -19,9 +19,4 @@ enum activation {
 
 void activate(enum activation act, float *x, int64_t n);
 
-/* The same in double, rounded once, whatever the CPU: for layers narrower than NARROW_LAYER, where
- * tensor/gemm_portable.c says why the last bit counts. */
-enum { NARROW_LAYER = 64 };
-void activate_narrow(enum activation act, float *x, int64_t n);
-
 #endif

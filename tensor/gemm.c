@@ -19,9 +19,6 @@
 
 enum {
     NC = 1280, /* 6.25 MiB of packed weight at most, twice that with GEGLU */
-    /* Weights up to this many values, with fewer than NARROW_LAYER rows or columns, go to gemm_portable.c, which says
-     * why. The smallest weight of SDXL's blocks has 50 times as many. */
-    SMALL_WEIGHT = 8192,
     /* Tasks that keep any sensible number of threads busy; with fewer blocks of rows the columns are split, too. */
     ENOUGH_TASKS = 16,
 };
@@ -29,7 +26,6 @@ enum {
 struct job {
     const struct gemm *g;
     const struct gemm_kernel *kernel;
-    void (*activate)(enum activation act, float *x, int64_t n);
     const float *bias; /* [weight rows], float32, or NULL */
     int parts;         /* strips per strip of output: 2 with GEGLU */
     int64_t strips, block_rows, row_blocks, column_groups;
@@ -126,11 +122,11 @@ static void finish_row(const struct job *job, int64_t m, struct range n, float *
         if (e->activation == ACT_GEGLU) {
             if (job->bias != NULL)
                 add(gate, job->bias + g->N + n.begin, width);
-            job->activate(ACT_GELU, gate, width);
+            activate(ACT_GELU, gate, width);
             for (int64_t i = 0; i < width; i++)
                 row[i] *= gate[i];
         } else {
-            job->activate(e->activation, row, width);
+            activate(e->activation, row, width);
         }
         if (e->residual != NULL && !residual_comes_first(e))
             add(row, e->residual + m * g->N + n.begin, width);
@@ -233,21 +229,21 @@ static void run_columns(const struct context *ctx, struct job *job)
 /* ------------------------------------------------------------------------------------------------------------- call
  */
 
-const struct gemm_kernel *gemm_large_kernel(void)
+const struct gemm_kernel *gemm_kernel(void)
 {
     switch (cpu_family()) {
 #if defined(__x86_64__)
     case CPU_AVX512: return &gemm_avx512;
     case CPU_AVX2: return &gemm_avx2;
 #endif
-    case CPU_PORTABLE: return gemm_exact_kernel();
+    case CPU_PORTABLE: return &gemm_portable;
     default: return &gemm_openblas;
     }
 }
 
 const char *gemm_kernel_name(void)
 {
-    return gemm_large_kernel()->name;
+    return gemm_kernel()->name;
 }
 
 status gemm_ready(struct error *e)
@@ -318,11 +314,9 @@ void gemm_run(const struct context *ctx, const struct gemm *g)
     size_t mark = arena_mark(ctx->arena);
     int parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1;
     int64_t weight_rows = parts * g->N;
-    bool small = weight_rows * g->K <= SMALL_WEIGHT && smaller(g->N, g->K) < NARROW_LAYER;
     struct job job = {
         .g = g,
-        .kernel = small ? gemm_exact_kernel() : gemm_large_kernel(),
-        .activate = small ? activate_narrow : activate,
+        .kernel = gemm_kernel(),
         .bias = read_bias(ctx, g->epilogue.bias, weight_rows),
         .parts = parts,
     };

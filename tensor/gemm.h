@@ -75,7 +75,7 @@ status gemm_ready(struct error *e);
 /* Computes. Shapes were checked when the weights were bound; this cannot fail. */
 void gemm_run(const struct context *ctx, const struct gemm *g);
 
-/* The name of the micro-kernel for large weights: "avx512 14x32", "avx2 6x16", ... */
+/* The name of the micro-kernel: "avx512 14x32", "avx2 6x16", ... */
 const char *gemm_kernel_name(void);
 
 #endif

@@ -33,13 +33,10 @@ struct gemm_kernel {
     void (*add)(float *y, const float *x, int64_t n);
 };
 
-/* The kernel of the family in use, for large weights. */
-const struct gemm_kernel *gemm_large_kernel(void);
+/* The kernel of the family in use. */
+const struct gemm_kernel *gemm_kernel(void);
 
-/* Sums in double, rounded once: for small weights (gemm_portable.c says why), and where there is nothing faster. */
-const struct gemm_kernel *gemm_exact_kernel(void);
-
-extern const struct gemm_kernel gemm_openblas;
+extern const struct gemm_kernel gemm_portable, gemm_openblas;
 void gemm_add_portable(float *y, const float *x, int64_t n);
 #if defined(__x86_64__)
 extern const struct gemm_kernel gemm_avx2, gemm_avx512;

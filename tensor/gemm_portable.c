@@ -1,13 +1,8 @@
-/* The micro-kernel as its definition: every sum in double, rounded once.
- *
- * The oracle of the others, and what small weights are multiplied with: a layer of a few dozen channels fills no
- * vector kernel anyway, and models built from such layers amplify rounding so much that only sums this exact can be
- * compared with a recording at all (a tiny random UNet turns 1e-7 into 1e-4 in one forward pass). */
+/* The micro-kernel as its definition: every sum in double, rounded once. The oracle of the others, and what
+ * multiplies where there is nothing faster. */
 #include <string.h>
 
-#include "tensor/cpu.h"
 #include "tensor/gemm_kernel.h"
-#include "tensor/targets.h"
 
 enum { MR = 8, NR = 8, ROWS = 4 };
 
@@ -56,35 +51,16 @@ void gemm_add_portable(float *y, const float *x, int64_t n)
         y[i] += x[i];
 }
 
-/* The same source for each instruction set, and the same bits from each: every product and every sum is rounded on
- * its own. */
-#define FORM(kernel, attribute)                                                                                  \
-    attribute static void run_##kernel(int64_t rows, int64_t K, const float *a, const float *b, float *tile,     \
-                                       int64_t stride, enum gemm_sum sum)                                        \
-    {                                                                                                            \
-        product(GEMM_STRIDE, rows, K, a, b, tile, stride, sum);                                                  \
-    }                                                                                                            \
-    attribute static void run_short_##kernel(int64_t rows, int64_t K, const float *a, const float *b,            \
-                                             float *tile, int64_t stride, enum gemm_sum sum)                     \
-    {                                                                                                            \
-        product(GEMM_SHORT_STRIDE, rows, K, a, b, tile, stride, sum);                                            \
-    }                                                                                                            \
-    static const struct gemm_kernel kernel = {                                                                   \
-        "portable 8x8", MR, NR, 96, run_##kernel, run_short_##kernel, transpose, gemm_add_portable};
-
-FORM(baseline, )
-#if defined(__x86_64__)
-FORM(in_avx2, TARGET_AVX2)
-FORM(in_avx512, TARGET_AVX512)
-#endif
-
-const struct gemm_kernel *gemm_exact_kernel(void)
+static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                enum gemm_sum sum)
 {
-    switch (cpu_family()) {
-#if defined(__x86_64__)
-    case CPU_AVX512: return &in_avx512;
-    case CPU_AVX2: return &in_avx2;
-#endif
-    default: return &baseline;
-    }
+    product(GEMM_STRIDE, rows, K, a, b, tile, stride, sum);
 }
+
+static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+                      enum gemm_sum sum)
+{
+    product(GEMM_SHORT_STRIDE, rows, K, a, b, tile, stride, sum);
+}
+
+const struct gemm_kernel gemm_portable = {"portable 8x8", MR, NR, 96, run, run_short, transpose, gemm_add_portable};

@@ -5,7 +5,13 @@
  * broadcasts and 2 MR multiply-adds, and these are what limits. */
 #include "tensor/gemm_kernel.h"
 
-enum { NR = 2 * LANES };
+enum {
+    NR = 2 * LANES,
+    /* The longest sum made in one go, in registers. Rounding grows with the length of a sum: 5120 products in one
+     * chain are off by 2.7e-6 of the largest, as 16 sums that are added in the tile by 3.6e-7; and once in 320 steps
+     * that costs nothing that can be measured (256 and less do, in AVX-512). */
+    CHAIN = 320,
+};
 
 /* `rows` and `lda` are constants wherever this is inlined: the sums stay in registers, the rows of a in the
  * addresses. */
@@ -13,25 +19,31 @@ TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64
                                                                  const float *b, float *tile, int64_t stride,
                                                                  enum gemm_sum mode)
 {
-    vec sum[MR][2];
+    for (int64_t first = 0; first < K; first += CHAIN, mode = GEMM_ADD) {
+        int64_t end = first + CHAIN < K ? first + CHAIN : K;
+        vec sum[MR][2];
 #pragma GCC unroll 14
-    for (int m = 0; m < rows; m++) {
-        sum[m][0] = mode == GEMM_ADD ? vec_load(tile + m * stride) : vec_zero();
-        sum[m][1] = mode == GEMM_ADD ? vec_load(tile + m * stride + LANES) : vec_zero();
-    }
-    for (int64_t k = 0; k < K; k++) {
-        vec b0 = vec_load(b + k * NR), b1 = vec_load(b + k * NR + LANES);
+        for (int m = 0; m < rows; m++)
+            sum[m][0] = sum[m][1] = vec_zero();
+        for (int64_t k = first; k < end; k++) {
+            vec b0 = vec_load(b + k * NR), b1 = vec_load(b + k * NR + LANES);
+#pragma GCC unroll 14
+            for (int m = 0; m < rows; m++) {
+                vec x = vec_broadcast(a + m * lda + k);
+                sum[m][0] = vec_fma(x, b0, sum[m][0]);
+                sum[m][1] = vec_fma(x, b1, sum[m][1]);
+            }
+        }
 #pragma GCC unroll 14
         for (int m = 0; m < rows; m++) {
-            vec x = vec_broadcast(a + m * lda + k);
-            sum[m][0] = vec_fma(x, b0, sum[m][0]);
-            sum[m][1] = vec_fma(x, b1, sum[m][1]);
+            float *to = tile + m * stride;
+            if (mode == GEMM_ADD) {
+                sum[m][0] += vec_load(to);
+                sum[m][1] += vec_load(to + LANES);
+            }
+            vec_store(to, sum[m][0]);
+            vec_store(to + LANES, sum[m][1]);
         }
-    }
-#pragma GCC unroll 14
-    for (int m = 0; m < rows; m++) {
-        vec_store(tile + m * stride, sum[m][0]);
-        vec_store(tile + m * stride + LANES, sum[m][1]);
     }
 }
 

@@ -1,5 +1,5 @@
 /* Attributes that compile one function for an instruction set. For sources that are written once, with vector types,
- * and compiled for each (gemm_portable.c, activation_narrow.c, nn/winograd_transform.c). AVX-512 is to use its whole
+ * and compiled for each (nn/winograd_transform.c). AVX-512 is to use its whole
  * vectors, which compilers avoid unless told. */
 #ifndef TENSOR_TARGETS_H
 #define TENSOR_TARGETS_H

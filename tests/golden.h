@@ -15,7 +15,7 @@
 enum { CLOSEST_LINES = 5 };
 
 struct golden {
-    int passed, failed, skipped;
+    int passed, failed, skipped, files;
     const char *clip; /* folder of the CLIP vocabulary */
     bool quiet;       /* no lines for what passes */
     int threads;

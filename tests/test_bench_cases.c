@@ -30,12 +30,12 @@ static void change(struct layers *l, int rank, const int64_t *shape, int by)
     memcpy(new->shape, shape, (size_t)rank * sizeof *shape);
 }
 
-/* Weights of layers: matrices, filters, and the vectors that scale after a norm. */
+/* Weights of layers: matrices (a 1x1 convolution is one), filters, and the vectors that scale after a norm. */
 static void count_layer(void *self, const char *name, int rank, const int64_t *shape)
 {
     bool bias = strcmp(name + strlen(name) - 4, "bias") == 0, embedding = strstr(name, "embeddings.") != NULL;
     if (!bias && !embedding)
-        change(self, rank, shape, 1);
+        change(self, rank == 4 && shape[2] == 1 && shape[3] == 1 ? 2 : rank, shape, 1);
 }
 
 static void count_decoder_layer(void *self, const char *name, int rank, const int64_t *shape)

@@ -73,6 +73,11 @@ static void bind_linear(struct binder *b, void *object)
     linear_bind(object, b, "to_q", 3, 2);
 }
 
+static void bind_pointwise(struct binder *b, void *object)
+{
+    pointwise_bind(object, b, "to_q", 3, 2);
+}
+
 static void bind_conv(struct binder *b, void *object)
 {
     conv_bind(object, b, "block.conv", 3, 2);
@@ -131,12 +136,16 @@ static void takes_the_three_float_formats_and_mixtures(void **state)
 static void a_pointwise_convolution_is_a_linear_layer(void **state)
 {
     (void)state;
-    struct linear layer = {0};
-    struct attempt a = attempt((struct named_tensor[]){made("to_q.weight", DTYPE_F32, SHAPE(2, 3, 1, 1)),
-                                                       made("to_q.bias", DTYPE_F32, SHAPE(2))},
-                               2, bind_linear, &layer, NULL);
-    assert_int_equal(a.result, OK);
-    finish(&a);
+    struct named_tensor matrix = made("to_q.weight", DTYPE_F32, SHAPE(2, 3)),
+                        filter = made("to_q.weight", DTYPE_F32, SHAPE(2, 3, 1, 1)),
+                        bias = made("to_q.bias", DTYPE_F32, SHAPE(2));
+    for (int i = 0; i < 4; i++) {
+        struct linear layer = {0};
+        struct attempt a = attempt((struct named_tensor[]){i % 2 ? matrix : filter, bias}, 2,
+                                   i / 2 ? bind_linear : bind_pointwise, &layer, NULL);
+        assert_int_equal(a.result, OK);
+        finish(&a);
+    }
 }
 
 static void a_missing_tensor_is_named_with_the_shape_it_should_have(void **state)

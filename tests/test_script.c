@@ -183,7 +183,7 @@ static void prompts_and_passes_are_those_of_the_reference(void **state)
 static void a_file_says_the_same_as_a_general_prompt_and_lines(void **state)
 {
     (void)state;
-    const char *const folders[] = {"one-character-freeu", "two-characters"};
+    const char *const folders[] = {"tame-freeu", "tame-two-characters"};
     const char *const line_ends[] = {"\n", "\r\n"};
     for (int f = 0; f < 2; f++)
         for (int end = 0; end < 2; end++) {
@@ -210,11 +210,8 @@ static void captions_of_the_recorded_stories_follow_the_reference(void **state)
     const struct {
         const char *folder, *captions[6];
     } rows[] = {
-        {"one-character-freeu", {"began to draw", "on a park bench.", "reading a book", "A squirrel", "She is"}},
-        {"two-characters",
-         {"at home, The newspaper says there is a treasure house in the forest.", "[Bob] invited [Alice] to join him",
-          "on the road, near the forest", "A tiger appeared in the forest, at night", "very frightened, open mouth",
-          "Bob and Alice running very fast"}},
+        {"tame-freeu", {"began to draw", "on a park bench.", "reading a book", "A squirrel", "She is"}},
+        {"tame-two-characters", {"at home", "hello", "on the road", "in the sun", "Bob and Alice run", "asleep"}},
     };
     for (int f = 0; f < 2; f++) {
         struct recording r = open_recording(rows[f].folder);
@@ -277,6 +274,16 @@ static void whitespace_of_a_prompt_is_kept_exactly(void **state)
     struct story s = parse("[Bob]\ta  man \n[A B]a woman\n---\n  in [Bob]the\t [A B]  park  # x\n [NC]  a  tree \n");
     assert_string_equal(s.panels[0].prompt, "  in \ta  man  the\t a woman   park  ");
     assert_string_equal(s.panels[1].prompt, "   a  tree ");
+    story_free(&s);
+}
+
+static void a_description_ends_before_the_last_hash_of_its_line(void **state)
+{
+    (void)state;
+    struct story s = parse("[Bob] a man # tall # [old\n[A]b#\n---\n[Bob] sits #x\n[A] runs\n");
+    assert_string_equal(s.characters[0].description, " a man # tall ");
+    assert_string_equal(s.characters[1].description, "b");
+    assert_string_equal(s.panels[1].prompt, "b  runs");
     story_free(&s);
 }
 
@@ -440,6 +447,7 @@ static void every_mistake_is_named_with_line_and_column(void **state)
         {"[Bob[2]] a man\n---\n[NC] a", "1:1", "without its ']'"},
         {"[Bob]\n---\n[NC] a", "1:6", "[Bob] has no description"},
         {"[Bob] \t \r\n---\n[NC] a", "1:6", "[Bob] has no description"},
+        {"[Bob] # tall\n---\n[NC] a", "1:6", "[Bob] has no description"},
         {"[Bob] a man with [Alice]\n---\n[NC] a", "1:18", "bracket in a description"},
         {"[Bob]a\n---\n[Bob] and [Alice] run", "3:11", "there is no character [Alice]: known: [Bob], [NC]"},
         {"[Bob]a\n---\n[Bob] and [bbo] run", "3:11", "known: [Bob], [NC]"},
@@ -701,7 +709,9 @@ static void assert_sound(const struct story *s, const struct story_plan *plan)
 /* ------------------------------------------------------------------------------------------------------- examples */
 
 static const char *const examples[] = {
-    "storydiff/examples/demo.story", "storydiff/examples/two-friends.story", "storydiff/examples/night-walk.story",
+    "storydiff/examples/demo.story",
+    "storydiff/examples/two-friends.story",
+    "storydiff/examples/night-walk.story",
 };
 enum { EXAMPLES = sizeof examples / sizeof examples[0] };
 
@@ -782,6 +792,7 @@ int main(void)
         cmocka_unit_test(captions_of_the_recorded_stories_follow_the_reference),
         cmocka_unit_test(a_file_has_settings_characters_panels_and_comments),
         cmocka_unit_test(whitespace_of_a_prompt_is_kept_exactly),
+        cmocka_unit_test(a_description_ends_before_the_last_hash_of_its_line),
         cmocka_unit_test(panels_list_their_characters_once_in_the_order_of_the_character_lines),
         cmocka_unit_test(captions_are_what_follows_the_last_hash_as_it_is),
         cmocka_unit_test(captions_without_a_hash_are_the_line_without_its_opening_key),

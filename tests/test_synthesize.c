@@ -47,8 +47,7 @@ static void the_program_finds_every_tensor_in_every_format(void **state)
     }
 }
 
-/* The recorded model was saved by diffusers: its files have the names, and but for 1x1 convolutions the shapes, that
- * ours must have. */
+/* The recorded models were saved by diffusers: their files have the names and the shapes that ours must have. */
 static void names_and_shapes_are_those_of_a_saved_model(void **state)
 {
     (void)state;
@@ -68,14 +67,33 @@ static void names_and_shapes_are_those_of_a_saved_model(void **state)
             const struct tensor *ours = &made.items[j].tensor, *theirs = safetensors_find(&saved, made.items[j].name);
             if (theirs == NULL)
                 fail_msg("%s: %s is in no saved model", weight_files[i], made.items[j].name);
-            int rank = theirs->rank == 4 && theirs->shape[2] == 1 && theirs->shape[3] == 1 ? 2 : theirs->rank;
-            if (!tensor_is(ours, rank, theirs->shape))
+            if (!tensor_is(ours, theirs->rank, theirs->shape))
                 fail_msg("%s: %s has another shape", weight_files[i], made.items[j].name);
         }
         safetensors_close(&made);
         safetensors_close(&saved);
     }
     folder_remove(&folder);
+}
+
+static void is_saved_so(void *file, const char *name, int rank, const int64_t *shape)
+{
+    const struct tensor *saved = safetensors_find(file, name);
+    if (saved == NULL || !tensor_is(saved, rank, shape))
+        fail_msg("%s: the saved model has it otherwise", name);
+}
+
+/* Without use_linear_projection, proj_in and proj_out are 1x1 convolutions. */
+static void the_older_unet_has_its_own_shapes(void **state)
+{
+    (void)state;
+    struct unet_config config;
+    struct safetensors saved;
+    assert_int_equal(unet_config_read("tests/golden/unet-sd15/config.json", &config, NULL), OK);
+    assert_int_equal(
+        safetensors_open("tests/golden/unet-sd15/diffusion_pytorch_model.safetensors", &saved, NULL), OK);
+    assert_int_equal(unet_list(&config, &(struct tensor_visitor){is_saved_so, &saved}, NULL), OK);
+    safetensors_close(&saved);
 }
 
 static bool same_bytes(const struct folder *a, const struct folder *b, const char *name)
@@ -236,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_program_finds_every_tensor_in_every_format),
         cmocka_unit_test(names_and_shapes_are_those_of_a_saved_model),
+        cmocka_unit_test(the_older_unet_has_its_own_shapes),
         cmocka_unit_test(the_seed_decides_the_bytes),
         cmocka_unit_test(matrices_keep_the_variance_and_norms_start_as_nothing),
         cmocka_unit_test(the_blueprints_have_the_published_numbers_of_parameters),

@@ -20,8 +20,9 @@
 #include <zlib.h>
 
 /* The small model's tokenizers, and facts from their vocab.json. */
-#define SMALL "tests/golden/pipeline/tokenizer"
-#define SMALL_2 "tests/golden/pipeline/tokenizer_2"
+#define SMALL    "tests/golden/pipeline/tokenizer"
+#define SMALL_2  "tests/golden/pipeline/tokenizer_2"
+#define RECORDED "tests/golden/wide/three-levels" /* another vocabulary, with prompts */
 enum { SMALL_SIZE = 664, SMALL_BEGIN = 662, SMALL_END = 663, ID_A = 320, ID_CAT = 556 };
 
 /* A temporary folder */
@@ -158,7 +159,7 @@ static void check_encodes(const struct tokenizer *t, const char *text, const int
 }
 
 /* check_encodes with the expected ids as arguments. */
-#define CHECK_ENCODES(t, text, ...) \
+#define CHECK_ENCODES(t, text, ...)                                                                                  \
     check_encodes(t, text, (const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
 
 /* Ids from a JSON array. The caller frees them. */
@@ -301,11 +302,11 @@ static void check_pipeline(const char *path, struct tokenizer *t, const char *na
 static void pipeline_prompts_give_the_recorded_ids(void **state)
 {
     (void)state;
-    static const char *const files[] = {"io-64x64", "io-128x96", "io-batch2"};
-    struct tokenizer *first = opened(SMALL, NULL), *second = opened(SMALL_2, NULL);
+    static const char *const files[] = {"io-batch2", "io-large"};
+    struct tokenizer *first = opened(RECORDED "/tokenizer", NULL), *second = opened(RECORDED "/tokenizer_2", NULL);
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[256];
-        snprintf(path, sizeof path, "tests/golden/pipeline/%s.safetensors", files[i]);
+        snprintf(path, sizeof path, RECORDED "/%s.safetensors", files[i]);
         check_pipeline(path, first, "input_ids_1");
         check_pipeline(path, second, "input_ids_2");
     }
@@ -369,7 +370,11 @@ static void what_cannot_be_seen_is_dropped(void **state)
     (void)state;
     struct tokenizer *t = opened(SMALL, NULL);
     CHECK_ENCODES(t, "A \u3000C\u00ADa\u200Bt\x01\r\n", ID_A, ID_CAT);
-    CHECK_ENCODES(t, "c\xFF" "a\xE2\x80" "t \xF0\x9F", ID_CAT); /* not UTF-8 */
+    CHECK_ENCODES(t,
+                  "c\xFF"
+                  "a\xE2\x80"
+                  "t \xF0\x9F",
+                  ID_CAT); /* not UTF-8 */
     CHECK_ENCODES(t, "a\u2028cat", ID_A, ID_CAT);
     tokenizer_close(t);
 }
@@ -505,8 +510,8 @@ static size_t merge_slowly(const struct random_merges *m, char word[][LONGEST + 
             return length;
         size_t kept = 0;
         for (size_t i = 0; i < length; i++, kept++) {
-            bool merge = i + 1 < length && strcmp(m->left[rank], word[i]) == 0 &&
-                         strcmp(m->right[rank], word[i + 1]) == 0;
+            bool merge =
+                i + 1 < length && strcmp(m->left[rank], word[i]) == 0 && strcmp(m->right[rank], word[i + 1]) == 0;
             if (kept != i)
                 strcpy(word[kept], word[i]);
             if (merge)
@@ -682,7 +687,7 @@ static void a_gzip_file_numbers_its_merges(void **state)
     assert_int_equal(tokenizer_pad(t), TINY_END);
     CHECK_ENCODES(t, "Cat &amp;amp; CAT", TINY_CAT, AMPERSAND, TINY_CAT);
     CHECK_ENCODES(t, "cat&#99;at", TINY_CA, 't' - '!', TINY_CAT);             /* one word: "catcat" */
-    CHECK_ENCODES(t, "<<|endoftext|>", '<' - '!', '<' - '!', 256 + '|' - '!',   /* the pattern takes "<<|" first */
+    CHECK_ENCODES(t, "<<|endoftext|>", '<' - '!', '<' - '!', 256 + '|' - '!', /* the pattern takes "<<|" first */
                   'e' - '!', 'n' - '!', 'd' - '!', 'o' - '!', 'f' - '!', 't' - '!', 'e' - '!', 'x' - '!',
                   256 + 't' - '!', '|' - '!', 256 + '>' - '!');
     tokenizer_close(t);

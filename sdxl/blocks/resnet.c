@@ -16,7 +16,7 @@ void resnet_bind(struct resnet *r, struct binder *b, const char *name, int64_t i
     norm_bind(&r->norm2, b, module_name(part, "%s.norm2", name), out_channels);
     conv_bind(&r->conv2, b, module_name(part, "%s.conv2", name), out_channels, out_channels);
     if (in_channels != out_channels)
-        linear_bind(&r->conv_shortcut, b, module_name(part, "%s.conv_shortcut", name), in_channels, out_channels);
+        pointwise_bind(&r->conv_shortcut, b, module_name(part, "%s.conv_shortcut", name), in_channels, out_channels);
 }
 
 /* What the block adds its result to: x itself, or x brought to the new width. */

@@ -37,10 +37,12 @@ static int wanted_shape(const char *symbols, const int64_t dims[DIMS], int64_t *
     return rank;
 }
 
+/* A matrix is a 1x1 convolution, and the other way round. */
 static bool same_memory(const struct tensor *t, int rank, const int64_t *shape)
 {
     int64_t pointwise[4] = {shape[0], shape[1], 1, 1};
-    return tensor_is(t, rank, shape) || (rank == 2 && tensor_is(t, 4, pointwise));
+    bool matrix = rank == 2 || (rank == 4 && shape[2] == 1 && shape[3] == 1);
+    return tensor_is(t, rank, shape) || (matrix && (tensor_is(t, 2, shape) || tensor_is(t, 4, pointwise)));
 }
 
 static void full_name(char *out, size_t size, const char *module, const char *name)
@@ -101,6 +103,11 @@ static const struct binding linear_rows[] = {
     {"bias", offsetof(struct linear, bias), "o", NULL, false},
 };
 
+static const struct binding pointwise_rows[] = {
+    {"weight", offsetof(struct linear, weight), "oi11", NULL, false},
+    {"bias", offsetof(struct linear, bias), "o", NULL, false},
+};
+
 static const struct binding conv_rows[] = {
     {"weight", offsetof(struct conv, weight), "oi33", NULL, false},
     {"bias", offsetof(struct conv, bias), "o", NULL, false},
@@ -114,6 +121,11 @@ void norm_bind(struct norm *norm, struct binder *b, const char *name, int64_t c)
 void linear_bind(struct linear *linear, struct binder *b, const char *name, int64_t in, int64_t out)
 {
     bind_rows(b, name, linear_rows, 2, linear, (int64_t[DIMS]){['i'] = in, ['o'] = out});
+}
+
+void pointwise_bind(struct linear *linear, struct binder *b, const char *name, int64_t in, int64_t out)
+{
+    bind_rows(b, name, pointwise_rows, 2, linear, (int64_t[DIMS]){['i'] = in, ['o'] = out});
 }
 
 void conv_bind(struct conv *conv, struct binder *b, const char *name, int64_t in, int64_t out)

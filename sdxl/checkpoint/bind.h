@@ -18,8 +18,8 @@
 #include "nn/norm.h"
 #include "tensor/safetensors.h"
 
-/* shape: a letter stands for a dimension given by the caller, a digit for itself. "oi" is also met by [o, i, 1, 1]: a
- * 1x1 convolution and a linear layer are the same thing. */
+/* shape: a letter stands for a dimension given by the caller, a digit for itself. "oi" is also met by [o, i, 1, 1], and
+ * "oi11" by [o, i]: a 1x1 convolution and a linear layer are the same thing, and files differ in which they call it. */
 struct binding {
     const char *name;
     size_t offset; /* of a struct tensor */
@@ -31,7 +31,7 @@ struct binding {
 enum { DIMS = 128 }; /* dimension values, indexed by letter */
 enum { MODULE_NAME = 96 };
 
-/* Hears of every tensor that the tables name, in their order; a 1x1 convolution as the matrix it is. The name is gone
+/* Hears of every tensor that the tables name, in their order and with the shape that diffusers saves. The name is gone
  * when the call returns. */
 struct tensor_visitor {
     void (*visit)(void *self, const char *name, int rank, const int64_t *shape);
@@ -53,9 +53,10 @@ status bind_start(struct binder *b, const struct safetensors *file, struct error
 void bind_rows(struct binder *b, const char *module, const struct binding *rows, size_t count, void *object,
                const int64_t dims[DIMS]);
 
-/* The three layers everything is made of: shapes "c"; "oi", "o"; "oi33", "o". */
+/* The layers everything is made of: shapes "c"; "oi", "o"; "oi11", "o"; "oi33", "o". */
 void norm_bind(struct norm *norm, struct binder *b, const char *name, int64_t c);
 void linear_bind(struct linear *linear, struct binder *b, const char *name, int64_t in, int64_t out);
+void pointwise_bind(struct linear *linear, struct binder *b, const char *name, int64_t in, int64_t out);
 void conv_bind(struct conv *conv, struct binder *b, const char *name, int64_t in, int64_t out);
 
 /* Frees the binder. Fails if a tensor was missing, had another shape or a format that is no float, or if the file has

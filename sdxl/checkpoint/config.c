@@ -258,6 +258,7 @@ static status read_unet(const struct reader *r, struct unet_config *c)
     double eps;
     TRY(read_positive(r, "norm_eps", 1e-5, &eps));
     c->norm_eps = (float)eps;
+    TRY(read_flag(r, "use_linear_projection", false, &c->use_linear_projection));
     TRY(read_flag(r, "flip_sin_to_cos", true, &c->flip_sin_to_cos));
     TRY(read_number(r, "freq_shift", 0, &c->freq_shift));
     if (c->block_out_channels[0] % 2 != 0 || !(c->freq_shift >= 0 && c->freq_shift < 1))

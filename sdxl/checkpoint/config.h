@@ -25,6 +25,7 @@ struct unet_config {
     int heads[MAX_LEVELS]; /* attention_head_dim: its name says width, it is the number of heads */
     int64_t cross_attention_dim, norm_num_groups;
     float norm_eps;
+    bool use_linear_projection; /* only how proj_in and proj_out are saved: as matrices, or as 1x1 convolutions */
     bool text_time; /* addition_embed_type "text_time": SDXL; without it: SD 1.5 */
     int64_t addition_time_embed_dim, projection_class_embeddings_input_dim;
     bool flip_sin_to_cos;

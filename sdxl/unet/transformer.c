@@ -31,10 +31,12 @@ static void block_bind(struct transformer_block *block, struct binder *b, const 
 }
 
 void transformer_bind(struct transformer *t, struct binder *b, const char *name, int64_t channels, int64_t heads,
-                      int64_t cross_attention_dim, int64_t groups, struct transformer_block *blocks, int depth,
-                      int first_up_layer)
+                      int64_t cross_attention_dim, int64_t groups, bool linear_projection,
+                      struct transformer_block *blocks, int depth, int first_up_layer)
 {
     char part[MODULE_NAME];
+    void (*project_bind)(struct linear *, struct binder *, const char *, int64_t, int64_t) =
+        linear_projection ? linear_bind : pointwise_bind;
     module_name(t->name, "%s", name);
     t->transformer_blocks = blocks;
     t->depth = depth;
@@ -42,8 +44,8 @@ void transformer_bind(struct transformer *t, struct binder *b, const char *name,
     t->heads = heads;
     t->groups = groups;
     norm_bind(&t->norm, b, module_name(part, "%s.norm", name), channels);
-    linear_bind(&t->proj_in, b, module_name(part, "%s.proj_in", name), channels, channels);
-    linear_bind(&t->proj_out, b, module_name(part, "%s.proj_out", name), channels, channels);
+    project_bind(&t->proj_in, b, module_name(part, "%s.proj_in", name), channels, channels);
+    project_bind(&t->proj_out, b, module_name(part, "%s.proj_out", name), channels, channels);
     for (int i = 0; i < depth; i++) {
         blocks[i].up_layer = first_up_layer < 0 ? -1 : first_up_layer + i;
         block_bind(&blocks[i], b, module_name(part, "%s.transformer_blocks.%d", name, i), channels,

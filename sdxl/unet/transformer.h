@@ -41,10 +41,11 @@ struct transformer {
     int64_t channels, heads, groups;
 };
 
-/* `blocks` has room for `depth` of them. first_up_layer: up_layer of the first block, -1 outside of the up blocks. */
+/* `blocks` has room for `depth` of them. first_up_layer: up_layer of the first block, -1 outside of the up blocks.
+ * linear_projection: proj_in and proj_out are saved as matrices, otherwise as 1x1 convolutions. */
 void transformer_bind(struct transformer *t, struct binder *b, const char *name, int64_t channels, int64_t heads,
-                      int64_t cross_attention_dim, int64_t groups, struct transformer_block *blocks, int depth,
-                      int first_up_layer);
+                      int64_t cross_attention_dim, int64_t groups, bool linear_projection,
+                      struct transformer_block *blocks, int depth, int first_up_layer);
 
 /* What a self-attention of the up blocks is about to do. Arrays belong to the forward pass. */
 struct attention_site {

@@ -172,7 +172,7 @@ void unet_forward(const struct context *ctx, const struct unet *u, float *out, c
     p.emb = arena_floats(ctx->arena, x.n * unet_time_width(c));
     embed_time(ctx, u, p.emb, in); /* [n,4 c0] */
     if (!arena_measuring(ctx->arena))
-        activate_narrow(ACT_SILU, p.emb, x.n * unet_time_width(c)); /* a thousand values: exact rather than fast */
+        activate(ACT_SILU, p.emb, x.n * unet_time_width(c));
 
     struct features h = features_new(ctx->arena, x.n, x.h, x.w, c->block_out_channels[0]);
     conv3x3(ctx, h, x, &u->conv_in, CONV_SAME, (struct conv_options){0}); /* [n,h,w,c0] */

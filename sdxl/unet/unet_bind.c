@@ -17,7 +17,7 @@ static void assemble_transformer(struct assembly *a, struct unet_block *block, i
     int depth = c->transformer_layers[level];
     transformer_bind(&block->attentions[index], a->b, module_name(name, "%s.attentions.%d", block->name, index),
                      c->block_out_channels[level], c->heads[level], c->cross_attention_dim, c->norm_num_groups,
-                     a->next, depth, first_up_layer);
+                     c->use_linear_projection, a->next, depth, first_up_layer);
     for (int i = 0; i < depth; i++) {
         a->next[i].text_at = a->u->text_width;
         a->u->text_width += 2 * c->block_out_channels[level];

@@ -87,8 +87,8 @@ static void bind_all(struct vae *v, struct binder *b)
     v->decoder.name = "decoder";
     bind_encoder(&v->encoder, b, &v->config);
     bind_decoder(&v->decoder, b, &v->config);
-    linear_bind(&v->quant_conv, b, "quant_conv", 2 * latent, 2 * latent);
-    linear_bind(&v->post_quant_conv, b, "post_quant_conv", latent, latent);
+    pointwise_bind(&v->quant_conv, b, "quant_conv", 2 * latent, 2 * latent);
+    pointwise_bind(&v->post_quant_conv, b, "post_quant_conv", latent, latent);
 }
 
 status vae_open(struct vae *v, const char *weights_path, const struct vae_config *config, struct error *e)

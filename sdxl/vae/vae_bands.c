@@ -221,12 +221,11 @@ static void finish_out(struct job *job, int64_t end)
 /* ---------------------------------------------------------------------------------------------------------- memory
  */
 
-/* Rows of a band of a map whose pixels have `most` channels in its widest form and `least` in its narrowest. Narrow
- * layers are normalised as a whole (nn/norm.h); models made of them are small. */
-static int64_t band_rows(int64_t h, int64_t w, int64_t most, int64_t least, struct vae_memory memory)
+/* Rows of a band of a map whose pixels have `most` channels in its widest form. */
+static int64_t band_rows(int64_t h, int64_t w, int64_t most, struct vae_memory memory)
 {
     int64_t fit = memory.band / (w * most * (int64_t)sizeof(float));
-    return least < NARROW_LAYER ? h : smaller(larger(fit / CONV_BAND * CONV_BAND, CONV_BAND), h);
+    return smaller(larger(fit / CONV_BAND * CONV_BAND, CONV_BAND), h);
 }
 
 struct kept {
@@ -288,7 +287,7 @@ void vae_bands_resnet(const struct context *ctx, struct vae_map *map, const stru
     out.c = r->out_channels;
     struct kept keep = what_is_kept(ctx, map, x, out, memory);
     struct job job = {.ctx = ctx, .r = r, .h = x.h, .sampler = map->sampler, .out = out};
-    job.band = band_rows(x.h, x.w, larger(x.c, out.c), smaller(x.c, out.c), memory);
+    job.band = band_rows(x.h, x.w, larger(x.c, out.c), memory);
     lay_out(&job, map, x, keep.x);
     job.normed = room_for(&job, band_and(&job, 2), x.w, x.c);
     job.hidden = room_for(&job, keep.hidden ? x.h : band_and(&job, 1), x.w, out.c);
@@ -313,7 +312,7 @@ void vae_bands_out(const struct context *ctx, struct features out, struct featur
 {
     size_t mark = arena_mark(ctx->arena);
     struct job job = {.ctx = ctx, .h = x.h, .x = whole_image(x), .out = out, .conv_out = conv};
-    job.band = band_rows(x.h, x.w, x.c, x.c, memory);
+    job.band = band_rows(x.h, x.w, x.c, memory);
     job.normed = room_for(&job, band_and(&job, 1), x.w, x.c);
     job.norm1 = group_statistics_new(ctx, norm, groups, eps, x);
     sweep(&job, count_x);

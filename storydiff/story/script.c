@@ -1,7 +1,8 @@
 /* Parsing a story script, line by line.
  *
  *   file    = { setting | character } "---" { panel }      blank lines and // comments anywhere
- *   panel   = { "[" key "]" | text } [ "#" caption ]        the last # of the line
+ *   character = "[" key "]" text [ "#" remark ]             the last # of the line
+ *   panel   = { "[" key "]" | text } [ "#" caption ]        the same
  *
  * A line is copied, checked to be clean text once, and then read with plain string functions: every position in it
  * can be turned into a column. Stories are small, so their tables are allocated once, at their limits. */
@@ -194,27 +195,28 @@ static int find_character(const struct story *story, const char *key)
     return -1;
 }
 
-/* The description is the line's text from `description` on. */
+/* The description is the line's text from `description` up to `end`. */
 static status add_character(struct story *story, const struct line *line, const char *key, const char *description,
-                            struct error *e)
+                            const char *end, struct error *e)
 {
-    const char *bracket = strchr(description, '[');
+    const char *bracket = memchr(description, '[', (size_t)(end - description));
     if (bracket != NULL)
-        return fail_at(line, bracket, e, "a bracket in a description: it would reach the model as it is, so write "
+        return fail_at(line, bracket, e,
+                       "a bracket in a description: it would reach the model as it is, so write "
                        "it in words");
     if (story->character_count == STORY_MAX_CHARACTERS)
         return fail_at(line, line->text, e, "more than %d characters", STORY_MAX_CHARACTERS);
     struct story_character *c = &story->characters[story->character_count++];
     *c = (struct story_character){
         .key = strdup(key),
-        .description = strdup(description),
+        .description = strndup(description, (size_t)(end - description)),
         .line = line->number,
         .column = column_of(line, line->text + strspn(line->text, blanks)),
     };
     return c->key != NULL && c->description != NULL ? OK : fail_memory(line, e);
 }
 
-/* [key]description */
+/* [key]description # remark */
 static status add_named_character(struct story *story, const struct line *line, struct error *e)
 {
     const char *open = line->text + strspn(line->text, blanks), *rest = open;
@@ -223,16 +225,18 @@ static status add_named_character(struct story *story, const struct line *line, 
     if (is_blank(key))
         return fail_at(line, open + 1, e, "the character has no name: write one in the brackets");
     if (strchr(key, '#') != NULL)
-        return fail_at(line, strchr(open, '#'), e, "'#' in a name: it begins the caption of a panel, so take "
+        return fail_at(line, strchr(open, '#'), e,
+                       "'#' in a name: it begins the caption of a panel, so take "
                        "another sign");
     if (strcasecmp(key, no_character_key) == 0)
         return fail_at(line, open, e, "[%s] marks panels without a character: take another name", no_character_key);
     int first = find_character(story, key);
     if (first >= 0)
         return fail_at(line, open, e, "[%s] is described already, in line %d", key, story->characters[first].line);
-    if (is_blank(rest))
+    const char *hash = strrchr(rest, '#'), *end = hash != NULL ? hash : rest + strlen(rest);
+    if (rest + strspn(rest, blanks) >= end)
         return fail_at(line, rest, e, "[%s] has no description: say how it looks", key);
-    return add_character(story, line, key, rest, e);
+    return add_character(story, line, key, rest, end, e);
 }
 
 /* --------------------------------------------------------------------------------------------------------- panels */
@@ -254,11 +258,10 @@ static status fail_unknown(const struct story *story, const struct line *line, c
     }
     suggestion_offer(&nearest, no_character_key);
     text_append(&known, "[%s]", no_character_key);
-    status s = nearest.best != NULL
-                   ? fail_at(line, at, e, "there is no character [%s]: did you mean [%s]? Known: %s", key,
-                             nearest.best, known.failed ? "many" : known.data)
-                   : fail_at(line, at, e, "there is no character [%s]: known: %s", key,
-                             known.failed ? "many" : known.data);
+    status s = nearest.best != NULL ? fail_at(line, at, e, "there is no character [%s]: did you mean [%s]? Known: %s",
+                                              key, nearest.best, known.failed ? "many" : known.data)
+                                    : fail_at(line, at, e, "there is no character [%s]: known: %s", key,
+                                              known.failed ? "many" : known.data);
     text_free(&known);
     return s;
 }
@@ -266,12 +269,12 @@ static status fail_unknown(const struct story *story, const struct line *line, c
 /* What a panel line says. */
 struct scan {
     struct text prompt;
-    struct text sentence;            /* the prompt part with names instead of descriptions */
-    size_t opening;                  /* length of the key that opens the sentence, if one does */
+    struct text sentence; /* the prompt part with names instead of descriptions */
+    size_t opening;       /* length of the key that opens the sentence, if one does */
     bool named[STORY_MAX_CHARACTERS];
-    int keys;                        /* of characters */
-    const char *no_character;        /* the [NC], or NULL */
-    bool has_words;                  /* beside keys */
+    int keys;                 /* of characters */
+    const char *no_character; /* the [NC], or NULL */
+    bool has_words;           /* beside keys */
 };
 
 /* Reads the prompt part of a panel, line->text up to `end`. The texts of the scan are the caller's to free. */
@@ -327,8 +330,10 @@ static status scan_panel(const struct story *story, const struct line *line, con
     if (story->character_count == 0)
         return fail_at(line, line->text, e, "the story has no characters: begin the panel with [%s], or describe one",
                        no_character_key);
-    return fail_at(line, line->text, e, "the panel names no character: begin it with [%s], or with [%s] if nobody is "
-                   "in it", story->characters[0].key, no_character_key);
+    return fail_at(line, line->text, e,
+                   "the panel names no character: begin it with [%s], or with [%s] if nobody is "
+                   "in it",
+                   story->characters[0].key, no_character_key);
 }
 
 /* From `begin` to `end` without blanks at its ends and with one for each run of them. */
@@ -536,7 +541,7 @@ static status parse_general_prompt(struct story *story, const char *text, struct
         if (named)
             TRY(add_named_character(story, &r.line, e));
         else
-            TRY(add_character(story, &r.line, "", r.line.text, e));
+            TRY(add_character(story, &r.line, "", r.line.text, r.line.text + strlen(r.line.text), e));
     }
 }
 

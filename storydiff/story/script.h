@@ -11,6 +11,7 @@
  *
  * The prompt of a panel is the line before its last `#`, each `[Key]` replaced by the character's description and one
  * blank, `[NC]` by nothing. Every other blank stays, those of descriptions too: byte for byte the reference's prompt.
+ * A description, too, ends before the last `#` of its line; what follows is a remark that is not drawn.
  * Source: StoryDiffusion, process_generation of its app.
  *
  * The surprise: captions may contain [brackets], which mean nothing. What stands behind the `#` is shown as it is. */
