@@ -1,9 +1,9 @@
 /* OpenBLAS, loaded so that it uses the best kernels this CPU can run.
  *
  * OpenBLAS picks its kernels by CPU model number when it is loaded. A model newer than the library falls back to
- * SSE3: correct, and slower (2.3 times for a linear layer on a Zen 4). We ask for kernels by instruction set instead: the library is opened with
- * dlopen, with OPENBLAS_CORETYPE set from the CPU's features, unless the user has set it. Its own threads stay off;
- * ours split the work (parallel.h). */
+ * SSE3: correct, and slower (2.3 times for a linear layer on a Zen 4). We ask for kernels by instruction set instead:
+ * the library is opened with dlopen, with OPENBLAS_CORETYPE set from the CPU's features, unless the user has set it.
+ * Its own threads stay off; ours split the work (parallel.h). */
 #ifndef TENSOR_BLAS_H
 #define TENSOR_BLAS_H
 

@@ -17,8 +17,8 @@ void text_append(struct text *t, const char *format, ...) __attribute__((format(
 void text_append_bytes(struct text *t, const char *bytes, size_t length);
 void text_free(struct text *t);
 
-/* Appends a JSON string with its quotes and escapes. What is not UTF-8 becomes U+FFFD (tensor/utf8.h): what is written can
- * always be read again. */
+/* Appends a JSON string with its quotes and escapes. What is not UTF-8 becomes U+FFFD (tensor/utf8.h): what is written
+ * can always be read again. */
 void text_append_json_string(struct text *t, const char *utf8);
 
 #endif

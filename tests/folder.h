@@ -1,4 +1,5 @@
-/* A folder of a test's own, and files in it. Include it after tests/check.h. */
+/* A folder of a test's own, and files in it. Include it after tests/check.h. TEST(name) in a list of tests gives every
+ * test an empty folder: it is *state, and in_folder(name) names a file there. */
 #ifndef TESTS_FOLDER_H
 #define TESTS_FOLDER_H
 
@@ -8,9 +9,13 @@ struct folder {
     char path[64];
 };
 
+/* In memory if that can be, where syncing files costs nothing. */
 static inline struct folder folder_new(void)
 {
-    struct folder f = {"/tmp/storydiff-test-XXXXXX"};
+    struct folder f = {"/dev/shm/storydiff-test-XXXXXX"};
+    if (mkdtemp(f.path) != NULL)
+        return f;
+    f = (struct folder){"/tmp/storydiff-test-XXXXXX"};
     assert_non_null(mkdtemp(f.path));
     return f;
 }
@@ -57,6 +62,40 @@ static inline void write_bytes(const char *path, const void *bytes, size_t size)
     assert_non_null(f);
     assert_int_equal(fwrite(bytes, 1, size, f), size);
     assert_int_equal(fclose(f), 0);
+}
+
+/* ------------------------------------------------------------------------------------------------------- fixture */
+
+/* The folder of the running test. */
+static inline struct folder *own_folder(void)
+{
+    static struct folder f;
+    return &f;
+}
+
+static inline int make_folder(void **state)
+{
+    *own_folder() = folder_new();
+    *state = own_folder();
+    return 0;
+}
+
+static inline int drop_folder(void **state)
+{
+    folder_remove(*state);
+    return 0;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
+
+/* A path in the running test's folder, good until the fourth call after it. */
+static inline const char *in_folder(const char *name)
+{
+    static struct file_path paths[4];
+    static int next;
+    struct file_path *path = &paths[next++ % 4];
+    *path = folder_path(own_folder(), name);
+    return path->text;
 }
 
 #endif

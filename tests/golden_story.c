@@ -66,7 +66,8 @@ static status read_case(struct story_case *c, const char *folder, struct error *
     snprintf(c->model, sizeof c->model, "%s/%s", folder, safetensors_meta(&c->io, "model"));
     *o = settings_default();
     o->general_prompt = safetensors_meta(&c->io, "general_prompt");
-    for (const struct json *line = c->lines->child; line != NULL && o->prompt_count < SETTINGS_PROMPTS; line = line->next)
+    const struct json *line = c->lines->child;
+    for (; line != NULL && o->prompt_count < SETTINGS_PROMPTS; line = line->next)
         o->prompts[o->prompt_count++] = json_string(line, "");
     o->negative_prompt = safetensors_meta(&c->io, "negative_prompt");
     o->style_name = safetensors_meta(&c->io, "style");

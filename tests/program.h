@@ -98,26 +98,6 @@ static inline void assert_done(const struct folder *f, const char *words)
 
 /* ------------------------------------------------------------------------------------------------------ folders */
 
-/* Every test has a folder of its own, as *state; in memory if that can be, where syncing files costs nothing. */
-static inline int make_folder(void **state)
-{
-    struct folder *f = room(1, sizeof *f);
-    strcpy(f->path, "/dev/shm/storydiff-test-XXXXXX");
-    if (mkdtemp(f->path) == NULL)
-        *f = folder_new();
-    *state = f;
-    return 0;
-}
-
-static inline int drop_folder(void **state)
-{
-    folder_remove(*state);
-    free(*state);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, drop_folder)
-
 /* Shell commands in which $F is the folder. */
 static inline void prepare(const struct folder *f, const char *commands)
 {

@@ -11,22 +11,6 @@ static const char vae[] = "tests/golden/vae/config.json";
 static const char clip_1[] = "tests/golden/clip/encoder-1-quick-gelu/config.json";
 static const char clip_2[] = "tests/golden/clip/encoder-2-gelu-projection/config.json";
 
-static struct folder folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = folder_new();
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    folder_remove(&folder);
-    return 0;
-}
-
 union config {
     struct unet_config unet;
     struct vae_config vae;
@@ -52,7 +36,7 @@ typedef status reading(const char *path, union config *c, struct error *e);
 
 static status read_text(reading *read, const char *text, union config *c, struct error *e)
 {
-    struct file_path path = folder_path(&folder, "config.json");
+    struct file_path path = folder_path(own_folder(), "config.json");
     write_bytes(path.text, text, strlen(text));
     return read(path.text, c, e);
 }
@@ -416,5 +400,5 @@ int main(void)
         cmocka_unit_test(documents_that_are_no_objects_are_refused),
         cmocka_unit_test(a_missing_file_is_named),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

@@ -1,11 +1,8 @@
 /* Files: what a reader of a path can see, before, during and after a write; and after one that failed. */
 #include "tensor/file.h" /* before cmocka.h, whose macro `fail` would hide ours */
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/check.h"
+#include "tests/folder.h"
 
 #include <dirent.h>
 #include <signal.h>
@@ -16,15 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/test_file.XXXXXX";
-
-static int make_folder(void **state)
-{
-    (void)state;
-    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
-    return mkdtemp(folder) == NULL;
-}
-
 static int count_entries(const char *path)
 {
     DIR *d = opendir(path);
@@ -34,24 +22,6 @@ static int count_entries(const char *path)
         count++;
     closedir(d);
     return count - 2; /* . and .. */
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-/* "<folder>/<name>", good until the third call after it. */
-static const char *in_folder(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
 }
 
 static void put(const char *path, const char *content)
@@ -85,7 +55,7 @@ static void what_is_written_is_read(void **state)
     assert_content(in_folder("a"), "some content\n");
     put(in_folder("a"), "other");
     assert_content(in_folder("a"), "other");
-    assert_int_equal(count_entries(folder), 1);
+    assert_int_equal(count_entries(own_folder()->path), 1);
 }
 
 static void an_empty_file_maps_to_nothing(void **state)
@@ -139,7 +109,7 @@ static void readers_see_the_old_content_until_commit(void **state)
     assert_content(in_folder("page"), "new");
     file_discard(&w); /* fine after commit */
     assert_content(in_folder("page"), "new");
-    assert_int_equal(count_entries(folder), 1);
+    assert_int_equal(count_entries(own_folder()->path), 1);
 }
 
 static void discard_leaves_no_trace(void **state)
@@ -149,11 +119,11 @@ static void discard_leaves_no_trace(void **state)
     struct file_writer w;
     assert_int_equal(file_create(in_folder("page"), &w, NULL), OK);
     assert_int_equal(file_append(&w, "new", 3, NULL), OK);
-    assert_int_equal(count_entries(folder), 2);
+    assert_int_equal(count_entries(own_folder()->path), 2);
     file_discard(&w);
     file_discard(&w);
     assert_content(in_folder("page"), "old");
-    assert_int_equal(count_entries(folder), 1);
+    assert_int_equal(count_entries(own_folder()->path), 1);
 }
 
 /* A limit on file sizes stands in for a full disk: the write that crosses it is cut short, the next one refused. */
@@ -176,7 +146,7 @@ static void a_failing_write_leaves_the_old_file(void **state)
     assert_int_equal(appended, ERR_IO);
     assert_says(&e, in_folder("page"), "File too large");
     assert_content(in_folder("page"), "old");
-    assert_int_equal(count_entries(folder), 1);
+    assert_int_equal(count_entries(own_folder()->path), 1);
     file_discard(&w);
     assert_content(in_folder("page"), "old");
 }
@@ -189,7 +159,7 @@ static void a_failing_rename_leaves_the_old_entry(void **state)
     assert_int_equal(file_write(in_folder("page"), "new", 3, &e), ERR_IO);
     assert_says(&e, in_folder("page"), "Is a directory");
     assert_true(file_is_directory(in_folder("page")));
-    assert_int_equal(count_entries(folder), 1);
+    assert_int_equal(count_entries(own_folder()->path), 1);
 }
 
 static void a_leftover_of_a_killed_process_is_no_obstacle(void **state)
@@ -200,7 +170,7 @@ static void a_leftover_of_a_killed_process_is_no_obstacle(void **state)
     put(leftover, "half of something much longer than the new content");
     put(in_folder("page"), "new");
     assert_content(in_folder("page"), "new");
-    assert_int_equal(count_entries(folder), 1);
+    assert_int_equal(count_entries(own_folder()->path), 1);
 }
 
 static void writing_into_a_missing_folder_says_so(void **state)
@@ -237,8 +207,8 @@ static void what_cannot_be_mapped_is_named(void **state)
     assert_says(&e, in_folder("missing"), "cannot open it: No such file or directory; check the path");
     assert_null(map.data);
     error_clear(&e);
-    assert_int_equal(file_map(folder, &map, &e), ERR_IO);
-    assert_says(&e, folder, "is a directory");
+    assert_int_equal(file_map(own_folder()->path, &map, &e), ERR_IO);
+    assert_says(&e, own_folder()->path, "is a directory");
     error_clear(&e);
     assert_int_equal(mkfifo(in_folder("pipe"), 0600), 0);
     assert_int_equal(file_map(in_folder("pipe"), &map, &e), ERR_IO); /* and does not wait for a writer */
@@ -282,8 +252,8 @@ static void existence_counts_anything(void **state)
     assert_int_equal(symlink("nowhere", in_folder("a")), 0);
     assert_true(file_exists(in_folder("a"))); /* a dangling link is something in the way */
     assert_false(file_is_directory(in_folder("a")));
-    assert_true(file_exists(folder));
-    assert_true(file_is_directory(folder));
+    assert_true(file_exists(own_folder()->path));
+    assert_true(file_is_directory(own_folder()->path));
     put(in_folder("b"), "");
     assert_true(file_exists(in_folder("b")));
     assert_false(file_is_directory(in_folder("b")));
@@ -312,21 +282,20 @@ static void paths_are_joined_with_one_slash(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_is_written_is_read, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(an_empty_file_maps_to_nothing, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(pieces_are_joined_in_order, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(readers_see_the_old_content_until_commit, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(discard_leaves_no_trace, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_failing_write_leaves_the_old_file, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_failing_rename_leaves_the_old_entry, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_leftover_of_a_killed_process_is_no_obstacle, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(writing_into_a_missing_folder_says_so, make_folder, remove_folder),
+        TEST(what_is_written_is_read),
+        TEST(an_empty_file_maps_to_nothing),
+        TEST(pieces_are_joined_in_order),
+        TEST(readers_see_the_old_content_until_commit),
+        TEST(discard_leaves_no_trace),
+        TEST(a_failing_write_leaves_the_old_file),
+        TEST(a_failing_rename_leaves_the_old_entry),
+        TEST(a_leftover_of_a_killed_process_is_no_obstacle),
+        TEST(writing_into_a_missing_folder_says_so),
         cmocka_unit_test(an_overlong_path_is_refused),
-        cmocka_unit_test_setup_teardown(what_cannot_be_mapped_is_named, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(links_are_followed_by_readers_and_replaced_by_writers, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(directories_are_made_with_their_parents, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(existence_counts_anything, make_folder, remove_folder),
+        TEST(what_cannot_be_mapped_is_named),
+        TEST(links_are_followed_by_readers_and_replaced_by_writers),
+        TEST(directories_are_made_with_their_parents),
+        TEST(existence_counts_anything),
         cmocka_unit_test(paths_are_joined_with_one_slash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

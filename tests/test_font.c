@@ -4,18 +4,10 @@
 #include "tensor/utf8.h"
 #include "tensor/file.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/check.h"
+#include "tests/folder.h"
 
 #include <fcntl.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 static const char DEJAVU[] = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
 static const struct color BLACK = {0, 0, 0};
@@ -203,12 +195,6 @@ static void drawing_beyond_the_image_is_clipped(void **state)
     font_close(font);
 }
 
-static char *temporary_path(char path[64])
-{
-    snprintf(path, 64, "/tmp/test_font-%ld.ttf", (long)getpid());
-    return path;
-}
-
 static void refuses_files_that_are_no_fonts(void **state)
 {
     (void)state;
@@ -223,19 +209,15 @@ static void refuses_files_that_are_no_fonts(void **state)
         {"\0\1\0\0\xFF\xFF\0\0\0\0\0\0", 12},
         {"\0\1\0\0\0\0\0\0\0\0\0\0", 12},
     };
-    char path[64];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        FILE *f = fopen(temporary_path(path), "wb");
-        assert_non_null(f);
-        fwrite(cases[i].bytes, 1, cases[i].size, f);
-        fclose(f);
+        const char *path = in_folder("none.ttf");
+        write_bytes(path, cases[i].bytes, cases[i].size);
         struct font *font;
         struct error e = {0};
         assert_int_equal(font_open(path, &font, &e), ERR_FORMAT);
         assert_null(font);
         assert_non_null(strstr(e.message, path));
     }
-    unlink(path);
     struct font *font;
     assert_int_equal(font_open("/nowhere/font.ttf", &font, NULL), ERR_IO);
 }
@@ -332,10 +314,10 @@ static void survives_damaged_fonts(void **state)
     font_close(open_dejavu());
     struct file_map map;
     assert_int_equal(file_map(DEJAVU, &map, NULL), OK);
-    char path[64];
-    const int fd = open(temporary_path(path), O_RDWR | O_CREAT | O_TRUNC, 0600);
+    const char *path = in_folder("damaged.ttf");
+    write_bytes(path, map.data, map.size);
+    const int fd = open(path, O_RDWR);
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, map.data, map.size), (ssize_t)map.size);
 
     uint32_t x = 5;
     int opened = 0;
@@ -361,7 +343,6 @@ static void survives_damaged_fonts(void **state)
     assert_false(exercise(path));
     close(fd);
     file_unmap(&map);
-    unlink(path);
 }
 
 int main(void)
@@ -375,9 +356,9 @@ int main(void)
         cmocka_unit_test(letters_stand_on_the_baseline_at_their_size),
         cmocka_unit_test(a_quarter_pixel_moves_the_ink_by_a_quarter_pixel),
         cmocka_unit_test(drawing_beyond_the_image_is_clipped),
-        cmocka_unit_test(refuses_files_that_are_no_fonts),
+        TEST(refuses_files_that_are_no_fonts),
         cmocka_unit_test(outlines_pass_whole_and_not_cut),
-        cmocka_unit_test(survives_damaged_fonts),
+        TEST(survives_damaged_fonts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

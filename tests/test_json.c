@@ -1,11 +1,8 @@
 /* The JSON reader on good documents, on bad ones and on hostile ones; the growing text that writes them. */
 #include "tensor/json.h" /* before cmocka.h, whose macro `fail` would hide ours */
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/check.h"
+#include "tests/folder.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -518,32 +515,23 @@ static void a_missing_file_is_named(void **state)
 static void files_over_64_mib_are_refused_unread(void **state)
 {
     (void)state;
-    char path[] = "/tmp/test_json_XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    int truncated = ftruncate(fd, ((off_t)64 << 20) + 1);
-    close(fd);
+    const char *path = in_folder("large.json");
+    write_bytes(path, "", 0);
+    assert_int_equal(truncate(path, ((off_t)64 << 20) + 1), 0);
     const struct json *root;
     struct error e = {0};
-    status result = json_read(path, &root, &e);
-    unlink(path);
-    assert_int_equal(truncated, 0);
-    assert_int_equal(result, ERR_FORMAT);
+    assert_int_equal(json_read(path, &root, &e), ERR_FORMAT);
     assert_non_null(strstr(e.message, "64 MiB"));
 }
 
 static void an_empty_file_is_no_document(void **state)
 {
     (void)state;
-    char path[] = "/tmp/test_json_XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
+    const char *path = in_folder("empty.json");
+    write_bytes(path, "", 0);
     const struct json *root;
     struct error e = {0};
-    status result = json_read(path, &root, &e);
-    unlink(path);
-    assert_int_equal(result, ERR_FORMAT);
+    assert_int_equal(json_read(path, &root, &e), ERR_FORMAT);
     assert_non_null(strstr(e.message, ":1:1: offset 0: a value is expected"));
 }
 
@@ -647,8 +635,8 @@ int main(void)
         cmocka_unit_test(survives_every_byte_left_out_or_doubled),
         cmocka_unit_test(reads_a_config_file),
         cmocka_unit_test(a_missing_file_is_named),
-        cmocka_unit_test(files_over_64_mib_are_refused_unread),
-        cmocka_unit_test(an_empty_file_is_no_document),
+        TEST(files_over_64_mib_are_refused_unread),
+        TEST(an_empty_file_is_no_document),
         cmocka_unit_test(text_grows_and_stays_terminated),
         cmocka_unit_test(text_stays_as_it_was_after_a_failed_allocation),
         cmocka_unit_test(every_unicode_character_survives_writing_and_reading),

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,9 +129,36 @@ static void breaks_at_spaces_hyphens_and_line_breaks(void **state)
     const int width = width_in_one_line(font, "one two-");
     expect_lines(font, "one two-three", width, 2, (const char *[]){"one two-", "three"});
     expect_lines(font, "  one   two\n\nthree ", 1000, 3, (const char *[]){"one   two", "", "three"});
-    expect_lines(font, "it is -5", width_in_one_line(font, "it is -"), 2, (const char *[]){"it is", "-5"});
     expect_lines(font, "no\u00A0break here", width_in_one_line(font, "no\u00A0break"), 2,
                  (const char *[]){"no\u00A0break", "here"});
+}
+
+/* The numbers are long: a line that ended after their sign would give the narrower, better balanced block. */
+static void a_sign_stays_with_its_number(void **state)
+{
+    const struct font *font = font_of(state);
+    static const char *const signs[] = {"-", "‐", "–", "—"};
+    for (int i = 0; i < 4; i++) {
+        char number[32], text[64];
+        snprintf(number, sizeof number, "%s88888888", signs[i]);
+        const int width = width_in_one_line(font, number), digits = width_in_one_line(font, "88888888");
+        snprintf(text, sizeof text, "at %s", number);
+        expect_lines(font, text, width, 2, (const char *[]){"at", number});
+        snprintf(text, sizeof text, "is\n%s", number);
+        expect_lines(font, text, width, 2, (const char *[]){"is", number});
+
+        for (int before = 0; before < 2; before++) { /* at a line's beginning: rather within the number */
+            snprintf(text, sizeof text, "%s%s", before ? "is\n" : "", number);
+            struct lettering l = set(font, text, 20, digits);
+            assert_int_equal(l.count, before + 2);
+            assert_true(l.lines[before].length > strlen(signs[i]));
+            lettering_free(&l);
+        }
+
+        snprintf(text, sizeof text, "a%s", number); /* between letters it is a dash */
+        snprintf(number, sizeof number, "a%s", signs[i]);
+        expect_lines(font, text, digits, 2, (const char *[]){number, "88888888"});
+    }
 }
 
 static void breaks_words_only_if_they_are_wider_than_the_line(void **state)
@@ -229,6 +257,7 @@ int main(void)
         cmocka_unit_test(no_character_is_ever_lost),
         cmocka_unit_test(lines_fit_the_width_unless_they_are_one_letter),
         cmocka_unit_test(breaks_at_spaces_hyphens_and_line_breaks),
+        cmocka_unit_test(a_sign_stays_with_its_number),
         cmocka_unit_test(breaks_words_only_if_they_are_wider_than_the_line),
         cmocka_unit_test(chinese_and_japanese_break_anywhere_but_at_their_punctuation),
         cmocka_unit_test(blocks_are_balanced),

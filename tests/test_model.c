@@ -83,7 +83,8 @@ static void reads_what_a_model_says_of_itself(void **state)
     assert_true(m.hints.eta == 0.5);
     assert_false(m.force_zeros_for_empty_prompt);
     model_close(&m);
-    change(&copy, "model_index.json", "_storydiff", "{\"note\": 7, \"sampling_steps\": -4, \"guidance_scale\": [], \"eta\": 2}");
+    change(&copy, "model_index.json", "_storydiff",
+           "{\"note\": 7, \"sampling_steps\": -4, \"guidance_scale\": [], \"eta\": 2}");
     open_well(&m, copy.path);
     assert_string_equal(m.hints.note, "");
     assert_int_equal(m.hints.sampling_steps, 0);

@@ -154,6 +154,96 @@ static void pages_are_filled_from_margin_to_margin(void **state)
     for_all(font_of(state), check_filled);
 }
 
+static int drawn_short_side(const struct page_story *story)
+{
+    const int side = story->width < story->height ? story->width : story->height;
+    int drawn = side;
+    while (drawn < 384)
+        drawn += side;
+    return drawn;
+}
+
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* Margins and gutters as page.h has them: on every page the frames begin a margin from all four edges; whatever lies
+ * beside or below a frame does so after exactly one gutter. */
+static void check_distances(const struct page_story *story, const struct page_plan *plan)
+{
+    const int side = drawn_short_side(story), gutter = side / 24, margin = side / 24 * 3 / 2;
+    assert_int_equal(plan->border, side / 128);
+    for (int page = 0; page < plan->page_count; page++) {
+        struct rect all = {INT32_MAX, INT32_MAX, 0, 0};
+        int right = 0, bottom = 0;
+        for (int64_t i = 0; i < plan->count; i++) {
+            const struct rect f = plan->panels[i].frame;
+            if (plan->panels[i].page != page)
+                continue;
+            all.x = f.x < all.x ? f.x : all.x;
+            all.y = f.y < all.y ? f.y : all.y;
+            right = larger(right, f.x + f.width);
+            bottom = larger(bottom, f.y + f.height);
+            int below = INT32_MAX, beside = INT32_MAX; /* the distance to the nearest frame there, if any */
+            for (int64_t j = 0; j < plan->count; j++) {
+                const struct rect o = plan->panels[j].frame;
+                if (plan->panels[j].page != page)
+                    continue;
+                const bool same_rows = o.y < f.y + f.height && f.y < o.y + o.height;
+                const bool same_columns = o.x < f.x + f.width && f.x < o.x + o.width;
+                if (same_rows && o.x >= f.x + f.width && o.x - f.x - f.width < beside)
+                    beside = o.x - f.x - f.width;
+                if (same_columns && o.y >= f.y + f.height && o.y - f.y - f.height < below)
+                    below = o.y - f.y - f.height;
+            }
+            assert_true(below == INT32_MAX || below == gutter);
+            assert_true(beside == INT32_MAX || beside == gutter);
+        }
+        assert_int_equal(all.x, margin);
+        assert_int_equal(all.y, margin);
+        assert_int_equal(plan->pages[page].width - right, margin);
+        assert_int_equal(plan->pages[page].height - bottom, margin);
+    }
+}
+
+static void gutters_and_margins_are_measured_by_the_panels(void **state)
+{
+    for_all(font_of(state), check_distances);
+}
+
+/* Whether a caption, set anew in letters of one size, is higher than a quarter of its picture. */
+static bool crowds(const struct page_story *story, const struct page_plan *plan, int64_t i, int text_size)
+{
+    struct lettering l;
+    const struct rect *picture = &plan->panels[i].picture;
+    if (story->captions[i] == NULL)
+        return false;
+    assert_int_equal(
+        lettering_set(story->font, story->captions[i], text_size, picture->width - text_size / 2 * 2, &l, NULL), OK);
+    const bool result = l.height * 4 > picture->height;
+    lettering_free(&l);
+    return result;
+}
+
+static void check_text_size(const struct page_story *story, const struct page_plan *plan)
+{
+    const int side = drawn_short_side(story), largest = larger(side / 24, 14), smallest = larger(side / 36, 14);
+    bool one_larger_crowds = plan->text_size == largest;
+    for (int64_t i = 0; i < plan->count; i++) {
+        assert_true(plan->text_size == smallest || !crowds(story, plan, i, plan->text_size));
+        one_larger_crowds = one_larger_crowds || crowds(story, plan, i, plan->text_size + 1);
+    }
+    assert_true(one_larger_crowds);
+    assert_in_range(plan->text_size, smallest, largest);
+    assert_int_equal(plan->padding, plan->text_size / 2);
+}
+
+static void letters_are_as_large_as_no_caption_crowds_its_picture(void **state)
+{
+    for_all(font_of(state), check_text_size);
+}
+
 static void check_captions(const struct page_story *story, const struct page_plan *plan)
 {
     assert_true(plan->text_size >= 14);
@@ -247,6 +337,18 @@ static void small_panels_are_enlarged_by_a_whole_factor(void **state)
     }
 }
 
+/* Where a caption is cut, letters are at their smallest, and one more line would have been too much. */
+static void check_cut(const struct page_story *story, const struct page_plan *plan, int64_t i)
+{
+    const struct page_panel *p = &plan->panels[i];
+    const int most = story->kind == PAGE_FOUR ? p->picture.height : p->picture.height / 2;
+    if (!p->lettering.cut)
+        return;
+    assert_int_equal(plan->text_size, larger(drawn_short_side(story) / 36, 14));
+    assert_true(p->lettering.height + 2 * plan->padding <= most);
+    assert_true(p->lettering.height + font_line_height(story->font, plan->text_size) + 2 * plan->padding > most);
+}
+
 static void longer_captions_get_smaller_letters_and_are_cut_last(void **state)
 {
     const struct font *font = font_of(state);
@@ -258,14 +360,16 @@ static void longer_captions_get_smaller_letters_and_are_cut_last(void **state)
         for (int length = 10; length <= 8000; length = length * 2) {
             char *caption = strndup(endless, (size_t)length);
             const char *captions[4] = {caption, caption, "", caption};
-            const struct page_story story = {(enum page_kind)kind, 4, 512, 512, captions, font};
+            const struct page_story story = {(enum page_kind)kind, 4, 770, 770, captions, font};
             struct page_plan plan = laid_out(&story);
             assert_true(plan.text_size <= before);
-            assert_false(plan.panels[0].lettering.cut && plan.text_size > 14);
             if (length < 500)
                 assert_false(plan.panels[0].lettering.cut);
             if (length > 4000)
                 assert_true(plan.panels[0].lettering.cut);
+            for (int i = 0; i < 4; i++)
+                check_cut(&story, &plan, i);
+            check_text_size(&story, &plan);
             check_captions(&story, &plan);
             check_disjoint(&story, &plan);
             before = plan.text_size;
@@ -455,6 +559,8 @@ int main(void)
         cmocka_unit_test(panels_lie_on_their_page_and_apart),
         cmocka_unit_test(pictures_keep_their_shape),
         cmocka_unit_test(pages_are_filled_from_margin_to_margin),
+        cmocka_unit_test(gutters_and_margins_are_measured_by_the_panels),
+        cmocka_unit_test(letters_are_as_large_as_no_caption_crowds_its_picture),
         cmocka_unit_test(captions_fit_into_their_boxes),
         cmocka_unit_test(caption_bands_in_a_row_have_one_height),
         cmocka_unit_test(four_puts_four_on_a_page_and_shapes_the_last_one),

@@ -182,6 +182,27 @@ static void every_chunk_has_its_length_and_checksum(void **state)
     image_free(&in);
 }
 
+/* ISO/IEC 15948, 11.3.3.5: one byte, the rendering intent, 0 for "perceptual", which is for pictures; before the
+ * pixels. */
+static void colors_are_said_to_be_srgb_to_be_shown_as_pictures_are(void **state)
+{
+    (void)state;
+    struct image in = picture(20, 10);
+    struct bytes file = encoded(&in, (struct png_text[]){{"parameters", "a panel"}}, 1);
+    int found = 0;
+    for (size_t at = 8; memcmp(file.data + at + 4, "IDAT", 4) != 0; at += 12 + get(file.data + at)) {
+        assert_true(at + 12 <= file.size);
+        if (memcmp(file.data + at + 4, "sRGB", 4) == 0) {
+            found++;
+            assert_int_equal(get(file.data + at), 1);
+            assert_int_equal(file.data[at + 8], 0);
+        }
+    }
+    assert_int_equal(found, 1);
+    free(file.data);
+    image_free(&in);
+}
+
 static void the_same_image_gives_the_same_bytes(void **state)
 {
     (void)state;
@@ -521,6 +542,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(another_decoder_reads_the_same_pixels),
         cmocka_unit_test(every_chunk_has_its_length_and_checksum),
+        cmocka_unit_test(colors_are_said_to_be_srgb_to_be_shown_as_pictures_are),
         cmocka_unit_test(the_same_image_gives_the_same_bytes),
         cmocka_unit_test(smooth_pictures_become_small),
         cmocka_unit_test(texts_come_back_short_long_and_in_any_script),

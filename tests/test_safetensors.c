@@ -2,11 +2,8 @@
  * files of the reference's own writer, and thousands of damaged ones, which must be refused or be harmless. */
 #include "tensor/safetensors.h" /* before cmocka.h, whose macro `fail` would hide ours */
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/check.h"
+#include "tests/folder.h"
 
 #include <dirent.h>
 #include <ftw.h>
@@ -17,33 +14,6 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-
-static char folder[] = "/tmp/test_safetensors.XXXXXX";
-
-static int make_folder(void **state)
-{
-    (void)state;
-    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-/* "<folder>/<name>", good until the fourth call after it. */
-static const char *in_folder(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
 
 /* Plain writing: the functions under test have no part in it. */
 static void put(const char *path, const void *content, size_t size)
@@ -474,7 +444,7 @@ static void what_is_no_safetensors_file_is_refused(void **state)
         assert_refused(in_folder("a.safetensors"), ERR_FORMAT, cases[i].says, "");
     }
     assert_refused(in_folder("missing.safetensors"), ERR_IO, "No such file", "check the path");
-    assert_refused(folder, ERR_IO, "is a directory", "");
+    assert_refused(own_folder()->path, ERR_IO, "is a directory", "");
 }
 
 /* Opens a damaged file: either an error with a message, or tensors inside the file, aligned, readable to the end. */
@@ -597,7 +567,7 @@ static void an_index_without_a_folder_finds_its_shards(void **state)
     put_text(in_folder("i.json"), "{\"weight_map\":{\"b\":" SHARD_2 "}}");
     char before[4096];
     assert_non_null(getcwd(before, sizeof before));
-    assert_int_equal(chdir(folder), 0);
+    assert_int_equal(chdir(own_folder()->path), 0);
     struct safetensors file;
     status result = safetensors_open("i.json", &file, NULL);
     assert_int_equal(chdir(before), 0);
@@ -737,7 +707,7 @@ static void a_failed_write_leaves_the_old_file(void **state)
     open_well(path, &file);
     assert_same(safetensors_find(&file, "old"), &old.tensor);
     safetensors_close(&file);
-    DIR *d = opendir(folder);
+    DIR *d = opendir(own_folder()->path);
     assert_non_null(d);
     int entries = 0;
     while (readdir(d) != NULL)
@@ -751,29 +721,27 @@ static void a_failed_write_leaves_the_old_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_dtype_and_rank_makes_the_round_trip, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(metadata_makes_the_round_trip, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_file_without_tensors_is_a_file, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(the_bytes_written_are_those_of_the_format, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(unaligned_data_is_read_from_aligned_copies, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(links_are_followed, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_hundred_thousand_tensors_open_quickly, make_folder, remove_folder),
+        TEST(every_dtype_and_rank_makes_the_round_trip),
+        TEST(metadata_makes_the_round_trip),
+        TEST(a_file_without_tensors_is_a_file),
+        TEST(the_bytes_written_are_those_of_the_format),
+        TEST(unaligned_data_is_read_from_aligned_copies),
+        TEST(links_are_followed),
+        TEST(a_hundred_thousand_tensors_open_quickly),
         cmocka_unit_test(every_recorded_file_opens),
         cmocka_unit_test(recorded_values_and_metadata_are_found),
-        cmocka_unit_test_setup_teardown(bad_tensors_are_refused_by_name, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(bad_headers_are_refused, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(what_is_no_safetensors_file_is_refused, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_file_cut_anywhere_is_refused, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_file_with_any_byte_changed_is_refused_or_harmless, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(a_sharded_file_reads_as_one, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(an_index_without_a_folder_finds_its_shards, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(an_index_that_disagrees_with_its_shards_is_refused, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(a_tensor_in_two_shards_is_refused, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_bad_or_missing_shard_is_named, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(impossible_tensors_are_not_written, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_failed_write_leaves_the_old_file, make_folder, remove_folder),
+        TEST(bad_tensors_are_refused_by_name),
+        TEST(bad_headers_are_refused),
+        TEST(what_is_no_safetensors_file_is_refused),
+        TEST(a_file_cut_anywhere_is_refused),
+        TEST(a_file_with_any_byte_changed_is_refused_or_harmless),
+        TEST(a_sharded_file_reads_as_one),
+        TEST(an_index_without_a_folder_finds_its_shards),
+        TEST(an_index_that_disagrees_with_its_shards_is_refused),
+        TEST(a_tensor_in_two_shards_is_refused),
+        TEST(a_bad_or_missing_shard_is_named),
+        TEST(impossible_tensors_are_not_written),
+        TEST(a_failed_write_leaves_the_old_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

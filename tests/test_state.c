@@ -60,16 +60,15 @@ static void run_and_save(struct lockstep *l, const struct folder *folder)
 static void a_loaded_state_continues_to_the_same_bits(void **state)
 {
     (void)state;
-    struct folder folder = folder_new();
     for (int i = 0; i < SAMPLERS; i++) {
         struct small_story s;
         struct lockstep whole, resumed;
         open_story(&s, samplers[i]);
         lockstep_open_well(&whole, &s.request, 1);
-        run_and_save(&whole, &folder);
+        run_and_save(&whole, own_folder());
         for (int step = 0; step <= STEPS; step++) {
             lockstep_open_well(&resumed, &s.request, 1);
-            load_well(&resumed, state_path(&folder, step).text);
+            load_well(&resumed, state_path(own_folder(), step).text);
             assert_int_equal(resumed.step, step);
             lockstep_advance(&resumed, 1, STEPS);
             check_same_state(&resumed, &whole);
@@ -78,35 +77,31 @@ static void a_loaded_state_continues_to_the_same_bits(void **state)
         lockstep_close(&whole);
         small_story_close(&s);
     }
-    folder_remove(&folder);
 }
 
 static void loading_goes_back_as_well_as_forward(void **state)
 {
     (void)state;
-    struct folder folder = folder_new();
     struct small_story s;
     struct lockstep whole, again;
     open_story(&s, "euler_a");
     lockstep_open_well(&whole, &s.request, 1);
-    run_and_save(&whole, &folder);
+    run_and_save(&whole, own_folder());
     lockstep_open_well(&again, &s.request, 1);
     lockstep_advance(&again, 1, STEPS);
     for (int step = STEPS; step >= 0; step--) {
-        load_well(&again, state_path(&folder, step).text);
+        load_well(&again, state_path(own_folder(), step).text);
         lockstep_advance(&again, 1, STEPS);
         check_same_state(&again, &whole);
     }
     lockstep_close(&whole);
     lockstep_close(&again);
     small_story_close(&s);
-    folder_remove(&folder);
 }
 
 static void every_noise_mode_can_be_resumed(void **state)
 {
     (void)state;
-    struct folder folder = folder_new();
     for (enum noise_mode noise = NOISE_REFERENCE; noise <= NOISE_OWN; noise++) {
         struct small_story s;
         struct lockstep whole, resumed;
@@ -115,35 +110,32 @@ static void every_noise_mode_can_be_resumed(void **state)
         lockstep_open_well(&whole, &s.request, 1);
         lockstep_open_well(&resumed, &s.request, 1);
         lockstep_advance(&whole, 1, 1);
-        save_well(&whole, state_path(&folder, 1).text);
+        save_well(&whole, state_path(own_folder(), 1).text);
         lockstep_advance(&whole, 1, STEPS);
-        load_well(&resumed, state_path(&folder, 1).text);
+        load_well(&resumed, state_path(own_folder(), 1).text);
         lockstep_advance(&resumed, 1, STEPS);
         check_same_state(&resumed, &whole);
         lockstep_close(&whole);
         lockstep_close(&resumed);
         small_story_close(&s);
     }
-    folder_remove(&folder);
 }
 
 static void a_state_keeps_its_recipe(void **state)
 {
     (void)state;
-    struct folder folder = folder_new();
     struct small_story s;
     struct lockstep l;
     struct safetensors file;
     struct error e = {0};
     open_story(&s, "ddim");
     lockstep_open_well(&l, &s.request, 1);
-    save_well(&l, state_path(&folder, 0).text);
-    assert_int_equal(safetensors_open(state_path(&folder, 0).text, &file, &e), OK);
+    save_well(&l, state_path(own_folder(), 0).text);
+    assert_int_equal(safetensors_open(state_path(own_folder(), 0).text, &file, &e), OK);
     assert_string_equal(safetensors_meta(&file, "recipe"), "a recipe");
     safetensors_close(&file);
     lockstep_close(&l);
     small_story_close(&s);
-    folder_remove(&folder);
 }
 
 static void check_load_refused(struct lockstep *l, const struct lockstep *before, const char *path)
@@ -157,13 +149,12 @@ static void check_load_refused(struct lockstep *l, const struct lockstep *before
 static void states_of_other_stories_are_refused(void **state)
 {
     (void)state;
-    struct folder folder = folder_new();
     struct small_story s;
     struct lockstep l, before, other;
     open_story(&s, "dpmpp_2m");
     lockstep_open_well(&l, &s.request, 1);
     lockstep_open_well(&before, &s.request, 1);
-    struct file_path path = state_path(&folder, 0);
+    struct file_path path = state_path(own_folder(), 0);
 
     struct lockstep_request larger = s.request;
     larger.width *= 2;
@@ -185,20 +176,18 @@ static void states_of_other_stories_are_refused(void **state)
     lockstep_close(&l);
     lockstep_close(&before);
     small_story_close(&s);
-    folder_remove(&folder);
 }
 
 static void steps_that_the_run_does_not_have_are_refused(void **state)
 {
     (void)state;
     static const char *const steps[] = {"4", "-1", "", "2x", "1e0", "99999999999999999999", NULL};
-    struct folder folder = folder_new();
     struct small_story s;
     struct lockstep l, before;
     open_story(&s, "ddim");
     lockstep_open_well(&l, &s.request, 1);
     lockstep_open_well(&before, &s.request, 1);
-    struct file_path path = state_path(&folder, 0);
+    struct file_path path = state_path(own_folder(), 0);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         struct error e = {0};
         struct tensor t = {l.latents, DTYPE_F32, 4, {STORY_PANELS, l.h, l.w, l.c}};
@@ -210,19 +199,17 @@ static void steps_that_the_run_does_not_have_are_refused(void **state)
     lockstep_close(&l);
     lockstep_close(&before);
     small_story_close(&s);
-    folder_remove(&folder);
 }
 
 static void states_cut_short_are_refused(void **state)
 {
     (void)state;
-    struct folder folder = folder_new();
     struct small_story s;
     struct lockstep l, before;
     open_story(&s, "dpmpp_2m");
     lockstep_open_well(&l, &s.request, 1);
     lockstep_open_well(&before, &s.request, 1);
-    struct file_path path = state_path(&folder, 0);
+    struct file_path path = state_path(own_folder(), 0);
     save_well(&l, path.text);
     size_t size;
     char *bytes = read_bytes(path.text, &size);
@@ -234,7 +221,6 @@ static void states_cut_short_are_refused(void **state)
     lockstep_close(&l);
     lockstep_close(&before);
     small_story_close(&s);
-    folder_remove(&folder);
 }
 
 /* Numbers have no check sums, and the recipe is any text; whatever else a changed byte hits is noticed, or it is
@@ -242,13 +228,12 @@ static void states_cut_short_are_refused(void **state)
 static void damaged_headers_are_refused_or_harmless(void **state)
 {
     (void)state;
-    struct folder folder = folder_new();
     struct small_story s;
     struct lockstep l, before;
     open_story(&s, "dpmpp_2m");
     lockstep_open_well(&l, &s.request, 1);
     lockstep_open_well(&before, &s.request, 1);
-    struct file_path path = state_path(&folder, 0);
+    struct file_path path = state_path(own_folder(), 0);
     save_well(&l, path.text);
     size_t size, header = 0;
     char *bytes = read_bytes(path.text, &size);
@@ -274,20 +259,19 @@ static void damaged_headers_are_refused_or_harmless(void **state)
     lockstep_close(&l);
     lockstep_close(&before);
     small_story_close(&s);
-    folder_remove(&folder);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_loaded_state_continues_to_the_same_bits),
-        cmocka_unit_test(loading_goes_back_as_well_as_forward),
-        cmocka_unit_test(every_noise_mode_can_be_resumed),
-        cmocka_unit_test(a_state_keeps_its_recipe),
-        cmocka_unit_test(states_of_other_stories_are_refused),
-        cmocka_unit_test(steps_that_the_run_does_not_have_are_refused),
-        cmocka_unit_test(states_cut_short_are_refused),
-        cmocka_unit_test(damaged_headers_are_refused_or_harmless),
+        TEST(a_loaded_state_continues_to_the_same_bits),
+        TEST(loading_goes_back_as_well_as_forward),
+        TEST(every_noise_mode_can_be_resumed),
+        TEST(a_state_keeps_its_recipe),
+        TEST(states_of_other_stories_are_refused),
+        TEST(steps_that_the_run_does_not_have_are_refused),
+        TEST(states_cut_short_are_refused),
+        TEST(damaged_headers_are_refused_or_harmless),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,48 +2,23 @@
 #include "storydiff/story/styles.h"
 #include "tensor/file.h" /* both before cmocka.h, whose macro `fail` would hide ours */
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/check.h"
+#include "tests/folder.h"
 
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
-static char path[] = "/tmp/test_styles.XXXXXX";
-
-static int make_file(void **state)
+static const char *put_styles(const char *bytes, size_t length)
 {
-    (void)state;
-    int fd = mkstemp(path);
-    return fd < 0 ? -1 : close(fd);
-}
-
-static int remove_file(void **state)
-{
-    (void)state;
-    return unlink(path);
-}
-
-static void put(const char *bytes, size_t length)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(bytes, 1, length, f), length);
-    assert_int_equal(fclose(f), 0);
+    const char *path = in_folder("styles.json");
+    write_bytes(path, bytes, length);
+    return path;
 }
 
 static struct styles load(const char *json)
 {
     struct styles styles;
     struct error e = {0};
-    put(json, strlen(json));
-    if (styles_load(path, &styles, &e) != OK)
+    if (styles_load(put_styles(json, strlen(json)), &styles, &e) != OK)
         fail_msg("%s", e.message);
     return styles;
 }
@@ -229,7 +204,7 @@ static void refuses_what_is_no_list_of_styles_and_says_where(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct styles styles;
         struct error e = {0};
-        put(rows[i].json, strlen(rows[i].json));
+        const char *path = put_styles(rows[i].json, strlen(rows[i].json));
         assert_int_equal(styles_load(path, &styles, &e), ERR_FORMAT);
         if (strncmp(e.message, path, strlen(path)) != 0 || strstr(e.message, rows[i].says) == NULL)
             fail_msg("%s: '%s' does not say '%s'", rows[i].json, e.message, rows[i].says);
@@ -246,7 +221,7 @@ static void refuses_too_many_styles(void **state)
         text_append(&t, "%s{\"name\": \"%d\", \"prompt\": \"{prompt}\"}", i > 0 ? "," : "", i);
     text_append(&t, "]");
     assert_false(t.failed);
-    put(t.data, t.length);
+    const char *path = put_styles(t.data, t.length);
     text_free(&t);
     struct styles styles;
     struct error e = {0};
@@ -272,7 +247,7 @@ static void survives_every_damaged_byte(void **state)
             char damaged[sizeof json];
             memcpy(damaged, json, sizeof json);
             damaged[at] ^= (char)(1 << bit & 0xFF);
-            put(damaged, bit < 8 ? sizeof json - 1 : at);
+            const char *path = put_styles(damaged, bit < 8 ? sizeof json - 1 : at);
             struct styles styles;
             struct error e = {0};
             if (styles_load(path, &styles, &e) != OK) {
@@ -302,5 +277,5 @@ int main(void)
         cmocka_unit_test(names_a_file_that_is_not_there),
         cmocka_unit_test(survives_every_damaged_byte),
     };
-    return cmocka_run_group_tests(tests, make_file, remove_file);
+    return cmocka_run_group_tests(tests, make_folder, drop_folder);
 }

@@ -6,11 +6,8 @@
 #include "tensor/json.h"
 #include "tensor/safetensors.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/check.h"
+#include "tests/folder.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -24,35 +21,6 @@
 #define SMALL_2  "tests/golden/pipeline/tokenizer_2"
 #define RECORDED "tests/golden/wide/three-levels" /* another vocabulary, with prompts */
 enum { SMALL_SIZE = 664, SMALL_BEGIN = 662, SMALL_END = 663, ID_A = 320, ID_CAT = 556 };
-
-/* A temporary folder */
-
-static char folder[] = "/tmp/test_tokenizer.XXXXXX";
-
-static int make_folder(void **state)
-{
-    (void)state;
-    memcpy(folder + sizeof folder - 7, "XXXXXX", 6);
-    return mkdtemp(folder) == NULL;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
-
-/* "<folder>/<name>", good until the fourth call after it. */
-static const char *in_folder(const char *name)
-{
-    static char paths[4][256];
-    static int next;
-    char *path = paths[next++ % 4];
-    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
-    return path;
-}
 
 static void put(const char *name, const void *content, size_t size)
 {
@@ -336,22 +304,22 @@ static void special_tokens_may_be_objects_or_missing(void **state)
 {
     (void)state;
     put_small_vocabulary(NULL, NULL, NULL);
-    struct tokenizer *t = opened(folder, NULL);
+    struct tokenizer *t = opened(own_folder()->path, NULL);
     assert_int_equal(tokenizer_pad(t), SMALL_END);
     tokenizer_close(t);
     put_text("tokenizer_config.json", "{\"pad_token\": {\"content\": \"!\"}, \"eos_token\": null}");
-    t = opened(folder, NULL);
+    t = opened(own_folder()->path, NULL);
     assert_int_equal(tokenizer_pad(t), 0);
     assert_int_equal(tokenizer_end(t), SMALL_END);
     tokenizer_close(t);
     put_text("special_tokens_map.json", "{\"pad_token\": \"\\\"\"}"); /* goes first */
-    t = opened(folder, NULL);
+    t = opened(own_folder()->path, NULL);
     assert_int_equal(tokenizer_pad(t), 1);
     tokenizer_close(t);
     put_text("special_tokens_map.json", "{\"pad_token\": \"<pad>\"}");
-    check_refused(folder, NULL, folder, "the pad token \"<pad>\" is not in the vocabulary");
+    check_refused(own_folder()->path, NULL, own_folder()->path, "the pad token \"<pad>\" is not in the vocabulary");
     put_text("special_tokens_map.json", "{\"pad_token\": ");
-    check_refused(folder, NULL, "special_tokens_map.json:1:", "");
+    check_refused(own_folder()->path, NULL, "special_tokens_map.json:1:", "");
 }
 
 static void special_tokens_are_known_anywhere_in_the_text(void **state)
@@ -582,7 +550,7 @@ static void merges_as_the_slow_loop_whatever_the_order_of_ranks(void **state)
         struct vocabulary v;
         struct error e = {0};
         put_merges(&m);
-        if (vocabulary_open_folder(folder, &v, &e) != OK)
+        if (vocabulary_open_folder(own_folder()->path, &v, &e) != OK)
             fail_msg("%s", e.message);
         for (int n = 0; n < 60; n++) {
             enum { MOST = 60 };
@@ -629,12 +597,12 @@ static void refuses_a_broken_vocab_json(void **state)
     };
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         put_small_vocabulary("vocab.json", rows[r].old, rows[r].new);
-        check_refused(folder, NULL, folder, rows[r].reason);
+        check_refused(own_folder()->path, NULL, own_folder()->path, rows[r].reason);
     }
     put_text("vocab.json", "[\"!\", \"a\"]");
-    check_refused(folder, NULL, "vocab.json", "expected an object");
+    check_refused(own_folder()->path, NULL, "vocab.json", "expected an object");
     put_text("vocab.json", "{}");
-    check_refused(folder, NULL, "vocab.json", "expected an object");
+    check_refused(own_folder()->path, NULL, "vocab.json", "expected an object");
 }
 
 static void refuses_broken_merges_with_their_line(void **state)
@@ -656,19 +624,19 @@ static void refuses_broken_merges_with_their_line(void **state)
     };
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         put_small_vocabulary("merges.txt", rows[r].old, rows[r].new);
-        check_refused(folder, NULL, rows[r].where, rows[r].reason);
+        check_refused(own_folder()->path, NULL, rows[r].where, rows[r].reason);
     }
     put_text("merges.txt", "");
-    check_refused(folder, NULL, "merges.txt", "no merges in it");
+    check_refused(own_folder()->path, NULL, "merges.txt", "no merges in it");
     assert_int_equal(unlink(in_folder("merges.txt")), 0);
-    check_refused(folder, NULL, "merges.txt", "No such file");
+    check_refused(own_folder()->path, NULL, "merges.txt", "No such file");
 }
 
 static void reads_merges_with_windows_line_ends(void **state)
 {
     (void)state;
     put_small_vocabulary("merges.txt", "#version: 0.2\ni n\n", "#version: 0.2\r\ni n\r\n");
-    struct tokenizer *t = opened(folder, NULL);
+    struct tokenizer *t = opened(own_folder()->path, NULL);
     CHECK_ENCODES(t, "a cat", ID_A, ID_CAT);
     tokenizer_close(t);
 }
@@ -768,21 +736,20 @@ int main(void)
         cmocka_unit_test(published_vocabularies_have_clips_ids),
         cmocka_unit_test(pipeline_prompts_give_the_recorded_ids),
         cmocka_unit_test(the_folder_says_which_token_pads),
-        cmocka_unit_test_setup_teardown(special_tokens_may_be_objects_or_missing, make_folder, remove_folder),
+        TEST(special_tokens_may_be_objects_or_missing),
         cmocka_unit_test(special_tokens_are_known_anywhere_in_the_text),
         cmocka_unit_test(what_cannot_be_seen_is_dropped),
         cmocka_unit_test(a_prompt_is_cut_every_75_ids_or_truncated),
         cmocka_unit_test(refuses_an_endless_prompt),
         cmocka_unit_test(a_word_of_a_hundred_kilobytes_is_quick),
-        cmocka_unit_test_setup_teardown(merges_as_the_slow_loop_whatever_the_order_of_ranks, make_folder,
-                                        remove_folder),
-        cmocka_unit_test_setup_teardown(refuses_a_broken_vocab_json, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(refuses_broken_merges_with_their_line, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(reads_merges_with_windows_line_ends, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(a_gzip_file_numbers_its_merges, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(refuses_a_broken_gzip_file, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(refuses_a_gzip_file_that_grows_without_end, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(refuses_broken_merges_in_a_gzip_file, make_folder, remove_folder),
+        TEST(merges_as_the_slow_loop_whatever_the_order_of_ranks),
+        TEST(refuses_a_broken_vocab_json),
+        TEST(refuses_broken_merges_with_their_line),
+        TEST(reads_merges_with_windows_line_ends),
+        TEST(a_gzip_file_numbers_its_merges),
+        TEST(refuses_a_broken_gzip_file),
+        TEST(refuses_a_gzip_file_that_grows_without_end),
+        TEST(refuses_broken_merges_in_a_gzip_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -448,6 +448,78 @@ static void a_decoding_in_bands_is_the_one_without(void **state)
     vae_close(&v);
 }
 
+struct making {
+    struct features out, x, small;
+    bool keep_x;
+    int64_t band;
+};
+
+/* Row r of a map that lies at `at`. */
+static int64_t row_at(int64_t at, struct features f, int64_t r)
+{
+    return at + r * f.w * f.c;
+}
+
+/* Follows the sweeps of vae_bands.h in their order. What a band writes must end before whatever is still to be read,
+ * by itself or later, begins. Returns the least room that was left between the two. */
+static int64_t follow(const struct making *m, struct vae_layout l)
+{
+    int64_t h = m->out.h, least = INT64_MAX;
+    bool enlarged = m->x.h != m->small.h;
+    for (int64_t begin = 0; enlarged && m->keep_x && begin < h; begin += m->band) {
+        int64_t end = begin + m->band < h ? begin + m->band : h;
+        int64_t first = begin > 0 ? (begin - 1) / 2 : 0; /* of the window around row `begin` */
+        int64_t left = row_at(l.small, m->small, first) - row_at(l.x, m->x, end);
+        least = left < least ? left : least;
+    }
+    for (int64_t begin = 0; begin < h; begin += m->band) {
+        int64_t end = begin + m->band < h ? begin + m->band : h, left;
+        int64_t made = end + 2 * CONV_BAND; /* rows of x when this band is written, where they do not stay */
+        if (m->keep_x)
+            left = row_at(enlarged ? l.x : l.small, m->x, end) - row_at(0, m->out, end);
+        else if (made < h)
+            left = row_at(l.small, m->small, (made - 1) / 2) - row_at(0, m->out, end);
+        else
+            break;
+        least = left < least ? left : least;
+    }
+    return least;
+}
+
+static void check_layout(const struct making *m)
+{
+    struct vae_layout l = vae_layout(m->out, m->x, m->small, m->keep_x, m->band);
+    int64_t out = features_count(m->out), x = features_count(m->x), small = features_count(m->small);
+    assert_true(out <= l.size && l.small >= 0 && l.small + small <= l.size);
+    assert_true(!m->keep_x || (l.x >= 0 && l.x + x <= l.size));
+    int64_t least = follow(m, l);
+    assert_true(least >= 0);
+    /* With whole bands there is no room to spare, unless one band is all there is or nothing ever grows. */
+    if (m->small.h != m->x.h && m->keep_x && m->out.h % m->band == 0 && m->band < m->out.h)
+        assert_int_equal(least, 0);
+    if (!m->keep_x || m->small.h == m->x.h)
+        assert_int_equal(l.size, out > small ? out : small);
+}
+
+static void no_row_is_overwritten_before_it_was_read_whatever_the_size(void **state)
+{
+    (void)state;
+    static const int64_t widths[][2] = {{64, 64}, {64, 96}, {96, 64}, {64, 512}, {512, 64}}; /* channels of x, out */
+    for (int64_t h = 1; h <= 40; h++)
+        for (int64_t w = 1; w <= 3; w++)
+            for (int i = 0; i < 5; i++)
+                for (int scale = 1; scale <= 2; scale++) {
+                    struct features small = {NULL, 1, h, w, widths[i][0]}, x = small, out;
+                    x.h = scale * h;
+                    x.w = scale * w;
+                    out = x;
+                    out.c = widths[i][1];
+                    for (int64_t band = CONV_BAND; band < x.h + CONV_BAND; band += CONV_BAND)
+                        for (int keep_x = scale == 1; keep_x < 2; keep_x++)
+                            check_layout(&(struct making){out, x, small, keep_x, band < x.h ? band : x.h});
+                }
+}
+
 static void less_memory_costs_more_arithmetic(void **state)
 {
     (void)state;
@@ -551,6 +623,7 @@ int main(void)
         cmocka_unit_test(older_names_of_the_attention_are_understood),
         cmocka_unit_test(weights_of_another_config_are_refused),
         cmocka_unit_test(a_decoding_in_bands_is_the_one_without),
+        cmocka_unit_test(no_row_is_overwritten_before_it_was_read_whatever_the_size),
         cmocka_unit_test(less_memory_costs_more_arithmetic),
         cmocka_unit_test(an_observer_sees_the_same_however_little_memory_there_is),
         cmocka_unit_test(a_picture_of_1024_px_takes_less_than_0_7_gb),

@@ -2,8 +2,8 @@
  *
  * A blueprint is a model folder in the diffusers layout without weights: model_index.json and the config.json of
  * every part. Its configs and tokenizers are copied, and beside each config goes a weights file with exactly the
- * tensors that the program would look for (the binding tables are walked without a file: sdxl/checkpoint/bind.h). Nothing is
- * held in memory but the list of names and a megabyte of numbers on their way to the disk.
+ * tensors that the program would look for (the binding tables are walked without a file: sdxl/checkpoint/bind.h).
+ * Nothing is held in memory but the list of names and a megabyte of numbers on their way to the disk.
  *
  * The numbers are normal, of a scale at which activations neither die nor explode however deep the network:
  *   matrices, filters      std 1 / sqrt(fan in): unit variance in, unit variance out

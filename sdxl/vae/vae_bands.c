@@ -249,25 +249,25 @@ static float *grow(const struct context *ctx, const struct vae_map *map, int64_t
     return arena_floats(ctx->arena, count);
 }
 
-/* Lays out the map's memory, in which `out` grows from the start and what it is made from lies at the end. Then no
- * row of out reaches a row that is still to be read: it would at the last one at the earliest, for both end together.
- *
- *   x is there, or made and not kept:   |out -->          x or small|
- *   x is made and kept:                 |out -->  x -->   |    small|    x, too, grows over what it is made from
- *
- * A band of the enlarged x may end where the first row read for it begins: half a band further, and one row for the
+/* A band of the enlarged x may end where the first row read for it begins: half a band further, and one row for the
  * window, in rows of `small`. */
+struct vae_layout vae_layout(struct features out, struct features x, struct features small, bool keep_x, int64_t band)
+{
+    bool enlarged = x.h != small.h;
+    int64_t before = larger(features_count(out) - features_count(x), 0), after = (band / 2 + 1) * row_size(small);
+    int64_t size = before + features_count(x) + (enlarged ? after : 0);
+    if (!keep_x)
+        size = larger(features_count(out), features_count(small));
+    return (struct vae_layout){.size = size, .x = before, .small = size - features_count(small)};
+}
+
 static void lay_out(struct job *job, const struct vae_map *map, struct features x, bool keep_x)
 {
     const struct context *ctx = job->ctx;
-    int64_t out = features_count(job->out), small = features_count(map->x);
-    int64_t before = larger(out - features_count(x), 0), after = (job->band / 2 + 1) * row_size(map->x);
-    int64_t size = before + features_count(x) + (map->sampler != NULL ? after : 0);
-    if (!keep_x)
-        size = larger(out, small);
-    job->out.x = grow(ctx, map, size);
-    job->small = whole_image(move(ctx, map->x, job->out.x + size - small));
-    x.x = job->out.x + before;
+    struct vae_layout layout = vae_layout(job->out, x, map->x, keep_x, job->band);
+    job->out.x = grow(ctx, map, layout.size);
+    job->small = whole_image(move(ctx, map->x, job->out.x + layout.small));
+    x.x = job->out.x + layout.x;
     if (map->sampler == NULL)
         job->x = job->small;
     else if (keep_x)

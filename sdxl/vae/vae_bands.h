@@ -37,6 +37,21 @@ struct vae_map {
     const char *name; /* of the enlarged map, to observers */
 };
 
+/* The map's memory while a resnet makes `out` of x, in floats from where `out` begins. `small` is the map: x itself, or
+ * what x is the enlargement of. `out` grows from the start, and what it is made from lies at the end. Then no row of
+ * out reaches a row that is still to be read: it would at the last one at the earliest, for both end together.
+ *
+ *   x is there, or made and not kept:   |out -->          x or small|
+ *   x is made and kept:                 |out -->  x -->   |    small|    x, too, grows over what it is made from */
+struct vae_layout {
+    int64_t size, x, small;
+};
+
+/* Shapes as above, n = 1, data not looked at; x.h = small.h or 2 small.h. keep_x: x is there as a whole, as it is
+ * without enlargement in any case. band: rows of out (and x) that are made at a time, a multiple of CONV_BAND or all.
+ */
+struct vae_layout vae_layout(struct features out, struct features x, struct features small, bool keep_x, int64_t band);
+
 /* map = r(map). An observer sees the enlarged map, which is then kept as a whole whatever it takes, and the result.
  */
 void vae_bands_resnet(const struct context *ctx, struct vae_map *map, const struct resnet *r,

@@ -54,8 +54,8 @@ static int collect_seeds(const struct lockstep_request *r, uint64_t *seeds)
     return count;
 }
 
-/* torch.randn((n, c, h, w)) of one generator, channels first, in `scratch`; the panels of this seed take their places of
- * it, channels last. from: [n] the panel at each place, or NULL: 0 .. n-1. */
+/* torch.randn((n, c, h, w)) of one generator, channels first, in `scratch`; the panels of this seed take their places
+ * of it, channels last. from: [n] the panel at each place, or NULL: 0 .. n-1. */
 static void draw_panels(struct lockstep *l, struct torch_rng *generator, uint64_t seed, const int *from, int n)
 {
     int64_t size = latent_size(l), pixels = l->h * l->w;
@@ -316,8 +316,8 @@ static void set_size(struct lockstep *l)
     l->first_kept = used - l->kept_prompts; /* the last rows are negative prompts, which all panels share */
 }
 
-/* One half of one step of every kind of pass, and the text's keys. The key sets of a dry run are those of the plan before
- * step 0: their sizes do not matter to the arena, nor does it matter whether keys of a text are kept. */
+/* One half of one step of every kind of pass, and the text's keys. The key sets of a dry run are those of the plan
+ * before step 0: their sizes do not matter to the arena, nor does it matter whether keys of a text are kept. */
 static void dry_half(void *self, const struct context *ctx)
 {
     struct lockstep *l = self;

@@ -7,9 +7,12 @@
  *             caption in a box in its panel's top left corner.
  *
  * All panels of a story have one shape, so blocks of panels can fill the page's width exactly without cropping
- * anything: faces stay whole. Sizes follow from the panels' size; panels whose short side is under 384 pixels are
- * drawn larger by a whole factor, since letters under 14 pixels cannot be read. One size of letters serves the whole
- * story: the largest at which no caption crowds its picture. The same input gives the same bytes. */
+ * anything: faces stay whole. Panels whose short side is under 384 pixels are drawn larger by a whole factor, since
+ * letters under 14 pixels cannot be read. Sizes follow from that short side s: gutters are s / 24 wide, margins one and
+ * a half gutters, borders s / 128. One size of letters serves the whole story: from s / 24 down to s / 36, never under
+ * 14 pixels, the largest at which every caption is at most a quarter as high as its picture. What is longer even then
+ * is cut when its box has half the picture's height (classic) or its band all of it (four). The same input gives the
+ * same bytes. */
 #ifndef STORYDIFF_PAGE_H
 #define STORYDIFF_PAGE_H
 

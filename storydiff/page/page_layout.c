@@ -71,7 +71,7 @@ static struct metrics metrics_for(const struct page_story *s, int text_size)
 {
     const int side = short_side(s), factor = side / (s->width < s->height ? s->width : s->height);
     struct metrics m = {
-        .border = at_least(side / 128, 2),
+        .border = side / 128,
         .gutter = side / 24,
         .text_size = text_size,
         .padding = text_size / 2,
