@@ -2,10 +2,12 @@
 #include "sdxl/sampling/sampler.h"
 #include "storydiff/picture/png.h"
 #include "storydiff/comic/recipe.h"
+#include "tensor/json.h"
 #include "tensor/safetensors.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include "tests/program.h"
+
 
 #include <fcntl.h>
 #include <glob.h>
@@ -114,7 +116,7 @@ static void help_lists_every_option_with_its_default(void **state)
         "--csa", "default: masked", "--id_length", "--sa32", "default: 0.5", "--sa64", "--csa_start", "--freeu",
         "--comic_type", "default: four", "--font", "--output_dir", "default: outputs", "-t, --threads", "--resume",
         "--save_every_step", "--no_save", "--only", "--preview_every", "--overwrite", "--dry_run", "--consistency",
-        "--profile", "--dump", "-v, --verbose", "-h, --help", "default: Comic book", NULL};
+        "--profile", "--dump", "--progress_fd", "-v, --verbose", "-h, --help", "default: Comic book", NULL};
     assert_outcome(*state, "--help", 0, texts);
     assert_outcome(*state, "-h", 0, texts);
     assert_outcome(*state, "", 0, texts);
@@ -132,6 +134,38 @@ static void dashes_and_underscores_and_equals_signs_are_the_same(void **state)
 static void says_when_standard_output_cannot_be_written(void **state)
 {
     assert_outcome(*state, "--help >/dev/full", 1, SAYS("standard output cannot be written"));
+}
+
+/* Every line is one JSON object; every step, picture and page has its own. */
+static void a_descriptor_is_told_in_lines_of_json_what_is_done(void **state)
+{
+    assert_done(*state, BOB QUICK "--comic_type four --preview_every 2 --output_dir $F/a --progress_fd 5 5>$F/lines");
+    size_t size;
+    int steps = 0, previews = 0, written = 0, finished = 0;
+    char *all = read_bytes(folder_path(*state, "lines").text, &size), *next;
+    for (char *line = all; *line != '\0'; line = next + 1) {
+        const struct json *event = NULL;
+        struct error e = {0};
+        next = strchr(line, '\n');
+        assert_non_null(next);
+        if (json_parse("event", line, (size_t)(next - line), &event, &e) != OK)
+            fail_msg("%s", e.message);
+        const char *kind = json_string(json_get(event, "event"), "");
+        const char *file = json_string(json_get(event, "file"), "");
+        if (strcmp(kind, "step") == 0)
+            assert_int_equal(json_int(json_get(event, "step"), 0), ++steps);
+        previews += strcmp(kind, "preview") == 0 && strcmp(file, "preview.png") == 0;
+        written += strcmp(kind, "written") == 0 && has(*state, "a/panel-01.png");
+        finished += strcmp(kind, "finished") == 0 && next[1] == '\0';
+        json_free(event);
+    }
+    free(all);
+    assert_int_equal(steps, 6);
+    assert_int_equal(previews, 3);
+    assert_int_equal(written, 3); /* two panels, a page */
+    assert_int_equal(finished, 1);
+    assert_outcome(*state, BOB QUICK "--output_dir $F/b --progress_fd 9", 2, SAYS("not open for writing"));
+    assert_outcome(*state, BOB QUICK "--output_dir $F/c --progress_fd 5 5>/dev/full", 0, SAYS("2 panels"));
 }
 
 /* ------------------------------------------------------------------------------------------------------ mistakes */
@@ -854,6 +888,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(tells_its_version_and_what_it_runs_on),
         TEST(help_lists_every_option_with_its_default),
+        TEST(a_descriptor_is_told_in_lines_of_json_what_is_done),
         TEST(dashes_and_underscores_and_equals_signs_are_the_same),
         TEST(says_when_standard_output_cannot_be_written),
         TEST(wrong_options_are_refused_in_one_line),

@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "storydiff/cli/dump.h"
+#include "storydiff/cli/events.h"
 #include "storydiff/cli/options.h"
 #include "storydiff/cli/progress.h"
 #include "storydiff/comic/consistency.h"
@@ -28,12 +29,14 @@ struct run {
     struct comic comic;
     struct comic_request request;
     struct progress progress;
+    struct events events;
     struct dump dump;
     struct profile profile;
     struct observer observer;
     struct context ctx;
     struct memory_watch memory;
     struct output_lock lock;
+    struct draw_result drawn;
     bool finished; /* every picture is in its folder */
     double start;
 };
@@ -70,10 +73,12 @@ static void print_line(const char *prefix, const char *line)
     text_free(&spelt);
 }
 
-static int report(const struct error *e)
+static int report(struct run *r, const struct error *e)
 {
+    int exit_status = e->code == ERR_MEMORY ? EXIT_FAILED : EXIT_MISTAKE;
     print_line("storydiff: ", e->message);
-    return e->code == ERR_MEMORY ? EXIT_FAILED : EXIT_MISTAKE;
+    events_failed(&r->events, e->message, exit_status);
+    return exit_status;
 }
 
 static int print_version(void)
@@ -93,8 +98,9 @@ static int print_version(void)
     return EXIT_SUCCESS;
 }
 
-static void print_lines(const struct text *lines)
+static void print_lines(struct run *r, const struct text *lines)
 {
+    events_notices(&r->events, lines->data);
     for (const char *line = lines->data; line != NULL && *line != '\0';) {
         struct text one = {0};
         size_t length = strcspn(line, "\n");
@@ -107,13 +113,15 @@ static void print_lines(const struct text *lines)
 
 static void print_notice(void *self, const char *line)
 {
-    (void)self;
+    struct run *r = self;
     print_line("note: ", line);
+    events_notice(&r->events, line);
 }
 
-static void print_stopped(const struct run *r, const struct error *e)
+static void print_stopped(struct run *r, const struct error *e)
 {
     struct text command = {0};
+    events_stopped(&r->events, e->message);
     options_resume_command(r->argc, r->argv, &command);
     fprintf(stderr, "%s, seed %llu", e->message, (unsigned long long)r->comic.settings.seed);
     bool lost = r->comic.settings.no_save && !r->finished;
@@ -151,6 +159,7 @@ static void begins(void *self, int step)
 {
     struct run *r = self;
     progress_start(&r->progress, &r->request.lockstep, "", stderr);
+    events_begun(&r->events, &r->comic, step);
     dump_decoder(r, step);
 }
 
@@ -159,6 +168,7 @@ static void pass_begins(void *self, int step, int half, int pass)
     struct run *r = self;
     if (r->options.dump != NULL)
         dump_pass(&r->dump, step, pass, half);
+    events_panels(&r->events, &r->request.passes[pass], step);
 }
 
 static void pass_done(void *self, int step, int half, int pass)
@@ -171,13 +181,28 @@ static void pass_done(void *self, int step, int half, int pass)
         stop = 1;
 }
 
+static void step_saved(void *self, int step)
+{
+    struct run *r = self;
+    int last_half = lockstep_halves(&r->request.lockstep) - 1, last_pass = r->request.lockstep.pass_count - 1;
+    events_step(&r->events, step, r->comic.sampler.steps,
+                progress_seconds_left(&r->progress, step, last_half, last_pass));
+}
+
 static void decodes(void *self, int panel)
 {
     struct run *r = self;
     progress_decodes(&r->progress, panel);
+    events_picture(&r->events, panel);
 }
 
-static void print_drawn(const struct run *r, const struct draw_result *result)
+static void written(void *self, const char *path)
+{
+    struct run *r = self;
+    events_written(&r->events, &r->comic, path);
+}
+
+static void print_drawn(struct run *r, const struct draw_result *result)
 {
     printf("%d panel%s and %d page%s in %s, seed %llu, %.1f s", result->panels, result->panels == 1 ? "" : "s",
            result->pages, result->pages == 1 ? "" : "s", r->comic.settings.output_dir,
@@ -195,7 +220,9 @@ static status draw(struct run *r, struct error *e)
     struct draw_watch watch = {
         .begins = begins,
         .passes = {pass_begins, pass_done, r},
+        .step_saved = step_saved,
         .decodes = decodes,
+        .written = written,
         .notice = print_notice,
         .self = r,
         .memory = &r->memory,
@@ -207,6 +234,7 @@ static status draw(struct run *r, struct error *e)
     if ((s == OK || s == ERR_STOPPED) && r->dump.error.code != OK)
         s = fail(e, r->dump.error.code, "%s", r->dump.error.message);
     TRY(s);
+    r->drawn = result;
     print_drawn(r, &result);
     return OK;
 }
@@ -280,10 +308,14 @@ static status print_consistency(struct run *r, struct error *e)
 
 /* ------------------------------------------------------------------------------------------------------- one run */
 
-static status describe(const struct run *r, struct error *e)
+static status describe(struct run *r, struct error *e)
 {
     struct text out = {0};
-    status s = comic_describe(&r->comic, &r->request, &r->ctx, &out, e);
+    struct comic_report report;
+    TRY(comic_measure(&r->comic, &r->request, &r->ctx, &report, e));
+    events_plan(&r->events, &r->comic, &report);
+    status s = comic_describe(&r->comic, &report, r->ctx.threads, &out, e);
+    comic_report_free(&report);
     if (s == OK)
         fputs(out.data, stdout);
     if (s == OK && r->options.consistency && !has_pairs(r))
@@ -313,7 +345,7 @@ static status run(struct run *r, struct error *e)
     if (r->options.profile)
         r->ctx.profile = &r->profile;
     if (r->options.dry_run) {
-        print_lines(&r->comic.notices);
+        print_lines(r, &r->comic.notices);
         TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
         return describe(r, e);
     }
@@ -329,7 +361,7 @@ static status run(struct run *r, struct error *e)
     if (r->finished && !r->options.consistency)
         return OK;
     catch_interrupt();
-    print_lines(&r->comic.notices); /* not before: a mistake is told in one line */
+    print_lines(r, &r->comic.notices); /* not before: a mistake is told in one line */
     TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
     if (r->options.verbose)
         fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, seed %llu, %d threads, %s kernels\n",
@@ -360,17 +392,23 @@ static int finish_output(int exit_status)
 
 int main(int argc, char **argv)
 {
-    struct run r = {.argc = argc, .argv = argv, .options = options_default(), .start = seconds_now()};
+    struct run r = {.argc = argc, .argv = argv, .options = options_default(), .events = {-1}, .start = seconds_now()};
     struct error e = {0};
     if (options_parse(argc, argv, &r.options, &e) != OK)
-        return report(&e);
+        return report(&r, &e);
     if (r.options.help || argc == 1) {
         options_help(stdout);
         return finish_output(EXIT_SUCCESS);
     }
     if (r.options.version)
         return finish_output(print_version());
-    status s = run(&r, &e);
+    status s = OK;
+    if (r.options.progress_fd >= 0)
+        s = events_open(&r.events, r.options.progress_fd, &e);
+    if (s == OK)
+        s = run(&r, &e);
+    if (s == OK)
+        events_finished(&r.events, r.drawn.panels, r.drawn.pages, seconds_now() - r.start);
     if (s == ERR_STOPPED) {
         print_stopped(&r, &e);
     } else if (s == OK && r.options.profile) {
@@ -381,5 +419,5 @@ int main(int argc, char **argv)
     comic_request_free(&r.request);
     comic_free(&r.comic);
     model_close(&r.model);
-    return finish_output(s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(&e));
+    return finish_output(s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(&r, &e));
 }

@@ -14,6 +14,8 @@ static const struct setting own_table[] = {
     {SETTING_RUN, "profile", SETTING_FLAG, AT(profile), NULL, 0, 0, NULL, "print what took the time"},
     {SETTING_RUN, "dump", SETTING_TEXT, AT(dump), "DIR", 0, 0, NULL,
      "write intermediate tensors, to compare implementations"},
+    {SETTING_RUN, "progress_fd", SETTING_INTEGER, AT(progress_fd), "N", 1, 1023, NULL,
+     "tell descriptor N what is being done, in lines of JSON, for other programs"},
     {SETTING_RUN, "verbose", SETTING_FLAG, AT(verbose), NULL, 0, 0, NULL, "say more"},
     {SETTING_RUN, "version", SETTING_FLAG, AT(version), NULL, 0, 0, NULL,
      "version, CPU, kernels, threads, libraries"},
@@ -31,7 +33,7 @@ enum { LETTERS = sizeof letters / sizeof *letters };
 
 struct options options_default(void)
 {
-    return (struct options){.settings = settings_default()};
+    return (struct options){.settings = settings_default(), .progress_fd = -1};
 }
 
 static bool is_own(const struct setting *row)

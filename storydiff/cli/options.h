@@ -13,6 +13,7 @@
 struct options {
     struct settings settings;
     const char *dump;
+    int64_t progress_fd; /* -1: none */
     bool dry_run, consistency, profile, verbose, version, help;
 };
 

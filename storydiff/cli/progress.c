@@ -44,6 +44,14 @@ static void show(struct progress *p, const char *line)
     p->shown = true;
 }
 
+double progress_seconds_left(const struct progress *p, int step, int half, int pass)
+{
+    const struct lockstep_request *r = p->request;
+    double left = (double)(r->sampler->steps - 1 - step) * lockstep_halves(r) * panels_per_half(r) +
+                  panels_after(r, half, pass);
+    return (seconds_now() - p->start) / p->done * left;
+}
+
 void progress_pass_done(struct progress *p, int step, int half, int pass)
 {
     const struct lockstep_request *r = p->request;
@@ -54,10 +62,9 @@ void progress_pass_done(struct progress *p, int step, int half, int pass)
     bool last = step == r->sampler->steps - 1 && half == halves - 1 && pass == r->pass_count - 1;
     if (!is_due(p) && !last)
         return;
-    double left = (double)(r->sampler->steps - 1 - step) * halves * panels_per_half(r) + panels_after(r, half, pass);
-    double seconds = (seconds_now() - p->start) / p->done * left;
     snprintf(line, sizeof line, "step %d of %d, panel %d%s: %.0f s left", step + 1, r->sampler->steps,
-             done->panels[0] + 1, done->panel_count > 1 ? " and its id panels" : "", seconds);
+             done->panels[0] + 1, done->panel_count > 1 ? " and its id panels" : "",
+             progress_seconds_left(p, step, half, pass));
     show(p, line);
 }
 

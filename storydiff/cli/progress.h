@@ -20,7 +20,10 @@ struct progress {
 /* label: opens every line, "" for none; referenced, not copied. */
 void progress_start(struct progress *p, const struct lockstep_request *request, const char *label, FILE *out);
 
-/* To be called after each pass. */
+/* Seconds until all steps are done, judged by those since progress_start, after this pass (which has been counted). */
+double progress_seconds_left(const struct progress *p, int step, int half, int pass);
+
+/* To be called after each pass: counts it. */
 void progress_pass_done(struct progress *p, int step, int half, int pass);
 
 /* To be called before the picture of a panel is decoded. */

@@ -58,9 +58,24 @@ struct comic_request {
 status comic_encode(const struct comic *c, const struct context *ctx, struct comic_request *request, struct error *e);
 void comic_request_free(struct comic_request *request); /* fine on a zeroed struct */
 
-/* A dry run: every panel's final prompt, caption, characters, role and number of tokens; memory and a time estimated
- * from a short measurement of this machine. Appends lines to `out`. */
-status comic_describe(const struct comic *c, const struct comic_request *request, const struct context *ctx,
-                      struct text *out, struct error *e);
+/* What a comic would take, without drawing it. */
+struct comic_tokens {
+    size_t total, cut; /* of a panel's final prompt; cut: beyond the window, with truncation */
+};
+struct comic_report {
+    struct comic_tokens *tokens;                 /* [panel_count] */
+    size_t memory, bank, memory_decode, weights; /* bytes: to sample, the bank of it, to decode; mapped beside them */
+    double flops, seconds;
+};
+
+/* Counts, and estimates the time from a short measurement of this machine. The caller frees the report. */
+status comic_measure(const struct comic *c, const struct comic_request *request, const struct context *ctx,
+                     struct comic_report *report, struct error *e);
+void comic_report_free(struct comic_report *report); /* fine on a zeroed struct */
+
+/* A dry run as text: every panel's final prompt, caption, characters, role and tokens; memory and time. Appends lines
+ * to `out`. threads: what was measured with. */
+status comic_describe(const struct comic *c, const struct comic_report *report, int threads, struct text *out,
+                      struct error *e);
 
 #endif

@@ -1,5 +1,5 @@
 /* --dry-run: what would be drawn, what it takes. */
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "storydiff/comic/comic.h"
@@ -24,17 +24,14 @@ static void describe_role(const struct comic *c, int panel, struct text *out)
         text_append(out, " none");
 }
 
-static status describe_panel(const struct comic *c, int panel, struct text *out, struct error *e)
+static void describe_panel(const struct comic *c, int panel, const struct comic_tokens *tokens, struct text *out)
 {
-    size_t total, cut;
-    TRY(conditioning_count_tokens(c->model, c->prompts[panel], c->settings.long_prompt, &total, &cut, e));
     text_append(out, "panel %d%s: ", panel + 1, c->wanted[panel] ? "" : " (not drawn)");
     describe_role(c, panel, out);
-    text_append(out, "; %zu tokens", total);
-    if (cut > 0)
-        text_append(out, ", %zu of them cut", cut);
+    text_append(out, "; %zu tokens", tokens->total);
+    if (tokens->cut > 0)
+        text_append(out, ", %zu of them cut", tokens->cut);
     text_append(out, "\n  prompt:  %s\n  caption: %s\n", c->prompts[panel], c->story.panels[panel].caption);
-    return OK;
 }
 
 static void append_duration(struct text *out, double seconds)
@@ -55,37 +52,64 @@ static int wanted_count(const struct comic *c)
     return count;
 }
 
-status comic_describe(const struct comic *c, const struct comic_request *request, const struct context *ctx,
-                      struct text *out, struct error *e)
+void comic_report_free(struct comic_report *report)
+{
+    free(report->tokens);
+    *report = (struct comic_report){0};
+}
+
+static status measure(const struct comic *c, const struct comic_request *request, const struct context *ctx,
+                      struct comic_report *report, struct error *e)
 {
     const struct settings *o = &c->settings;
     struct lockstep_cost cost;
     struct profile decode = {0};
     int64_t factor = vae_factor(&c->model->vae.config);
-    double seconds;
+    double panels = wanted_count(c);
     for (int i = 0; i < c->story.panel_count; i++)
-        TRY(describe_panel(c, i, out, e));
+        TRY(conditioning_count_tokens(c->model, c->prompts[i], o->long_prompt, &report->tokens[i].total,
+                                      &report->tokens[i].cut, e));
+    TRY(lockstep_measure(&request->lockstep, ctx->threads, NULL, &cost, e));
+    report->memory = cost.memory;
+    report->bank = cost.bank;
+    report->memory_decode = render_measure(c->model, o->height / factor, o->width / factor, ctx->threads, &decode);
+    report->weights = memory_of_weights(c->model);
+    for (int op = 0; op < OP_COUNT; op++) {
+        cost.profile.rows[op].flops += panels * decode.rows[op].flops;
+        report->flops += cost.profile.rows[op].flops;
+    }
+    return estimate_seconds(&request->lockstep, &cost.profile, ctx->threads, &report->seconds, e);
+}
+
+status comic_measure(const struct comic *c, const struct comic_request *request, const struct context *ctx,
+                     struct comic_report *report, struct error *e)
+{
+    *report = (struct comic_report){.tokens = calloc((size_t)c->story.panel_count, sizeof *report->tokens)};
+    status s = report->tokens != NULL ? measure(c, request, ctx, report, e)
+                                      : fail(e, ERR_MEMORY, "not enough memory to describe the story");
+    if (s != OK)
+        comic_report_free(report);
+    return s;
+}
+
+status comic_describe(const struct comic *c, const struct comic_report *report, int threads, struct text *out,
+                      struct error *e)
+{
+    const struct settings *o = &c->settings;
+    for (int i = 0; i < c->story.panel_count; i++)
+        describe_panel(c, i, &report->tokens[i], out);
     text_append(out, "negative prompt: %s\n", c->negatives[0] ? c->negatives[0] : "(none)");
     text_append(out, "model %s, %lld x %lld px, %d steps of %s, guidance %g, seed %llu, csa %s\n", c->model_name,
                 (long long)o->width, (long long)o->height, c->sampler.steps, sampler_name(&c->sampler),
                 o->guidance_scale, (unsigned long long)o->seed, csa_mode_names[o->csa]);
-
-    TRY(lockstep_measure(&request->lockstep, ctx->threads, NULL, &cost, e));
-    size_t decoder = render_measure(c->model, o->height / factor, o->width / factor, ctx->threads, &decode);
-    double flops = 0, panels = wanted_count(c);
-    for (int op = 0; op < OP_COUNT; op++) {
-        cost.profile.rows[op].flops += panels * decode.rows[op].flops;
-        flops += cost.profile.rows[op].flops;
-    }
-    TRY(estimate_seconds(&request->lockstep, &cost.profile, ctx->threads, &seconds, e));
     text_append(out, "memory: %.1f MB to sample, then %.1f MB to decode, besides %.1f MB of mapped weights\n",
-                (double)cost.memory / 1e6, (double)decoder / 1e6, (double)memory_of_weights(c->model) / 1e6);
-    if (cost.bank > 0)
+                (double)report->memory / 1e6, (double)report->memory_decode / 1e6, (double)report->weights / 1e6);
+    if (report->bank > 0)
         text_append(out, "the bank has %.1f MB of it: K and V of all tokens of the id panels, float32, of one half of "
-                         "one step\n", (double)cost.bank / 1e6);
-    text_append(out, "arithmetic: %.3g TFLOP; estimated time on %d thread%s: ", flops / 1e12, ctx->threads,
-                ctx->threads == 1 ? "" : "s");
-    append_duration(out, seconds);
+                         "one step\n", (double)report->bank / 1e6);
+    text_append(out, "arithmetic: %.3g TFLOP; estimated time on %d thread%s: ", report->flops / 1e12, threads,
+                threads == 1 ? "" : "s");
+    append_duration(out, report->seconds);
     text_append(out, "\n");
     return out->failed ? fail(e, ERR_MEMORY, "not enough memory to describe the story") : OK;
 }

@@ -29,6 +29,12 @@ static void notice(const struct job *j, const char *line)
         j->watch->notice(j->watch->self, line);
 }
 
+static void written(const struct job *j, const char *path)
+{
+    if (j->watch->written != NULL)
+        j->watch->written(j->watch->self, path);
+}
+
 /* --------------------------------------------------------------------------------------------------------- steps */
 
 static status save_state(const struct job *j, const struct lockstep *l, struct error *e)
@@ -43,10 +49,14 @@ static status prepare_preview(struct job *j, struct error *e)
     return j->c->settings.preview_every > 0 ? preview_map_make(&unwatched, j->c->model, &j->preview, e) : OK;
 }
 
-/* All panels on one sheet, as nearly square as may be. */
+int draw_preview_columns(int panels)
+{
+    return (int)ceil(sqrt(panels));
+}
+
 static status write_preview(const struct job *j, const struct lockstep *l, struct error *e)
 {
-    int panels = l->request->panels, columns = (int)ceil(sqrt(panels)), rows = (panels + columns - 1) / columns;
+    int panels = l->request->panels, columns = draw_preview_columns(panels), rows = (panels + columns - 1) / columns;
     struct output_path path;
     struct image sheet = {0};
     int64_t size = l->h * l->w * l->c;
@@ -66,6 +76,8 @@ static status write_preview(const struct job *j, const struct lockstep *l, struc
         s = output_path(j->c, OUTPUT_PREVIEW, 0, &path, e);
     if (s == OK)
         s = png_write(path.text, &large, NULL, 0, e);
+    if (s == OK)
+        written(j, path.text);
     image_free(&large);
     image_free(&sheet);
     return s;
@@ -106,6 +118,8 @@ static status write_picture(const struct job *j, const char *path, const struct 
     status s = recipe.failed ? fail(e, ERR_MEMORY, "not enough memory for the recipe")
                              : png_write(path, image, &(struct png_text){RECIPE_KEY, recipe.data}, 1, e);
     text_free(&recipe);
+    if (s == OK)
+        written(j, path);
     return s;
 }
 

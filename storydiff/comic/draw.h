@@ -11,6 +11,9 @@ struct draw_result {
     int panels, pages;     /* written */
 };
 
+/* The preview is one sheet of all panels, row by row, so many of them in a row: as nearly square as may be. */
+int draw_preview_columns(int panels);
+
 /* Draws. output_open must have agreed. ctx: threads, profile, observer. */
 status draw_comic(const struct comic *c, const struct comic_request *request, const struct context *ctx,
                   const struct draw_watch *watch, struct draw_result *result, struct error *e);

@@ -17,6 +17,8 @@ static status sample(struct lockstep *l, const struct context *ctx, const struct
         lockstep_step(l, ctx, &watch->passes);
         if (sink->step_done != NULL)
             TRY(sink->step_done(sink->self, l, e));
+        if (watch->step_saved != NULL)
+            watch->step_saved(watch->self, l->step - 1);
         if (stop_asked(watch) && l->step < steps)
             return fail(e, ERR_STOPPED, "stopped after step %d of %d", l->step, steps);
     }

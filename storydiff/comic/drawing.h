@@ -14,7 +14,9 @@
 struct draw_watch {
     void (*begins)(void *self, int step); /* sampling, with this step: not 0 in a resumed run */
     struct lockstep_watch passes;
+    void (*step_saved)(void *self, int step); /* it is done, and so is the sink with it */
     void (*decodes)(void *self, int panel);
+    void (*written)(void *self, const char *path); /* a file of the output folder is complete */
     void (*notice)(void *self, const char *line);
     void *self;
     struct memory_watch *memory;       /* looks while a picture is decoded and a page is drawn */
