@@ -169,6 +169,15 @@ void model_close(struct model *m)
     *m = (struct model){0};
 }
 
+void model_note_unused(const struct model *m, struct text *notes)
+{
+    const struct weights *const parts[] = {&m->text_encoder.weights, &m->text_encoder_2.weights, &m->unet.weights,
+                                           &m->vae.weights};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i]->file != NULL)
+            weights_note_unused(parts[i]->file, parts[i]->used, notes);
+}
+
 int64_t model_size_multiple(const struct model *m)
 {
     return vae_factor(&m->vae.config) << (m->unet.config.levels - 1);

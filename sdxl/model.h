@@ -39,6 +39,9 @@ struct model {
 status model_open(struct model *m, const char *path, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
+/* Appends a line for each of its files that has tensors which nothing uses (weights_note_unused). */
+void model_note_unused(const struct model *m, struct text *notes);
+
 /* The multiple of pixels that width and height must be for a whole number of tokens at every level. */
 int64_t model_size_multiple(const struct model *m);
 

@@ -24,10 +24,13 @@ struct clip {
     struct clip_layer *layers;
     struct norm final_layer_norm;
     struct linear text_projection; /* [P, C], no bias; no data: none */
-    struct safetensors *file;      /* private */
+    struct weights weights;
 };
 
 status clip_open(struct clip *c, const char *weights_path, const struct clip_config *config, struct error *e);
+
+/* The same from weights that are open: they are the encoder's from now on, whether this succeeds or not. */
+status clip_bind(struct clip *c, struct weights *weights, const struct clip_config *config, struct error *e);
 void clip_close(struct clip *c); /* fine on a zeroed struct */
 
 /* Names every tensor that such an encoder has. Only a lack of memory fails. */

@@ -34,8 +34,8 @@ struct unet {
     struct norm conv_norm_out;
     struct conv conv_out;
     int up_layers; /* self-attentions in the up blocks */
+    struct weights weights;
     /* private */
-    struct safetensors *file;
     struct transformer_block *transformer_blocks; /* of all transformers, in order of execution */
     int transformer_block_count;
     int64_t text_width; /* floats of text keys per token */
@@ -43,6 +43,9 @@ struct unet {
 
 /* Opens the weights and binds them. The file stays mapped until unet_close. Messages name the tensor at fault. */
 status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e);
+
+/* The same from weights that are open: they are the UNet's from now on, whether this succeeds or not. */
+status unet_bind(struct unet *u, struct weights *weights, const struct unet_config *config, struct error *e);
 void unet_close(struct unet *u); /* fine on a zeroed struct */
 
 /* Names every tensor that such a UNet has. Only a lack of memory fails. */

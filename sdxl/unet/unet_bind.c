@@ -130,24 +130,28 @@ static size_t count_transformer_blocks(const struct unet_config *c)
     return count;
 }
 
-status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e)
+status unet_bind(struct unet *u, struct weights *weights, const struct unet_config *config, struct error *e)
 {
-    *u = (struct unet){.config = *config};
-    u->file = calloc(1, sizeof *u->file);
+    *u = (struct unet){.config = *config, .weights = *weights};
+    *weights = (struct weights){0};
     u->transformer_blocks = calloc(count_transformer_blocks(config), sizeof *u->transformer_blocks);
-    struct binder b = {0};
-    status s = u->file && u->transformer_blocks ? OK : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
-    if (s == OK)
-        s = safetensors_open(weights_path, u->file, e);
-    if (s == OK)
-        s = bind_start(&b, u->file, e);
+    status s = u->transformer_blocks ? OK : fail(e, ERR_MEMORY, "%s: out of memory", u->weights.file->path);
     if (s == OK) {
+        struct binder b = {.weights = &u->weights};
         assemble(&(struct assembly){u, &b, u->transformer_blocks});
-        s = bind_finish(&b, NULL, e);
+        s = bind_finish(&b, e);
     }
     if (s != OK)
         unet_close(u);
     return s;
+}
+
+status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e)
+{
+    struct weights weights;
+    *u = (struct unet){0};
+    TRY(weights_open(weights_path, &weights, e));
+    return unet_bind(u, &weights, config, e);
 }
 
 status unet_list(const struct unet_config *config, const struct tensor_visitor *visitor, struct error *e)
@@ -166,9 +170,7 @@ status unet_list(const struct unet_config *config, const struct tensor_visitor *
 
 void unet_close(struct unet *u)
 {
-    if (u->file != NULL)
-        safetensors_close(u->file);
-    free(u->file);
+    weights_close(&u->weights);
     free(u->transformer_blocks);
     *u = (struct unet){0};
 }

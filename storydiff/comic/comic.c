@@ -109,6 +109,7 @@ static status open_model(struct comic *c, struct model *model, struct error *e)
                     e));
     TRY(model_open(model, path, e));
     c->model = model;
+    model_note_unused(model, &c->notices);
     if (c->model->hints.note[0] != '\0') {
         char line[512];
         snprintf(line, sizeof line, "model %s: %s", c->model_name, c->model->hints.note);
