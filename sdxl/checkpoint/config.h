@@ -54,6 +54,11 @@ status unet_config_read(const char *path, struct unet_config *config, struct err
 status vae_config_read(const char *path, struct vae_config *config, struct error *e);
 status clip_config_read(const char *path, struct clip_config *config, struct error *e);
 
+/* The same from a text that is not a file of its own. `name` is for messages. */
+status unet_config_parse(const char *name, const char *json, struct unet_config *config, struct error *e);
+status vae_config_parse(const char *name, const char *json, struct vae_config *config, struct error *e);
+status clip_config_parse(const char *name, const char *json, struct clip_config *config, struct error *e);
+
 /* Pixels per latent: every level but the last halves the resolution. */
 int64_t vae_factor(const struct vae_config *config);
 

@@ -58,7 +58,7 @@ __attribute__((format(printf, 4, 5))) static status extent(const struct part *p,
 static status odd(const struct part *p, const char *what)
 {
     return fail(p->e, ERR_FORMAT, "%s: its %s: this is not put together as models of its kind are; give the folder with "
-                "its config.json files with --config", p->file->path, what);
+                "its config.json files with `config`", p->file->path, what);
 }
 
 /* A JSON list of numbers. */
@@ -191,23 +191,24 @@ status infer_unet(const struct tensor_file *file, const char *prefix, enum check
 
 /* ------------------------------------------------------------------------------------------------------------ VAE */
 
-status infer_vae(const struct tensor_file *file, const char *prefix, enum checkpoint_kind kind, struct text *json,
-                 struct error *e)
+status infer_vae(const struct tensor_file *file, const char *prefix, bool diffusers, enum checkpoint_kind kind,
+                 struct text *json, struct error *e)
 {
     const struct part p = {file, prefix, e};
+    const char *blocks = diffusers ? "down_blocks" : "down", *layer = diffusers ? "resnets" : "block";
     int64_t width[MAX_LEVELS], latent;
     int levels = 0, layers = 0;
     TRY(extent(&p, 1, &latent, "decoder.conv_in.weight"));
-    while (levels < MAX_LEVELS && has(&p, "encoder.down.%d.block.0.conv1.weight", levels)) {
-        TRY(extent(&p, 0, &width[levels], "encoder.down.%d.block.0.conv1.weight", levels));
+    while (levels < MAX_LEVELS && has(&p, "encoder.%s.%d.%s.0.conv1.weight", blocks, levels, layer)) {
+        TRY(extent(&p, 0, &width[levels], "encoder.%s.%d.%s.0.conv1.weight", blocks, levels, layer));
         if (width[levels] % GROUPS != 0)
             return odd(&p, "VAE's widths are not multiples of 32");
         levels++;
     }
-    while (layers <= MAX_LAYERS_PER_BLOCK && has(&p, "encoder.down.0.block.%d.conv1.weight", layers))
+    while (layers <= MAX_LAYERS_PER_BLOCK && has(&p, "encoder.%s.0.%s.%d.conv1.weight", blocks, layer, layers))
         layers++;
     if (levels == 0)
-        TRY(extent(&p, 0, &width[0], "encoder.down.0.block.0.conv1.weight"));
+        TRY(extent(&p, 0, &width[0], "encoder.%s.0.%s.0.conv1.weight", blocks, layer));
     text_append(json, "{\n  \"_class_name\": \"AutoencoderKL\",\n  \"act_fn\": \"silu\",\n");
     append_numbers(json, "block_out_channels", width, levels);
     append_types(json, "down_block_types", NULL, levels, "", "DownEncoderBlock2D");

@@ -16,8 +16,11 @@
  * a way that no config could describe. prefix: of the part's names, "model.diffusion_model." for example. */
 status infer_unet(const struct tensor_file *file, const char *prefix, enum checkpoint_kind kind, struct text *json,
                   struct error *e);
-status infer_vae(const struct tensor_file *file, const char *prefix, enum checkpoint_kind kind, struct text *json,
-                 struct error *e);
+
+/* diffusers: with the names of a folder's vae/. A bare VAE does not know its family: it counts as SDXL's, until the
+ * model that it is for says otherwise. */
+status infer_vae(const struct tensor_file *file, const char *prefix, bool diffusers, enum checkpoint_kind kind,
+                 struct text *json, struct error *e);
 
 /* open_clip: the part has open_clip's names (SDXL's second encoder); without, transformers', below "text_model."
  * unless the prefix says it all. */
