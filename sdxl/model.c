@@ -3,84 +3,55 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The first of the names in model.h that exists. */
-static status find_weights(const char *folder, const char *stem, char *out, size_t size, struct error *e)
+static status open_clip(struct clip *clip, struct model_parts *parts, enum checkpoint_part part, struct error *e)
 {
-    static const char *const endings[] = {".safetensors", ".fp16.safetensors", ".safetensors.index.json",
-                                          ".safetensors.index.fp16.json"};
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-        int length = snprintf(out, size, "%s/%s%s", folder, stem, endings[i]);
-        if (length < 0 || (size_t)length >= size)
-            return fail(e, ERR_ARGUMENT, "%.200s...: the path is too long", folder);
-        if (file_exists(out))
-            return OK;
-    }
-    return fail(e, ERR_IO,
-                "%s: no %s.safetensors (nor %s.fp16.safetensors). Download it, in safetensors format, to there",
-                folder, stem, stem);
-}
-
-/* The config and the weights of one part. */
-struct part {
-    char folder[4200], config[4300], weights[4400];
-};
-
-static status find_part(const char *model, const char *name, const char *stem, struct part *part, struct error *e)
-{
-    TRY(path_join(part->folder, sizeof part->folder, model, name, e));
-    TRY(path_join(part->config, sizeof part->config, part->folder, "config.json", e));
-    return find_weights(part->folder, stem, part->weights, sizeof part->weights, e);
-}
-
-static status open_clip(struct clip *clip, const char *model, const char *name, struct error *e)
-{
-    struct part part;
     struct clip_config config;
-    TRY(find_part(model, name, "model", &part, e));
-    TRY(clip_config_read(part.config, &config, e));
-    return clip_open(clip, part.weights, &config, e);
+    struct weights weights;
+    TRY(parts_clip(parts, part, &config, &weights, e));
+    return clip_bind(clip, &weights, &config, e);
 }
 
-static status open_unet(struct unet *unet, const char *model, struct error *e)
+static status open_unet(struct unet *unet, struct model_parts *parts, struct error *e)
 {
-    struct part part;
     struct unet_config config;
-    TRY(find_part(model, "unet", "diffusion_pytorch_model", &part, e));
-    TRY(unet_config_read(part.config, &config, e));
-    return unet_open(unet, part.weights, &config, e);
+    struct weights weights;
+    TRY(parts_unet(parts, &config, &weights, e));
+    return unet_bind(unet, &weights, &config, e);
 }
 
-static status open_vae(struct vae *vae, const char *model, struct error *e)
+static status open_vae(struct vae *vae, struct model_parts *parts, struct error *e)
 {
-    struct part part;
     struct vae_config config;
-    TRY(find_part(model, "vae", "diffusion_pytorch_model", &part, e));
-    TRY(vae_config_read(part.config, &config, e));
-    return vae_open(vae, part.weights, &config, e);
+    struct weights weights;
+    TRY(parts_vae(parts, &config, &weights, e));
+    return vae_bind(vae, &weights, &config, e);
 }
 
-static status open_tokenizer(struct tokenizer **tokenizer, const char *model, const char *name, struct error *e)
+/* A vocabulary that is not the second encoder's own pads as the first's does: the second pads with "!". */
+static status open_tokenizer(struct tokenizer **tokenizer, const struct model_parts *parts, enum checkpoint_part part,
+                             struct error *e)
 {
-    char folder[4200];
-    TRY(path_join(folder, sizeof folder, model, name, e));
-    return tokenizer_open(folder, NULL, tokenizer, e);
+    char path[4400];
+    bool borrowed;
+    TRY(parts_tokenizer(parts, part, path, sizeof path, &borrowed, e));
+    const struct tokenizer_options second = {.pad_token = "!"};
+    return tokenizer_open(path, borrowed && part == PART_TEXT_ENCODER_2 ? &second : NULL, tokenizer, e);
 }
 
-static status open_scheduler(struct scheduler_config *scheduler, const char *model, struct error *e)
+static status open_scheduler(struct scheduler_config *scheduler, const struct model_parts *parts, struct error *e)
 {
-    char path[4200];
-    TRY(path_join(path, sizeof path, model, "scheduler/scheduler_config.json", e));
-    return scheduler_config_read(path, scheduler, e);
+    struct text json;
+    char name[4400];
+    status s = parts_describe(parts, DESCRIBES_SCHEDULER, &json, name, sizeof name, e);
+    if (s == OK)
+        s = scheduler_config_parse(name, json.data, json.length, scheduler, e);
+    text_free(&json);
+    return s;
 }
 
-static status read_index(struct model *m, struct error *e)
+/* What model_index.json says, and what the model says of itself there. */
+static status read_index(struct model *m, const char *path, const struct json *root, struct error *e)
 {
-    char path[4200];
-    const struct json *root;
-    TRY(path_join(path, sizeof path, m->path, "model_index.json", e));
-    if (!file_exists(path))
-        return fail(e, ERR_IO, "%s: no model_index.json there: a model is a folder in the diffusers layout", m->path);
-    TRY(json_read(path, &root, e));
     const char *class = json_string(json_get(root, "_class_name"), "");
     const struct json *hints = json_get(root, "_storydiff");
     status s = OK;
@@ -94,7 +65,21 @@ static status read_index(struct model *m, struct error *e)
     m->hints.guidance_scale = json_double(json_get(hints, "guidance_scale"), 0);
     double eta = json_double(json_get(hints, "eta"), 0);
     m->hints.eta = eta > 0 && eta <= 1 ? eta : 0;
+    return s;
+}
+
+static status open_index(struct model *m, struct error *e)
+{
+    struct text text;
+    char name[4400];
+    const struct json *root = NULL;
+    status s = parts_describe(&m->parts, DESCRIBES_MODEL, &text, name, sizeof name, e);
+    if (s == OK)
+        s = json_parse(name, text.data, text.length, &root, e);
+    if (s == OK)
+        s = read_index(m, name, root, e);
     json_free(root);
+    text_free(&text);
     return s;
 }
 
@@ -132,29 +117,36 @@ static status check_fit(const struct model *m, struct error *e)
     return check_vocabulary(m->tokenizer_2, &m->text_encoder_2, m, e);
 }
 
-static status open_parts(struct model *m, struct error *e)
+static status open_parts(struct model *m, const struct model_sources *sources, struct error *e)
 {
-    TRY(read_index(m, e));
-    TRY(open_tokenizer(&m->tokenizer, m->path, "tokenizer", e));
-    TRY(open_tokenizer(&m->tokenizer_2, m->path, "tokenizer_2", e));
-    TRY(open_clip(&m->text_encoder, m->path, "text_encoder", e));
-    TRY(open_clip(&m->text_encoder_2, m->path, "text_encoder_2", e));
-    TRY(open_unet(&m->unet, m->path, e));
-    TRY(open_vae(&m->vae, m->path, e));
-    TRY(open_scheduler(&m->scheduler, m->path, e));
+    struct model_parts *p = &m->parts;
+    TRY(parts_open(m->path, sources, p, e));
+    TRY(open_index(m, e));
+    TRY(open_tokenizer(&m->tokenizer, p, PART_TEXT_ENCODER, e));
+    TRY(open_tokenizer(&m->tokenizer_2, p, PART_TEXT_ENCODER_2, e));
+    TRY(open_clip(&m->text_encoder, p, PART_TEXT_ENCODER, e));
+    TRY(open_clip(&m->text_encoder_2, p, PART_TEXT_ENCODER_2, e));
+    TRY(open_unet(&m->unet, p, e));
+    TRY(open_vae(&m->vae, p, e));
+    TRY(open_scheduler(&m->scheduler, p, e));
     return check_fit(m, e);
 }
 
-status model_open(struct model *m, const char *path, struct error *e)
+status model_open_from(struct model *m, const char *path, const struct model_sources *sources, struct error *e)
 {
     *m = (struct model){0};
     if (strlen(path) >= sizeof m->path)
         return fail(e, ERR_ARGUMENT, "%.100s...: the path of the model is too long", path);
     strcpy(m->path, path);
-    status s = open_parts(m, e);
+    status s = open_parts(m, sources, e);
     if (s != OK)
         model_close(m);
     return s;
+}
+
+status model_open(struct model *m, const char *path, struct error *e)
+{
+    return model_open_from(m, path, &(const struct model_sources){0}, e);
 }
 
 void model_close(struct model *m)
@@ -166,6 +158,7 @@ void model_close(struct model *m)
     unet_close(&m->unet);
     vae_close(&m->vae);
     scheduler_config_free(&m->scheduler);
+    parts_close(&m->parts);
     *m = (struct model){0};
 }
 
@@ -174,8 +167,9 @@ void model_note_unused(const struct model *m, struct text *notes)
     const struct weights *const parts[] = {&m->text_encoder.weights, &m->text_encoder_2.weights, &m->unet.weights,
                                            &m->vae.weights};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (parts[i]->file != NULL)
+        if (parts[i]->own_file != NULL)
             weights_note_unused(parts[i]->file, parts[i]->used, notes);
+    parts_note_unused(&m->parts, notes);
 }
 
 int64_t model_size_multiple(const struct model *m)

@@ -1,14 +1,16 @@
-/* A model folder in the diffusers layout, opened as one thing:
+/* A model, opened as one thing, whatever form it has (sdxl/checkpoint/parts.h): a folder in the diffusers layout,
  *
  *   model_index.json
  *   tokenizer/      text_encoder/       unet/        vae/        scheduler/
- *   tokenizer_2/    text_encoder_2/     each with its config.json and weights: <name>.safetensors,
- * <name>.fp16.safetensors, or a sharded <name>.safetensors.index.json
+ *   tokenizer_2/    text_encoder_2/     (SDXL alone has these two)
+ *
+ * or a single file in the original layout.
  *
  * Weights are mapped, not read: opening takes milliseconds, memory is the page cache. */
 #ifndef SDXL_MODEL_H
 #define SDXL_MODEL_H
 
+#include "sdxl/checkpoint/parts.h"
 #include "sdxl/text/clip.h"
 #include "sdxl/sampling/scheduler_config.h"
 #include "sdxl/text/tokenizer.h"
@@ -32,11 +34,15 @@ struct model {
     struct unet unet;
     struct vae vae;
     struct scheduler_config scheduler;
+    struct model_parts parts; /* private: the files of what is not in a folder */
 };
 
 /* Opens every part and checks that they fit together: widths of text states and pooled vector, latent channels,
  * vocabulary. The message of a failure names the file and says what is wrong or missing. */
 status model_open(struct model *m, const char *path, struct error *e);
+
+/* The same with parts from elsewhere, whose paths must outlive the model. */
+status model_open_from(struct model *m, const char *path, const struct model_sources *sources, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
 /* Appends a line for each of its files that has tensors which nothing uses (weights_note_unused). */

@@ -269,14 +269,14 @@ static void models_that_are_not_there_or_not_whole_are_refused(void **state)
     static const struct {
         const char *prepare, *words, *says;
     } cases[] = {
-        {"true", "--model $F/none", "none: there is no such folder"},
+        {"true", "--model $F/none", "none: there is no such file or folder"},
         {"true", "--model $F", "no model_index.json there"},
-        {"echo x > $F/x.safetensors", "--model $F/x.safetensors", "not supported yet"},
+        {"echo x > $F/x.safetensors", "--model $F/x.safetensors", "too few for a safetensors file"},
         {"true", "--model $F --sd_model_name SDXL", "--model and --sd_model_name exclude each other"},
         {"true", "--sd_model_name sdx", "did you mean SDXL?"},
         {"true", "--sd_model_name Dall-E", "there are SDXL, RealVision, Juggernaut and Unstable"},
-        {"rm $F/m/unet/config.json", "--model $F/m", "unet/config.json: cannot open it"},
-        {"rm $F/m/vae/*.safetensors", "--model $F/m", "vae: no diffusion_pytorch_model.safetensors"},
+        {"rm $F/m/unet/config.json", "--model $F/m", "download also unet/config.json"},
+        {"rm $F/m/vae/*.safetensors", "--model $F/m", "vae/diffusion_pytorch_model.safetensors"},
         {"truncate -s 1000 $F/m/unet/*.safetensors", "--model $F/m", "unet/diffusion_pytorch_model.safetensors"},
         {"truncate -s -4 $F/m/vae/*.safetensors", "--model $F/m", "vae/diffusion_pytorch_model.safetensors"},
         {"echo '{' > $F/m/model_index.json", "--model $F/m", "model_index.json:2:1"},

@@ -129,6 +129,16 @@ static bool is_bookkeeping(const char *name)
     return false;
 }
 
+/* "unet/model.safetensors": enough to tell a file, and where a model lies is nobody's business. */
+static const char *last_two(const char *path)
+{
+    const char *at = path + strlen(path);
+    for (int slashes = 0; at > path; at--)
+        if (at[-1] == '/' && ++slashes == 2)
+            break;
+    return at;
+}
+
 void weights_note_unused(const struct tensor_file *file, const bool *used, struct text *notes)
 {
     size_t count = 0, first = 0;
@@ -137,8 +147,7 @@ void weights_note_unused(const struct tensor_file *file, const bool *used, struc
             first = i;
     if (count == 0)
         return;
-    const char *slash = strrchr(file->path, '/');
     text_append(notes, "%s%s: %zu tensor%s that this program does not use, such as \"%.200s\"",
-                notes->length > 0 ? "\n" : "", slash != NULL ? slash + 1 : file->path, count, count == 1 ? "" : "s",
+                notes->length > 0 ? "\n" : "", last_two(file->path), count, count == 1 ? "" : "s",
                 file->items[first].name);
 }

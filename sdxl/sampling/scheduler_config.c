@@ -139,19 +139,25 @@ static status parse(const char *source, const char *text, size_t length, struct 
     return result;
 }
 
+status scheduler_config_parse(const char *source, const char *text, size_t length, struct scheduler_config *config,
+                              struct error *e)
+{
+    *config = (struct scheduler_config){0};
+    if (length > MAX_FILE_BYTES)
+        return fail(e, ERR_FORMAT, "%s: %zu bytes are too many for a scheduler's config", source, length);
+    status result = parse(source, text, length, config, e);
+    if (result != OK)
+        scheduler_config_free(config);
+    return result;
+}
+
 status scheduler_config_read(const char *path, struct scheduler_config *config, struct error *e)
 {
     *config = (struct scheduler_config){0};
     struct file_map map;
     TRY(file_map(path, &map, e));
-    status result = OK;
-    if (map.size > MAX_FILE_BYTES)
-        result = fail(e, ERR_FORMAT, "%s: %zu bytes are too many for a scheduler's config", path, map.size);
-    else
-        result = parse(path, (const char *)map.data, map.size, config, e);
+    status result = scheduler_config_parse(path, (const char *)map.data, map.size, config, e);
     file_unmap(&map);
-    if (result != OK)
-        scheduler_config_free(config);
     return result;
 }
 

@@ -42,6 +42,10 @@ struct scheduler_config {
  * not JSON, is taken for null. */
 status scheduler_config_read(const char *path, struct scheduler_config *config, struct error *e);
 
+/* The same from a text that is not a file of its own; `source` is what messages call it. */
+status scheduler_config_parse(const char *source, const char *text, size_t length, struct scheduler_config *config,
+                              struct error *e);
+
 /* What a single-file checkpoint means, as it comes without the file: SD 1.5's and SDXL's training noise, Euler. */
 status scheduler_config_default(struct scheduler_config *config, struct error *e);
 

@@ -105,9 +105,13 @@ static status open_model(struct comic *c, struct model *model, struct error *e)
 {
     char path[4096];
     const struct settings *o = &c->settings;
+    struct model_sources sources = {
+        .vae = o->vae, .text_encoders = o->text_encoders, .tokenizer = o->tokenizer, .config = o->config};
     TRY(models_find(o->model, o->sd_model_name, o->cache_dir, path, sizeof path, c->model_name, sizeof c->model_name,
                     e));
-    TRY(model_open(model, path, e));
+    if (models_find_tokenizer(o->cache_dir, c->cached_tokenizer, sizeof c->cached_tokenizer))
+        sources.other_tokenizer = c->cached_tokenizer;
+    TRY(model_open_from(model, path, &sources, e));
     c->model = model;
     model_note_unused(model, &c->notices);
     if (c->model->hints.note[0] != '\0') {

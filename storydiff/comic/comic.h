@@ -22,6 +22,7 @@ struct comic {
     const struct style *style;
     const struct model *model;
     char model_name[128];
+    char cached_tokenizer[4096]; /* where models without a tokenizer find one */
     struct sampler sampler;
     char **prompts;        /* [panel_count] styled */
     char **negatives;      /* [plan.pass_count] of each pass; NULL: none, which is not the same as "" */
