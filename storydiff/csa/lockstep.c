@@ -22,6 +22,12 @@ int lockstep_halves(const struct lockstep_request *r)
     return r->guidance_scale > 1 ? 2 : 1;
 }
 
+int lockstep_history(const struct lockstep_request *r)
+{
+    int kept = sampler_history(r->sampler);
+    return kept > 0 ? kept : 1;
+}
+
 /* --------------------------------------------------------------------------------------------------------- noise */
 
 /* Panels that share a draw: those of a pass, or all of the story. */
@@ -235,8 +241,8 @@ static void advance(struct lockstep *l, const struct story_pass *pass, float *pr
         guide(prediction, output, all, (float)r->guidance_scale);
     for (int i = 0; i < pass->panel_count; i++) {
         int64_t at = pass->panels[i] * size;
-        sampler_step(r->sampler, l->step, output + i * size, l->noise + at, l->latents + at, l->history + at,
-                     l->predicted + at, size);
+        sampler_step(r->sampler, l->step, output + i * size, l->noise + at, l->latents + at,
+                     l->history + lockstep_history(r) * at, l->predicted + at, size);
     }
 }
 
@@ -295,7 +301,7 @@ static void allocate(struct lockstep *l, struct arena *arena)
     l->seeds = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->seeds);
     l->generators = arena_bytes(arena, (size_t)(l->seed_count * group_count(r)) * sizeof *l->generators);
     l->latents = arena_floats(arena, all);
-    l->history = arena_floats(arena, all);
+    l->history = arena_floats(arena, lockstep_history(r) * all);
     l->predicted = arena_floats(arena, all);
     l->noise = arena_floats(arena, all);
     l->scratch = arena_floats(arena, all);
@@ -426,7 +432,7 @@ void lockstep_go_on(struct lockstep *l, int step, const float *latents, const fl
 {
     size_t bytes = (size_t)lockstep_latents_size(l) * sizeof(float);
     memcpy(l->latents, latents, bytes);
-    memcpy(l->history, history, bytes);
+    memcpy(l->history, history, (size_t)lockstep_history(l->request) * bytes);
     l->step = step;
     replay_noise(l);
 }

@@ -47,7 +47,7 @@ struct lockstep {
     int step;         /* steps done */
     int64_t h, w, c;  /* of a latent */
     float *latents;   /* [panels, h, w, c] */
-    float *history;   /* the same, what the sampler remembers */
+    float *history;   /* [panels, lockstep_history, h, w, c]: what the sampler remembers */
     float *predicted; /* the same: the finished latents as predicted by the last step, for previews */
     struct csa csa;   /* zeroed with CSA_OFF */
     /* private */
@@ -90,7 +90,10 @@ status lockstep_open(struct lockstep *l, const struct lockstep_request *request,
                      const struct observer *observer, struct error *e);
 void lockstep_close(struct lockstep *l); /* fine on a zeroed struct */
 
-/* Values in latents, and in history. */
+/* Latents that the sampler remembers per panel (sampler_history), at least one. */
+int lockstep_history(const struct lockstep_request *r);
+
+/* Values in latents. */
 int64_t lockstep_latents_size(const struct lockstep *l);
 
 /* *latents: a copy of them, which the caller frees. All other memory is given back, as by lockstep_close. */
