@@ -55,10 +55,13 @@ static status read_index(struct model *m, const char *path, const struct json *r
     const char *class = json_string(json_get(root, "_class_name"), "");
     const struct json *hints = json_get(root, "_storydiff");
     status s = OK;
-    if (strcmp(class, "StableDiffusionXLPipeline") != 0)
-        s = fail(e, ERR_FORMAT, "%s: \"_class_name\" is \"%s\": stories need a StableDiffusionXLPipeline", path,
-                 class);
-    m->force_zeros_for_empty_prompt = json_bool(json_get(root, "force_zeros_for_empty_prompt"), true);
+    m->family = strcmp(class, "StableDiffusionPipeline") == 0 ? MODEL_SD15 : MODEL_SDXL;
+    if (m->family == MODEL_SDXL && strcmp(class, "StableDiffusionXLPipeline") != 0)
+        s = fail(e, ERR_FORMAT,
+                 "%s: \"_class_name\" is \"%s\": stories need a StableDiffusionXLPipeline or, for SD 1.5, a "
+                 "StableDiffusionPipeline", path, class);
+    bool zeros = m->family == MODEL_SDXL && json_bool(json_get(root, "force_zeros_for_empty_prompt"), true);
+    m->force_zeros_for_empty_prompt = zeros;
     snprintf(m->hints.note, sizeof m->hints.note, "%s", json_string(json_get(hints, "note"), ""));
     int64_t steps = json_int(json_get(hints, "sampling_steps"), 0);
     m->hints.sampling_steps = steps > 0 && steps <= 1000 ? (int)steps : 0;
@@ -95,26 +98,40 @@ static status check_vocabulary(const struct tokenizer *t, const struct clip *cli
     return OK;
 }
 
+/* SDXL's UNet takes a pooled vector of the second encoder; SD 1.5's takes none. */
+static status check_pooled(const struct model *m, struct error *e)
+{
+    const struct unet_config *u = &m->unet.config;
+    int64_t pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
+    if (m->family == MODEL_SD15 && u->text_time)
+        return fail(e, ERR_FORMAT,
+                    "%s: unet/config.json has \"addition_embed_type\": \"text_time\", as SDXL has it, but "
+                    "model_index.json describes a StableDiffusionPipeline", m->path);
+    if (m->family == MODEL_SD15)
+        return OK;
+    if (!u->text_time)
+        return fail(e, ERR_FORMAT,
+                    "%s: unet/config.json has no \"addition_embed_type\": \"text_time\": not an SDXL model", m->path);
+    if (m->text_encoder_2.config.projection_dim != pooled)
+        return fail(e, ERR_FORMAT, "%s: text_encoder_2 gives a pooled vector of %lld values, the UNet wants %lld",
+                    m->path, (long long)m->text_encoder_2.config.projection_dim, (long long)pooled);
+    return OK;
+}
+
 static status check_fit(const struct model *m, struct error *e)
 {
     const struct unet_config *u = &m->unet.config;
     int64_t states = m->text_encoder.config.hidden_size + m->text_encoder_2.config.hidden_size;
-    int64_t pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
-    if (!u->text_time)
-        return fail(e, ERR_FORMAT,
-                    "%s: unet/config.json has no \"addition_embed_type\": \"text_time\": not an SDXL model", m->path);
     if (states != u->cross_attention_dim)
         return fail(e, ERR_FORMAT, "%s: the text encoders give %lld values a token, the UNet wants %lld", m->path,
                     (long long)states, (long long)u->cross_attention_dim);
-    if (m->text_encoder_2.config.projection_dim != pooled)
-        return fail(e, ERR_FORMAT, "%s: text_encoder_2 gives a pooled vector of %lld values, the UNet wants %lld",
-                    m->path, (long long)m->text_encoder_2.config.projection_dim, (long long)pooled);
     if (m->vae.config.latent_channels != u->in_channels || u->in_channels != u->out_channels)
         return fail(e, ERR_FORMAT, "%s: the VAE has latents of %lld channels, the UNet reads %lld and writes %lld",
                     m->path, (long long)m->vae.config.latent_channels, (long long)u->in_channels,
                     (long long)u->out_channels);
+    TRY(check_pooled(m, e));
     TRY(check_vocabulary(m->tokenizer, &m->text_encoder, m, e));
-    return check_vocabulary(m->tokenizer_2, &m->text_encoder_2, m, e);
+    return m->family == MODEL_SDXL ? check_vocabulary(m->tokenizer_2, &m->text_encoder_2, m, e) : OK;
 }
 
 static status open_parts(struct model *m, const struct model_sources *sources, struct error *e)
@@ -123,9 +140,11 @@ static status open_parts(struct model *m, const struct model_sources *sources, s
     TRY(parts_open(m->path, sources, p, e));
     TRY(open_index(m, e));
     TRY(open_tokenizer(&m->tokenizer, p, PART_TEXT_ENCODER, e));
-    TRY(open_tokenizer(&m->tokenizer_2, p, PART_TEXT_ENCODER_2, e));
     TRY(open_clip(&m->text_encoder, p, PART_TEXT_ENCODER, e));
-    TRY(open_clip(&m->text_encoder_2, p, PART_TEXT_ENCODER_2, e));
+    if (m->family == MODEL_SDXL) {
+        TRY(open_tokenizer(&m->tokenizer_2, p, PART_TEXT_ENCODER_2, e));
+        TRY(open_clip(&m->text_encoder_2, p, PART_TEXT_ENCODER_2, e));
+    }
     TRY(open_unet(&m->unet, p, e));
     TRY(open_vae(&m->vae, p, e));
     TRY(open_scheduler(&m->scheduler, p, e));
@@ -174,5 +193,10 @@ void model_note_unused(const struct model *m, struct text *notes)
 
 int64_t model_size_multiple(const struct model *m)
 {
-    return vae_factor(&m->vae.config) << (m->unet.config.levels - 1);
+    const struct unet_config *u = &m->unet.config;
+    int lowest = 0;
+    for (int order = 0; order < u->levels; order++)
+        if (u->up_attention[order] && u->levels - 1 - order > lowest)
+            lowest = u->levels - 1 - order;
+    return vae_factor(&m->vae.config) << lowest;
 }

@@ -25,8 +25,12 @@ struct model_hints {
     double eta;            /* of DDIM; 0: not given */
 };
 
+/* What a folder holds. SD 1.5 has one tokenizer and one text encoder; the second ones stay zero. */
+enum model_family { MODEL_SD15, MODEL_SDXL };
+
 struct model {
     char path[4096];
+    enum model_family family;
     struct model_hints hints;
     bool force_zeros_for_empty_prompt; /* an absent negative prompt is zeros, not the encoding of "" */
     struct tokenizer *tokenizer, *tokenizer_2;
@@ -48,7 +52,8 @@ void model_close(struct model *m); /* fine on a zeroed struct */
 /* Appends a line for each of its files that has tensors which nothing uses (weights_note_unused). */
 void model_note_unused(const struct model *m, struct text *notes);
 
-/* The multiple of pixels that width and height must be for a whole number of tokens at every level. */
+/* The multiple of pixels that width and height must be for a whole number of tokens wherever consistent self-attention
+ * looks: at every level with transformers on the way up. Without it, multiples of a latent are enough (vae_factor). */
 int64_t model_size_multiple(const struct model *m);
 
 #endif

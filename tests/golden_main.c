@@ -261,6 +261,7 @@ static const struct kind {
     {"unet-sdxl", golden_unet, ONE_CASE},  {"unet-sd15", golden_unet, ONE_CASE},
     {"vae", golden_vae, ONE_CASE},         {"csa", golden_csa, FOLDER_OF_CASES},
     {"pipeline", golden_pipeline, ONE_CASE}, {"story", golden_story, FOLDER_OF_CASES},
+    {"pipeline-sd15", golden_pipeline, ONE_CASE}, {"lcm", golden_pipeline, ONE_CASE},
 };
 
 static const struct kind *find_kind(const char *name)

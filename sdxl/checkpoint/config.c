@@ -214,7 +214,6 @@ static status read_unet(const struct reader *r, struct unet_config *c)
                                          "only_cross_attention",
                                          "resnet_skip_time_act",
                                          "reverse_transformer_layers_per_block",
-                                         "time_cond_proj_dim",
                                          "time_embedding_act_fn",
                                          "time_embedding_dim",
                                          "timestep_post_act",
@@ -264,6 +263,11 @@ static status read_unet(const struct reader *r, struct unet_config *c)
         return fail(r->e, ERR_FORMAT,
                     "%s: the time embedding needs an even first width and a \"freq_shift\" in [0, 1)", r->path);
     TRY(read_addition(r, c));
+    const struct json *cond = json_get(r->root, "time_cond_proj_dim");
+    if (cond != NULL && cond->kind != JSON_NULL)
+        TRY(read_size(r, "time_cond_proj_dim", 0, MAX_WIDTH, &c->time_cond_proj_dim));
+    if (c->time_cond_proj_dim % 2 != 0 || c->time_cond_proj_dim == 2)
+        return fail(r->e, ERR_FORMAT, "%s: \"time_cond_proj_dim\" must be an even number from 4 on", r->path);
     return check_heads(r, heads_key, c);
 }
 

@@ -29,6 +29,7 @@ struct unet_config {
     int64_t addition_time_embed_dim, projection_class_embeddings_input_dim;
     bool flip_sin_to_cos;
     double freq_shift;
+    int64_t time_cond_proj_dim; /* 0: none. Else the UNet is told the guidance scale (LCM) and needs no second half */
 };
 
 /* AutoencoderKL */

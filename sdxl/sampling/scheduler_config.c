@@ -126,6 +126,8 @@ static void replace_infinity(char *text, size_t length)
 static status parse(const char *source, const char *text, size_t length, struct scheduler_config *config,
                     struct error *e)
 {
+    if (length > MAX_FILE_BYTES)
+        return fail(e, ERR_FORMAT, "%s: %zu bytes are too many for a scheduler's config", source, length);
     char *copy = malloc(length + 1);
     config->source = strdup(source);
     if (copy == NULL || config->source == NULL) {
@@ -146,8 +148,6 @@ status scheduler_config_parse(const char *source, const char *text, size_t lengt
                               struct error *e)
 {
     *config = (struct scheduler_config){0};
-    if (length > MAX_FILE_BYTES)
-        return fail(e, ERR_FORMAT, "%s: %zu bytes are too many for a scheduler's config", source, length);
     status result = parse(source, text, length, config, e);
     if (result != OK)
         scheduler_config_free(config);
@@ -170,11 +170,7 @@ status scheduler_config_default(struct scheduler_config *config, struct error *e
                                " \"beta_schedule\": \"scaled_linear\", \"beta_start\": 0.00085, \"beta_end\": 0.012,"
                                " \"prediction_type\": \"epsilon\", \"timestep_spacing\": \"leading\","
                                " \"steps_offset\": 1, \"set_alpha_to_one\": false, \"clip_sample\": false}";
-    *config = (struct scheduler_config){0};
-    status result = parse("the scheduler's defaults", text, sizeof text - 1, config, e);
-    if (result != OK)
-        scheduler_config_free(config);
-    return result;
+    return scheduler_config_parse("the scheduler's defaults", text, sizeof text - 1, config, e);
 }
 
 void scheduler_config_free(struct scheduler_config *config)

@@ -173,6 +173,20 @@ static void pool(const struct context *ctx, const struct clip *c, const int32_t 
     arena_release(ctx->arena, mark);
 }
 
+void clip_encode_last(const struct context *ctx, const struct clip *c, const int32_t *ids, int64_t n, float *states)
+{
+    size_t mark = arena_mark(ctx->arena);
+    int64_t C = c->config.hidden_size, T = c->config.positions;
+    float *x = arena_floats(ctx->arena, n * T * C), *position = arena_floats(ctx->arena, T * C);
+    if (!arena_measuring(ctx->arena))
+        embed(c, ids, n, x, position);
+    for (int i = 0; i < c->config.layers; i++)
+        run_layer(ctx, c, &c->layers[i], x, n);
+    layer_norm(ctx, states, x, n * T, C, &c->final_layer_norm, c->config.layer_norm_eps);
+    observe(ctx, "last_hidden_state", states, 3, (int64_t[]){n, T, C});
+    arena_release(ctx->arena, mark);
+}
+
 void clip_encode(const struct context *ctx, const struct clip *c, const int32_t *ids, int64_t n, float *penultimate,
                  float *pooled)
 {

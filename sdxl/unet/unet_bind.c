@@ -96,6 +96,10 @@ static void assemble_up(struct assembly *a, int order)
     }
 }
 
+static const struct binding cond_proj_rows[] = {
+    {"weight", offsetof(struct linear, weight), "oi", NULL, false},
+};
+
 static void assemble(struct assembly *a)
 {
     struct unet *u = a->u;
@@ -104,6 +108,9 @@ static void assemble(struct assembly *a)
     conv_bind(&u->conv_in, a->b, "conv_in", c->in_channels, first);
     linear_bind(&u->time_embedding[0], a->b, "time_embedding.linear_1", first, emb);
     linear_bind(&u->time_embedding[1], a->b, "time_embedding.linear_2", emb, emb);
+    if (c->time_cond_proj_dim > 0)
+        bind_rows(a->b, "time_embedding.cond_proj", cond_proj_rows, 1, &u->cond_proj,
+                  (int64_t[DIMS]){['o'] = first, ['i'] = c->time_cond_proj_dim});
     if (c->text_time) {
         linear_bind(&u->add_embedding[0], a->b, "add_embedding.linear_1", c->projection_class_embeddings_input_dim,
                     emb);

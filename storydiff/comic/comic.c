@@ -154,7 +154,7 @@ static long long nearest_multiple(int64_t size, int64_t multiple)
 static status check_size(const struct comic *c, struct error *e)
 {
     const struct settings *o = &c->settings;
-    int64_t multiple = model_size_multiple(c->model);
+    int64_t multiple = o->csa == CSA_OFF ? vae_factor(&c->model->vae.config) : model_size_multiple(c->model);
     if (o->height % multiple != 0 || o->width % multiple != 0)
         return fail(e, ERR_ARGUMENT, "`height` %lld `width` %lld: this model needs multiples of %lld, for instance "
                                      "%lld and %lld", (long long)o->height, (long long)o->width, (long long)multiple,
@@ -175,11 +175,16 @@ static void warn_of_late_start(struct comic *c)
     notice(c, line);
 }
 
+struct prompt_reading comic_reading(const struct comic *c)
+{
+    return (struct prompt_reading){.long_prompt = c->settings.long_prompt};
+}
+
 static status announce_cut(struct comic *c, const char *whose, const char *prompt, struct error *e)
 {
     size_t total, cut;
     char line[256];
-    TRY(conditioning_count_tokens(c->model, prompt, c->settings.long_prompt, &total, &cut, e));
+    TRY(conditioning_count_tokens(c->model, prompt, comic_reading(c), &total, &cut, e));
     if (cut == 0)
         return OK;
     snprintf(line, sizeof line, "%s prompt has %zu tokens, the last %zu are cut off; `long_prompt` windows keeps "

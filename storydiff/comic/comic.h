@@ -39,6 +39,9 @@ struct comic {
 status comic_plan(struct comic *c, struct model *model, const struct settings *settings, struct error *e);
 void comic_free(struct comic *c); /* fine on a zeroed struct */
 
+/* How the prompts are read. */
+struct prompt_reading comic_reading(const struct comic *c);
+
 /* What `pages` is the plan of. */
 struct page_story comic_page_story(const struct comic *c);
 

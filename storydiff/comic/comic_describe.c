@@ -27,7 +27,7 @@ static void describe_role(const struct comic *c, int panel, struct text *out)
 static status describe_panel(const struct comic *c, int panel, struct text *out, struct error *e)
 {
     size_t total, cut;
-    TRY(conditioning_count_tokens(c->model, c->prompts[panel], c->settings.long_prompt, &total, &cut, e));
+    TRY(conditioning_count_tokens(c->model, c->prompts[panel], comic_reading(c), &total, &cut, e));
     text_append(out, "panel %d%s: ", panel + 1, c->wanted[panel] ? "" : " (not drawn)");
     describe_role(c, panel, out);
     text_append(out, "; %zu tokens", total);

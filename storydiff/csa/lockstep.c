@@ -19,7 +19,7 @@ int64_t lockstep_latents_size(const struct lockstep *l)
 
 int lockstep_halves(const struct lockstep_request *r)
 {
-    return r->guidance_scale > 1 ? 2 : 1;
+    return r->guidance_scale > 1 && r->model->unet.config.time_cond_proj_dim == 0 ? 2 : 1;
 }
 
 int lockstep_history(const struct lockstep_request *r)
@@ -215,6 +215,7 @@ static void predict(struct lockstep *l, const struct context *ctx, const struct 
     struct unet_input in = {
         .sample = {b.sample, b.n, l->h, l->w, l->c},
         .timestep = r->sampler->timesteps[l->step],
+        .guidance_scale = r->guidance_scale,
         .text = {.states = b.states, .tokens = r->text->tokens, .keys = l->keys},
         .text_embeds = b.pooled,
         .time_ids = b.time_ids,
@@ -394,7 +395,8 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
 {
     *l = (struct lockstep){.request = request};
     set_size(l);
-    int64_t multiple = model_size_multiple(request->model);
+    int64_t multiple = request->csa.mode == CSA_OFF ? vae_factor(&request->model->vae.config)
+                                                    : model_size_multiple(request->model);
     if (request->height < multiple || request->width < multiple || request->height % multiple ||
         request->width % multiple)
         return fail(e, ERR_ARGUMENT, "`height` %lld `width` %lld: this model needs multiples of %lld",

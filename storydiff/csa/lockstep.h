@@ -34,7 +34,8 @@ struct lockstep_request {
     int characters; /* of the whole story: passes number them from 0 */
     int64_t height, width; /* pixels */
     float time_ids[6];
-    double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed */
+    double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed; nor is it with a UNet
+                              that is told the guidance (time_cond_proj_dim) */
     uint64_t seed;         /* of gates and subsets, and of the noise of panels without a seed of their own */
     const uint64_t *seeds; /* [panels] of each panel's noise, or NULL: all have `seed` */
     enum noise_mode noise;
@@ -72,7 +73,7 @@ struct lockstep_watch {
     void *self;
 };
 
-/* 2 with classifier-free guidance, else 1. */
+/* 2 with classifier-free guidance, else 1: guidance <= 1, or a UNet that is told the guidance. */
 int lockstep_halves(const struct lockstep_request *r);
 
 /* Memory and arithmetic of a request, from a dry run of every kind of pass. */
