@@ -99,22 +99,16 @@ static status check_vocabulary(const struct tokenizer *t, const struct clip *cli
 }
 
 /* SDXL's UNet takes a pooled vector of the second encoder; SD 1.5's takes none. */
-static status check_pooled(const struct model *m, struct error *e)
+static status check_family(const struct model *m, struct error *e)
 {
     const struct unet_config *u = &m->unet.config;
-    int64_t pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
     if (m->family == MODEL_SD15 && u->text_time)
         return fail(e, ERR_FORMAT,
                     "%s: unet/config.json has \"addition_embed_type\": \"text_time\", as SDXL has it, but "
                     "model_index.json describes a StableDiffusionPipeline", m->path);
-    if (m->family == MODEL_SD15)
-        return OK;
-    if (!u->text_time)
+    if (m->family == MODEL_SDXL && !u->text_time)
         return fail(e, ERR_FORMAT,
                     "%s: unet/config.json has no \"addition_embed_type\": \"text_time\": not an SDXL model", m->path);
-    if (m->text_encoder_2.config.projection_dim != pooled)
-        return fail(e, ERR_FORMAT, "%s: text_encoder_2 gives a pooled vector of %lld values, the UNet wants %lld",
-                    m->path, (long long)m->text_encoder_2.config.projection_dim, (long long)pooled);
     return OK;
 }
 
@@ -122,14 +116,18 @@ static status check_fit(const struct model *m, struct error *e)
 {
     const struct unet_config *u = &m->unet.config;
     int64_t states = m->text_encoder.config.hidden_size + m->text_encoder_2.config.hidden_size;
+    int64_t pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
+    TRY(check_family(m, e));
     if (states != u->cross_attention_dim)
         return fail(e, ERR_FORMAT, "%s: the text encoders give %lld values a token, the UNet wants %lld", m->path,
                     (long long)states, (long long)u->cross_attention_dim);
+    if (m->family == MODEL_SDXL && m->text_encoder_2.config.projection_dim != pooled)
+        return fail(e, ERR_FORMAT, "%s: text_encoder_2 gives a pooled vector of %lld values, the UNet wants %lld",
+                    m->path, (long long)m->text_encoder_2.config.projection_dim, (long long)pooled);
     if (m->vae.config.latent_channels != u->in_channels || u->in_channels != u->out_channels)
         return fail(e, ERR_FORMAT, "%s: the VAE has latents of %lld channels, the UNet reads %lld and writes %lld",
                     m->path, (long long)m->vae.config.latent_channels, (long long)u->in_channels,
                     (long long)u->out_channels);
-    TRY(check_pooled(m, e));
     TRY(check_vocabulary(m->tokenizer, &m->text_encoder, m, e));
     return m->family == MODEL_SDXL ? check_vocabulary(m->tokenizer_2, &m->text_encoder_2, m, e) : OK;
 }
