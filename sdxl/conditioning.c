@@ -27,11 +27,10 @@ static void encode(void *self, const struct context *ctx)
 /* ------------------------------------------------------------------------------------------------------- windows
  */
 
-/* The windows of a prompt. With weights the second encoder has those of the first tokenizer, padded its own way: id 0
- * after the first end token (as in the web UI). */
-static status read_prompt(const struct tokenizer *t, const struct tokenizer *first, const char *prompt,
-                          struct prompt_reading reading, struct token_windows *out, struct error *e)
+status conditioning_windows(const struct model *m, int encoder, const char *prompt, struct prompt_reading reading,
+                            struct token_windows *out, struct error *e)
 {
+    const struct tokenizer *first = m->tokenizer, *t = encoder == 0 ? first : m->tokenizer_2;
     struct prompt_pairs pairs = {0};
     *out = (struct token_windows){0};
     if (reading.weights != WEIGHTS_OFF)
@@ -51,12 +50,12 @@ static status read_prompt(const struct tokenizer *t, const struct tokenizer *fir
     return s;
 }
 
-static status read_prompts(const struct tokenizer *t, const struct tokenizer *first, const char *const *prompts,
-                           int64_t count, struct prompt_reading reading, struct token_windows *windows, size_t *most,
+static status read_prompts(const struct model *m, int encoder, const char *const *prompts, int64_t count,
+                           struct prompt_reading reading, struct token_windows *windows, size_t *most,
                            struct error *e)
 {
     for (int64_t i = 0; i < count; i++) {
-        TRY(read_prompt(t, first, prompts[i] ? prompts[i] : "", reading, &windows[i], e));
+        TRY(conditioning_windows(m, encoder, prompts[i] ? prompts[i] : "", reading, &windows[i], e));
         *most = windows[i].count > *most ? windows[i].count : *most;
     }
     return OK;
@@ -157,7 +156,7 @@ status conditioning_encode(const struct context *ctx, const struct model *m, con
     for (int k = 0; k < encoders && s == OK; k++) {
         windows[k] = calloc((size_t)count, sizeof **windows);
         s = windows[k] != NULL
-                ? read_prompts(tokenizers[k], tokenizers[0], prompts, count, reading, windows[k], &most, e)
+                ? read_prompts(m, k, prompts, count, reading, windows[k], &most, e)
                 : fail(e, ERR_MEMORY, "not enough memory for %lld prompts", (long long)count);
     }
     for (int k = 0; k < encoders && s == OK; k++) {
@@ -188,7 +187,7 @@ status conditioning_count_tokens(const struct model *m, const char *prompt, stru
                                  size_t *total, size_t *cut, struct error *e)
 {
     struct token_windows windows;
-    TRY(read_prompt(m->tokenizer, m->tokenizer, prompt, reading, &windows, e));
+    TRY(conditioning_windows(m, 0, prompt, reading, &windows, e));
     *total = windows.total;
     *cut = windows.cut;
     token_windows_free(&windows);

@@ -37,6 +37,11 @@ status conditioning_encode(const struct context *ctx, const struct model *m, con
                            int64_t count, struct prompt_reading reading, struct conditioning *out, struct error *e);
 void conditioning_free(struct conditioning *c); /* fine on a zeroed struct */
 
+/* The windows that text encoder 0 or 1 reads a prompt in. With weights the second one has those of the first tokenizer,
+ * padded its own way: id 0 after the first end token (as in the web UI). The caller frees *out. */
+status conditioning_windows(const struct model *m, int encoder, const char *prompt, struct prompt_reading reading,
+                            struct token_windows *out, struct error *e);
+
 /* How many tokens a prompt has, and how many of them are left out (0 unless truncating); by the first tokenizer. */
 status conditioning_count_tokens(const struct model *m, const char *prompt, struct prompt_reading reading,
                                  size_t *total, size_t *cut, struct error *e);
