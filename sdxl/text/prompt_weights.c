@@ -6,6 +6,7 @@
 
 #include "sdxl/text/bpe.h"
 #include "sdxl/text/unicode.h"
+#include "tensor/utf8.h"
 
 /* ------------------------------------------------------------------------------------------------------- parsing
  */
@@ -51,7 +52,7 @@ static status add_pair(struct parser *p, size_t begin, size_t end, double weight
     if (text == NULL)
         return fail(p->e, ERR_MEMORY, "not enough memory for a prompt");
     for (size_t i = begin; i < end; i++)
-        length += unicode_encode(p->text->data[i], text + length);
+        length += utf8_write(p->text->data[i], text + length);
     text[length] = '\0';
     p->pairs[p->count++] = (struct prompt_pair){text, weight};
     return OK;
