@@ -43,18 +43,21 @@ static const struct method {
 static const struct {
     const char *name;
     enum sampler_kind kind;
-    bool karras;
+    enum { AS_CONFIGURED, KARRAS, TRAILING } change; /* of the config */
 } names[] = {
-    {"ddim", SAMPLER_DDIM, false},
-    {"euler", SAMPLER_EULER, false},
-    {"euler_karras", SAMPLER_EULER, true},
-    {"euler_a", SAMPLER_EULER_ANCESTRAL, false},
-    {"dpmpp_2m", SAMPLER_DPMPP_2M, false},
-    {"dpmpp_2m_karras", SAMPLER_DPMPP_2M, true},
-    {"dpmpp_2m_sde", SAMPLER_DPMPP_2M_SDE, false},
-    {"dpmpp_2m_sde_karras", SAMPLER_DPMPP_2M_SDE, true},
-    {"lcm", SAMPLER_LCM, false},
-    {"pndm", SAMPLER_PNDM, false},
+    {"ddim", SAMPLER_DDIM, AS_CONFIGURED},
+    {"ddim_trailing", SAMPLER_DDIM, TRAILING},
+    {"euler", SAMPLER_EULER, AS_CONFIGURED},
+    {"euler_karras", SAMPLER_EULER, KARRAS},
+    {"euler_trailing", SAMPLER_EULER, TRAILING},
+    {"euler_a", SAMPLER_EULER_ANCESTRAL, AS_CONFIGURED},
+    {"euler_a_trailing", SAMPLER_EULER_ANCESTRAL, TRAILING},
+    {"dpmpp_2m", SAMPLER_DPMPP_2M, AS_CONFIGURED},
+    {"dpmpp_2m_karras", SAMPLER_DPMPP_2M, KARRAS},
+    {"dpmpp_2m_sde", SAMPLER_DPMPP_2M_SDE, AS_CONFIGURED},
+    {"dpmpp_2m_sde_karras", SAMPLER_DPMPP_2M_SDE, KARRAS},
+    {"lcm", SAMPLER_LCM, AS_CONFIGURED},
+    {"pndm", SAMPLER_PNDM, AS_CONFIGURED},
 };
 
 enum { NAMES = sizeof names / sizeof *names };
@@ -66,10 +69,7 @@ const char *sampler_name_at(int index)
 
 const char *sampler_name(const struct sampler *s)
 {
-    int found = 0;
-    while (names[found].kind != s->kind || names[found].karras != s->settings.use_karras_sigmas)
-        found++;
-    return names[found].name;
+    return s->name;
 }
 
 static status find_name(const char *name, int *found, struct error *e)
@@ -93,9 +93,12 @@ static status choose(struct sampler *s, const struct scheduler_config *config, c
         int found = 0;
         TRY(find_name(name, &found, e));
         s->kind = names[found].kind;
+        s->name = names[found].name;
         TRY(scheduler_settings_for(config, methods[s->kind].class, &s->settings, e));
-        if (names[found].karras)
+        if (names[found].change == KARRAS)
             s->settings.use_karras_sigmas = true;
+        if (names[found].change == TRAILING)
+            s->settings.timestep_spacing = SPACING_TRAILING;
         return OK;
     }
     enum scheduler_class class;
@@ -105,6 +108,19 @@ static status choose(struct sampler *s, const struct scheduler_config *config, c
         s->kind++;
     if (class == SCHEDULER_DPM_MULTISTEP && s->settings.algorithm_type == ALGORITHM_SDE_DPMSOLVER_PP)
         s->kind = SAMPLER_DPMPP_2M_SDE;
+    int found = 0;
+    while (names[found].kind != s->kind || (names[found].change == KARRAS) != s->settings.use_karras_sigmas)
+        found++;
+    s->name = names[found].name;
+    return OK;
+}
+
+status sampler_takes_few_steps(const struct scheduler_config *config, const char *name, bool *few, struct error *e)
+{
+    struct sampler s = {0};
+    TRY(choose(&s, config, name, e));
+    bool euler = s.kind == SAMPLER_EULER || s.kind == SAMPLER_EULER_ANCESTRAL;
+    *few = s.kind == SAMPLER_LCM || (euler && s.settings.timestep_spacing == SPACING_TRAILING);
     return OK;
 }
 

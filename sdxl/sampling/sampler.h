@@ -38,6 +38,7 @@ enum sampler_kind {
 
 struct sampler {
     enum sampler_kind kind;
+    const char *name;                   /* sampler_name */
     struct scheduler_settings settings; /* without trained_betas */
     int steps;               /* calls of the model; with PNDM one more than were asked for */
     int first;               /* the i of a trajectory's first step: 0, or set it later for image to image */
@@ -59,12 +60,18 @@ const char *sampler_name(const struct sampler *s);
 /* Makes a sampler of `steps` steps (1 .. num_train_timesteps; LCM at most original_inference_steps; DPM-Solver with
  * trailing spacing and clipped lambdas may make fewer than asked for).
  * name: NULL is the sampler that the config names. Otherwise the config's values stand, its class does not; a
- * "_karras" name turns Karras sigmas on, a plain one leaves them as the config has them.
+ * "_karras" name turns Karras sigmas on, a "_trailing" one places the steps so, a plain one leaves both as the config
+ * has them.
  * eta: for DDIM, 0 .. 1; 0 for the others.
  * The config may be freed afterwards; the caller frees the sampler. On failure *s is zeroed. */
 status sampler_init(struct sampler *s, const struct scheduler_config *config, const char *name, int steps, double eta,
                     struct error *e);
 void sampler_free(struct sampler *s); /* fine on a zeroed struct, and twice */
+
+/* Whether this is how models distilled to a few steps without guidance are sampled: LCM (Luo et al. 2023), and Euler
+ * with trailing spacing (Lightning: Lin et al. 2024; Hyper-SD: Ren et al. 2024; ancestral, Turbo: Sauer et al. 2023).
+ * Fails as sampler_init does. */
+status sampler_takes_few_steps(const struct scheduler_config *config, const char *name, bool *few, struct error *e);
 
 /* Other timesteps, and as many steps as there are of them: strictly falling, below num_train_timesteps. For LCM alone
  * (diffusers' `timesteps`); distilled models may ask for their own. On failure *s is unchanged. */
