@@ -1,14 +1,16 @@
-/* A model folder in the diffusers layout, opened as one thing:
+/* A model, opened as one thing, whatever form it has (sdxl/checkpoint/parts.h): a folder in the diffusers layout,
  *
  *   model_index.json
  *   tokenizer/      text_encoder/       unet/        vae/        scheduler/
- *   tokenizer_2/    text_encoder_2/     each with its config.json and weights: <name>.safetensors,
- * <name>.fp16.safetensors, or a sharded <name>.safetensors.index.json
+ *   tokenizer_2/    text_encoder_2/     (SDXL alone has these two)
+ *
+ * or a single file in the original layout.
  *
  * Weights are mapped, not read: opening takes milliseconds, memory is the page cache. */
 #ifndef SDXL_MODEL_H
 #define SDXL_MODEL_H
 
+#include "sdxl/checkpoint/parts.h"
 #include "sdxl/text/clip.h"
 #include "sdxl/sampling/scheduler_config.h"
 #include "sdxl/text/tokenizer.h"
@@ -23,8 +25,12 @@ struct model_hints {
     double eta;            /* of DDIM; 0: not given */
 };
 
+/* What a folder holds. SD 1.5 has one tokenizer and one text encoder; the second ones stay zero. */
+enum model_family { MODEL_SD15, MODEL_SDXL };
+
 struct model {
     char path[4096];
+    enum model_family family;
     struct model_hints hints;
     bool force_zeros_for_empty_prompt; /* an absent negative prompt is zeros, not the encoding of "" */
     struct tokenizer *tokenizer, *tokenizer_2;
@@ -32,14 +38,22 @@ struct model {
     struct unet unet;
     struct vae vae;
     struct scheduler_config scheduler;
+    struct model_parts parts; /* private: the files of what is not in a folder */
 };
 
 /* Opens every part and checks that they fit together: widths of text states and pooled vector, latent channels,
  * vocabulary. The message of a failure names the file and says what is wrong or missing. */
 status model_open(struct model *m, const char *path, struct error *e);
+
+/* The same with parts from elsewhere, whose paths must outlive the model. */
+status model_open_from(struct model *m, const char *path, const struct model_sources *sources, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
-/* The multiple of pixels that width and height must be for a whole number of tokens at every level. */
+/* Appends a line for each of its files that has tensors which nothing uses (weights_note_unused). */
+void model_note_unused(const struct model *m, struct text *notes);
+
+/* The multiple of pixels that width and height must be for a whole number of tokens wherever consistent self-attention
+ * looks: at every level with transformers on the way up. Without it, multiples of a latent are enough (vae_factor). */
 int64_t model_size_multiple(const struct model *m);
 
 #endif

@@ -37,21 +37,12 @@ static int compare_names(const void *left, const void *right)
 
 /* Reading one file */
 
-static status check_dtype(const char *path, const char *name, const char *text, enum dtype *dtype, struct error *e)
+static enum dtype dtype_of(const char *text)
 {
-    for (int d = 0; d < DTYPE_COUNT; d++)
-        if (strcmp(text, dtype_name((enum dtype)d)) == 0) {
-            *dtype = (enum dtype)d;
-            return OK;
-        }
-    static const char *const unsupported[] = {"I8", "I16", "U16", "U32", "U64", "F4", "C64"};
-    bool known = strncmp(text, "F8_", 3) == 0 || strncmp(text, "F6_", 3) == 0;
-    for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++)
-        known = known || strcmp(text, unsupported[i]) == 0;
-    if (known)
-        return fail(e, ERR_FORMAT, "%s: tensor '%.200s': dtype %.20s is not supported: convert the file to F16, BF16 "
-                    "or F32", path, name, text);
-    return fail(e, ERR_FORMAT, "%s: tensor '%.200s': '%.20s' is not a dtype of safetensors", path, name, text);
+    for (int d = 0; d < DTYPE_OTHER; d++)
+        if (strcmp(text, dtype_name((enum dtype)d)) == 0)
+            return (enum dtype)d;
+    return DTYPE_OTHER;
 }
 
 /* One member of the header, {"dtype": .., "shape": .., "data_offsets": ..}. `room` is the number of data bytes. */
@@ -65,17 +56,14 @@ static status read_entry(const char *path, const struct json *entry, size_t room
     const char *dtype = json_string(json_get(entry, "dtype"), NULL);
     if (dtype == NULL || shape == NULL || shape->kind != JSON_ARRAY || offsets == NULL || offsets->kind != JSON_ARRAY)
         return fail(e, ERR_FORMAT, "%s: tensor '%.200s': needs a dtype, a shape and data_offsets", path, name);
-    TRY(check_dtype(path, name, dtype, &t->dtype, e));
-
-    if (shape->count > TENSOR_MAX_RANK)
-        return fail(e, ERR_FORMAT, "%s: tensor '%.200s': has %zu dimensions, at most %d are supported", path, name,
-                    shape->count, TENSOR_MAX_RANK);
+    t->dtype = shape->count > TENSOR_MAX_RANK ? DTYPE_OTHER : dtype_of(dtype);
     for (const struct json *d = shape->child; d != NULL; d = d->next) {
         if (d->kind != JSON_NUMBER || !d->is_integer)
             return fail(e, ERR_FORMAT, "%s: tensor '%.200s': a dimension of its shape is not an integer", path, name);
-        t->shape[t->rank++] = d->integer;
+        if (t->dtype != DTYPE_OTHER)
+            t->shape[t->rank++] = d->integer;
     }
-    size_t bytes;
+    size_t bytes = 0;
     char text[160];
     if (!shape_bytes(t->dtype, t->rank, t->shape, &bytes))
         return fail(e, ERR_FORMAT, "%s: tensor '%.200s': the shape %s is negative or too large", path, name,
@@ -89,6 +77,11 @@ static status read_entry(const char *path, const struct json *entry, size_t room
         return fail(e, ERR_FORMAT, "%s: tensor '%.200s': ends at byte %" PRId64 " of the data, but there are only "
                     "%zu: the file is incomplete, fetch it again", path, name, end->integer, room);
     *span = (struct span){.begin = (size_t)begin->integer, .end = (size_t)end->integer};
+    if (t->dtype == DTYPE_OTHER) { /* how many bytes it should have, nobody knows */
+        t->rank = 1;
+        t->shape[0] = end->integer - begin->integer;
+        return OK;
+    }
     if (span->end - span->begin != bytes)
         return fail(e, ERR_FORMAT, "%s: tensor '%.200s': occupies %zu bytes, but %s of %s take %zu", path, name,
                     span->end - span->begin, shape_text(t->rank, t->shape, text, sizeof text), dtype_name(t->dtype),
@@ -153,7 +146,7 @@ static status place_tensors(struct safetensors *file, size_t shard, const char *
 
 static status check_metadata(const char *path, const struct json *metadata, struct error *e)
 {
-    bool strings = metadata->kind == JSON_OBJECT;
+    bool strings = metadata->kind == JSON_OBJECT || metadata->kind == JSON_NULL;
     for (const struct json *v = metadata->child; strings && v != NULL; v = v->next)
         strings = v->kind == JSON_STRING;
     return strings ? OK : fail(e, ERR_FORMAT, "%s: %s is not an object of strings", path, SAFETENSORS_METADATA);
@@ -196,7 +189,7 @@ static status read_entries(struct safetensors *file, size_t shard, const char *p
     for (const struct json *entry = file->headers[shard]->child; entry != NULL; entry = entry->next) {
         if (strcmp(entry->key, SAFETENSORS_METADATA) == 0) {
             TRY(check_metadata(path, entry, e));
-            if (shard == 0)
+            if (shard == 0 && entry->kind == JSON_OBJECT)
                 file->metadata = entry;
             continue;
         }

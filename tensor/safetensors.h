@@ -39,12 +39,14 @@ struct safetensors {
  * Every tensor has data (an empty one too: not NULL, but not to be read) at a multiple of its element size. If the
  * file's own alignment is worse, as the unpadded headers of old writers make it, copies of those tensors are made.
  *
- * Refused, with a message that names file and tensor: a header longer than the file or 100 MB; not JSON; an unknown
- * dtype (F64 F32 F16 BF16 I64 I32 U8 BOOL are known; I16, I8, U16, U32, U64, F8 are named as unsupported); rank over
- * TENSOR_MAX_RANK; a negative or overflowing shape; offsets that are not ordered, not inside the file, not
- * shape * dtype bytes long; tensors that overlap; bytes that belong to none, at the end or between; control
- * characters in a name. Not checked: that a BOOL is 0 or 1, and that nobody shortens the file while it is mapped
- * (reading the lost part then ends the process with SIGBUS). */
+ * What nothing uses is no reason to refuse a file: a tensor of a dtype that is not in enum dtype, or of a higher rank
+ * than TENSOR_MAX_RANK, is there as DTYPE_OTHER, one dimension of bytes; "__metadata__": null is none.
+ *
+ * Refused, with a message that names file and tensor: a header longer than the file or 100 MB; not JSON; a negative
+ * or overflowing shape; offsets that are not ordered, not inside the file, not shape * dtype bytes long; tensors that
+ * overlap; bytes that belong to none, at the end or between; control characters in a name. Not checked: that a BOOL
+ * is 0 or 1, and that nobody shortens the file while it is mapped (reading the lost part then ends the process with
+ * SIGBUS). */
 status safetensors_open(const char *path, struct safetensors *file, struct error *e);
 void safetensors_close(struct safetensors *file); /* fine on a zeroed struct, and twice */
 

@@ -9,7 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64, DTYPE_I64, DTYPE_I32, DTYPE_U8, DTYPE_BOOL, DTYPE_COUNT };
+/* The first three are what weights are computed with. The others are met in files: a tensor of theirs can be listed,
+ * copied and left alone. DTYPE_OTHER: a format nobody here has heard of, as so many bytes. */
+enum dtype {
+    DTYPE_F32, DTYPE_F16, DTYPE_BF16,
+    DTYPE_F64, DTYPE_I64, DTYPE_I32, DTYPE_U8, DTYPE_BOOL,
+    DTYPE_I16, DTYPE_I8, DTYPE_U64, DTYPE_U32, DTYPE_U16, DTYPE_F8_E4M3, DTYPE_F8_E5M2, DTYPE_OTHER,
+    DTYPE_COUNT
+};
 
 enum { TENSOR_MAX_RANK = 6 };
 

@@ -95,5 +95,8 @@ void golden_vae(struct golden *g, const char *folder);
 void golden_csa(struct golden *g, const char *folder);
 void golden_pipeline(struct golden *g, const char *folder);
 void golden_story(struct golden *g, const char *folder);
+void golden_weights(struct golden *g, const char *folder);
+void golden_taesd(struct golden *g, const char *folder);
+void golden_lora(struct golden *g, const char *folder);
 
 #endif

@@ -266,6 +266,11 @@ static const struct kind {
     {"csa", golden_csa, FOLDER_OF_CASES},
     {"pipeline", golden_pipeline, ONE_CASE},
     {"story", golden_story, FOLDER_OF_CASES},
+    {"pipeline-sd15", golden_pipeline, ONE_CASE},
+    {"lcm", golden_pipeline, ONE_CASE},
+    {"weights", golden_weights, ONE_CASE},
+    {"taesd", golden_taesd, ONE_CASE},
+    {"lora", golden_lora, FOLDER_OF_CASES},
 };
 
 static const struct kind *find_kind(const char *name)

@@ -1,4 +1,5 @@
-/* Text to image, from the prompt to the pixels: diffusers' StableDiffusionXLPipeline. */
+/* Text to image, from the prompt to the pixels: diffusers' StableDiffusionXLPipeline and StableDiffusionPipeline, with
+ * the model's own scheduler or one that the recording names. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,9 @@ enum { MAX_PROMPTS = 16 };
 struct pipeline_case {
     struct golden *g;
     const char *path;
-    const struct model *model;
+    struct model model;
     struct safetensors io;
-    const struct json *prompts, *negative;
+    const struct json *prompts, *negative, *timesteps;
     const char *texts[2 * MAX_PROMPTS]; /* prompts, then the negative one (NULL: absent) once */
     int count;
     struct conditioning text;
@@ -104,6 +105,9 @@ static void see(void *self, const char *name, const float *data, int rank, const
     const struct pipeline_case *c = self;
     const struct tensor *wanted = safetensors_find(&c->io, "noise_pred_first");
     (void)rank;
+    const struct tensor *cond = safetensors_find(&c->io, "timestep_cond");
+    if (strcmp(name, "timestep_cond") == 0 && c->lockstep.step == 0 && cond != NULL) /* float32 angles of thousands */
+        golden_compare(c->g, c->path, name, cond, data, shape[0] * shape[1], AS_IS, 1e-3);
     if (strcmp(name, "noise_pred") == 0 && c->lockstep.step == 0 && wanted != NULL)
         golden_compare(c->g, c->path, "noise_pred_first", wanted, data, shape[0] * shape[1] * shape[2] * shape[3],
                        CHANNELS_FIRST, LIMIT_LAYER);
@@ -117,7 +121,7 @@ static status compare_pictures(const struct pipeline_case *c, const struct conte
     unsigned char *bytes = malloc((size_t)pixels);
     struct image images[MAX_PROMPTS] = {{0}};
     status s =
-        render_latents(ctx, c->model, (struct features){l->latents, c->count, l->h, l->w, l->c}, decoded, images, e);
+        render_latents(ctx, &c->model, (struct features){l->latents, c->count, l->h, l->w, l->c}, decoded, images, e);
     for (int i = 0; s == OK && i < c->count; i++)
         memcpy(bytes + i * (pixels / c->count), images[i].rgb, (size_t)(pixels / c->count));
     if (s == OK && safetensors_find(&c->io, "decoded") != NULL)
@@ -132,6 +136,19 @@ static status compare_pictures(const struct pipeline_case *c, const struct conte
     return s;
 }
 
+/* What the UNet is given first: for Euler the scaled latents. */
+static void compare_input(const struct pipeline_case *c)
+{
+    const struct tensor *wanted = safetensors_find(&c->io, "unet_input_first");
+    const struct lockstep *l = &c->lockstep;
+    int64_t n = c->count * l->h * l->w * l->c;
+    float *input = malloc((size_t)n * sizeof *input);
+    sampler_scale_input(&c->sampler, 0, l->latents, input, n);
+    if (wanted != NULL)
+        golden_compare(c->g, c->path, "unet_input_first", wanted, input, n, CHANNELS_FIRST, LIMIT_STEP);
+    free(input);
+}
+
 static status sample(struct pipeline_case *c, struct error *e)
 {
     int panels[MAX_PROMPTS];
@@ -142,7 +159,7 @@ static status sample(struct pipeline_case *c, struct error *e)
     struct observer observer = {see, c};
     struct context ctx = {.threads = c->g->threads, .observer = &observer};
     c->request = (struct lockstep_request){
-        .model = c->model,
+        .model = &c->model,
         .sampler = &c->sampler,
         .text = &c->text,
         .panels = c->count,
@@ -158,6 +175,7 @@ static status sample(struct pipeline_case *c, struct error *e)
     conditioning_time_ids(c->request.height, c->request.width, c->request.time_ids);
     TRY(lockstep_open(&c->lockstep, &c->request, ctx.threads, &observer, e));
     compare_panels(c, "latents_init");
+    compare_input(c);
     while (c->lockstep.step < c->sampler.steps) {
         lockstep_step(&c->lockstep, &ctx, NULL);
         if (c->lockstep.step == 1)
@@ -180,38 +198,86 @@ static void compare_schedule(const struct pipeline_case *c)
     free(timesteps);
 }
 
-static status run(struct pipeline_case *c, struct error *e)
+/* The model's folder: the case's own, or what "model" says, relative to it. */
+static status open_model(struct pipeline_case *c, const char *folder, struct error *e)
+{
+    char path[4096];
+    const char *other = safetensors_meta(&c->io, "model");
+    if (other == NULL)
+        return model_open(&c->model, folder, e);
+    TRY(path_join(path, sizeof path, folder, other, e));
+    return model_open(&c->model, path, e);
+}
+
+/* The model's own scheduler, unless a whole config is recorded, or the name of another sampler for the model's. */
+static status make_sampler(struct pipeline_case *c, struct error *e)
+{
+    const char *text = safetensors_meta(&c->io, "scheduler_config"), *name = safetensors_meta(&c->io, "sampler");
+    int steps = (int)meta_number(c, "steps");
+    if (text == NULL)
+        return sampler_init(&c->sampler, &c->model.scheduler, name, steps, 0, e);
+    struct scheduler_config config = {0};
+    TRY(scheduler_config_parse(c->path, text, strlen(text), &config, e));
+    status s = sampler_init(&c->sampler, &config, NULL, steps, 0, e);
+    scheduler_config_free(&config);
+    return s;
+}
+
+static status use_timesteps_by_hand(struct pipeline_case *c, struct error *e)
+{
+    int timesteps[64], count = 0;
+    if (safetensors_meta(&c->io, "timesteps_by_hand") == NULL)
+        return OK;
+    TRY(meta(c, "timesteps_by_hand", &c->timesteps, e));
+    for (const struct json *v = c->timesteps->child; v != NULL && count < 64; v = v->next)
+        timesteps[count++] = (int)json_int(v, -1);
+    return count > 0 ? sampler_set_timesteps(&c->sampler, timesteps, count, e) : OK;
+}
+
+static void compare_time_ids(const struct pipeline_case *c)
+{
+    const struct tensor *wanted = safetensors_find(&c->io, "time_ids");
+    float ids[2 * MAX_PROMPTS * 6];
+    int64_t rows = wanted != NULL ? wanted->shape[0] : 0;
+    if (rows < 1 || rows > 2 * MAX_PROMPTS)
+        return;
+    for (int64_t i = 0; i < rows; i++)
+        conditioning_time_ids((int64_t)meta_number(c, "height"), (int64_t)meta_number(c, "width"), ids + i * 6);
+    golden_compare(c->g, c->path, "time_ids", wanted, ids, rows * 6, AS_IS, LIMIT_EXACT);
+}
+
+static status run(struct pipeline_case *c, const char *folder, struct error *e)
 {
     struct context ctx = {.threads = c->g->threads};
     TRY(safetensors_open(c->path, &c->io, e));
+    TRY(open_model(c, folder, e));
     TRY(read_prompts(c, e));
-    TRY(sampler_init(&c->sampler, &c->model->scheduler, NULL, (int)meta_number(c, "steps"), 0, e));
-    compare_ids(c, c->model->tokenizer, "input_ids_1");
-    compare_ids(c, c->model->tokenizer_2, "input_ids_2");
-    TRY(conditioning_encode(&ctx, c->model, c->texts, c->count + 1, LONG_PROMPT_TRUNCATE, &c->text, e));
+    TRY(make_sampler(c, e));
+    TRY(use_timesteps_by_hand(c, e));
+    compare_ids(c, c->model.tokenizer, "input_ids_1");
+    compare_ids(c, c->model.tokenizer_2, "input_ids_2");
+    TRY(conditioning_encode(&ctx, &c->model, c->texts, c->count + 1, (struct prompt_reading){0}, &c->text, e));
     compare_text(c, "encoder_hidden_states", c->text.states, c->text.tokens * c->text.width);
     compare_text(c, "text_embeds", c->text.pooled, c->text.pooled_width);
+    compare_time_ids(c);
     compare_schedule(c);
     return sample(c, e);
 }
 
 static void pipeline_file(struct golden *g, const char *folder, const char *path)
 {
-    struct model model;
     struct error e = {0};
-    struct pipeline_case c = {.g = g, .path = path, .model = &model};
-    status s = model_open(&model, folder, &e);
-    if (s == OK)
-        s = run(&c, &e);
-    if (s != OK)
+    struct pipeline_case c = {.g = g, .path = path};
+    if (run(&c, folder, &e) != OK)
         golden_error(g, path, &e);
     lockstep_close(&c.lockstep);
     sampler_free(&c.sampler);
     conditioning_free(&c.text);
     json_free(c.prompts);
     json_free(c.negative);
+    json_free(c.timesteps);
     safetensors_close(&c.io);
-    model_close(&model);
+    model_close(&c.model);
 }
 
 void golden_pipeline(struct golden *g, const char *folder)

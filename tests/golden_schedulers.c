@@ -119,10 +119,10 @@ static status run(struct trajectory *t, struct error *e)
     int64_t n = t->n;
     if (seed == NULL)
         return e->code;
-    float *x = malloc((size_t)(6 * n + 1) * sizeof *x);
+    float *x = malloc((size_t)(9 * n + 1) * sizeof *x);
     if (x == NULL)
         return fail(e, ERR_MEMORY, "%s: not enough memory for its trajectory", t->path);
-    float *input = x + n, *output = x + 2 * n, *noise = x + 3 * n, *history = x + 4 * n, *x0 = x + 5 * n;
+    float *input = x + n, *output = x + 2 * n, *noise = x + 3 * n, *x0 = x + 4 * n, *history = x + 5 * n;
     struct torch_rng rng;
     torch_seed(&rng, strtoull(seed, NULL, 10));
     torch_randn(&rng, x, n);
@@ -138,7 +138,7 @@ static status run(struct trajectory *t, struct error *e)
             torch_randn(&rng, noise, n);
             keep(t->step_noise + t->draws++ * n, noise, n);
         }
-        sampler_step(s, i, output, draws_noise ? noise : NULL, x, sampler_keeps_history(s) ? history : NULL, x0, n);
+        sampler_step(s, i, output, draws_noise ? noise : NULL, x, sampler_history(s) > 0 ? history : NULL, x0, n);
         keep(t->scaled_inputs + i * n, input, n);
         keep(t->prev_samples + i * n, x, n);
         keep(t->pred_x0 + i * n, x0, n);

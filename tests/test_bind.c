@@ -9,7 +9,7 @@ static const float zeros[64];
 struct attempt {
     status result;
     struct error error;
-    struct safetensors file; /* closed by finish */
+    struct weights weights; /* closed by finish */
 };
 
 static struct named_tensor made(const char *name, enum dtype dtype, int rank, const int64_t *shape)
@@ -26,28 +26,26 @@ static struct named_tensor made(const char *name, enum dtype dtype, int rank, co
     }
 
 static struct attempt attempt(const struct named_tensor *tensors, size_t count,
-                              void (*bind)(struct binder *b, void *object), void *object, const char *const *ignored)
+                              void (*bind)(struct binder *b, void *object), void *object)
 {
     struct attempt a = {0};
     struct folder folder = folder_new();
     struct file_path path = folder_path(&folder, "weights.safetensors");
-    struct binder b;
     a.result = safetensors_write(path.text, tensors, count, NULL, &a.error);
     if (a.result == OK)
-        a.result = safetensors_open(path.text, &a.file, &a.error);
-    if (a.result == OK)
-        a.result = bind_start(&b, &a.file, &a.error);
+        a.result = weights_open(path.text, &a.weights, &a.error);
     folder_remove(&folder); /* what is mapped stays */
     if (a.result != OK)
         fail_msg("%s", a.error.message);
+    struct binder b = {.weights = &a.weights};
     bind(&b, object);
-    a.result = bind_finish(&b, ignored, &a.error);
+    a.result = bind_finish(&b, &a.error);
     return a;
 }
 
 static void finish(struct attempt *a)
 {
-    safetensors_close(&a->file);
+    weights_close(&a->weights);
 }
 
 /* Fails, names the file, and says each of the texts. */
@@ -94,16 +92,16 @@ static void finds_each_member_under_its_name(void **state)
     struct linear layer = {0};
     struct attempt a = attempt(
         (struct named_tensor[]){made("to_q.weight", DTYPE_F32, SHAPE(2, 3)), made("to_q.bias", DTYPE_F32, SHAPE(2))},
-        2, bind_linear, &layer, NULL);
+        2, bind_linear, &layer);
     assert_int_equal(a.result, OK);
-    assert_ptr_equal(layer.weight.data, safetensors_find(&a.file, "to_q.weight")->data);
-    assert_ptr_equal(layer.bias.data, safetensors_find(&a.file, "to_q.bias")->data);
+    assert_ptr_equal(layer.weight.data, tensor_file_find(a.weights.file, "to_q.weight")->data);
+    assert_ptr_equal(layer.bias.data, tensor_file_find(a.weights.file, "to_q.bias")->data);
     finish(&a);
 
     struct conv conv = {0};
     a = attempt((struct named_tensor[]){made("block.conv.weight", DTYPE_F32, SHAPE(2, 3, 3, 3)),
                                         made("block.conv.bias", DTYPE_F32, SHAPE(2))},
-                2, bind_conv, &conv, NULL);
+                2, bind_conv, &conv);
     assert_int_equal(a.result, OK);
     assert_true(tensor_is(&conv.weight, 4, (int64_t[]){2, 3, 3, 3}));
     finish(&a);
@@ -111,7 +109,7 @@ static void finds_each_member_under_its_name(void **state)
     struct norm norm = {0};
     a = attempt(
         (struct named_tensor[]){made("norm.weight", DTYPE_F32, SHAPE(4)), made("norm.bias", DTYPE_F32, SHAPE(4))}, 2,
-        bind_norm, &norm, NULL);
+        bind_norm, &norm);
     assert_int_equal(a.result, OK);
     assert_true(norm.weight.data != NULL && norm.bias.data != NULL);
     finish(&a);
@@ -125,7 +123,7 @@ static void takes_the_three_float_formats_and_mixtures(void **state)
             struct linear layer = {0};
             struct attempt a = attempt(
                 (struct named_tensor[]){made("to_q.weight", weight, SHAPE(2, 3)), made("to_q.bias", bias, SHAPE(2))},
-                2, bind_linear, &layer, NULL);
+                2, bind_linear, &layer);
             assert_int_equal(a.result, OK);
             assert_int_equal(layer.weight.dtype, weight);
             assert_int_equal(layer.bias.dtype, bias);
@@ -142,7 +140,7 @@ static void a_pointwise_convolution_is_a_linear_layer(void **state)
     for (int i = 0; i < 4; i++) {
         struct linear layer = {0};
         struct attempt a = attempt((struct named_tensor[]){i % 2 ? matrix : filter, bias}, 2,
-                                   i / 2 ? bind_linear : bind_pointwise, &layer, NULL);
+                                   i / 2 ? bind_linear : bind_pointwise, &layer);
         assert_int_equal(a.result, OK);
         finish(&a);
     }
@@ -153,7 +151,7 @@ static void a_missing_tensor_is_named_with_the_shape_it_should_have(void **state
     (void)state;
     struct linear layer = {0};
     check_refused(
-        attempt((struct named_tensor[]){made("to_q.bias", DTYPE_F32, SHAPE(2))}, 1, bind_linear, &layer, NULL),
+        attempt((struct named_tensor[]){made("to_q.bias", DTYPE_F32, SHAPE(2))}, 1, bind_linear, &layer),
         TEXTS("\"to_q.weight\"", "missing", "[2, 3]"));
     assert_null(layer.weight.data);
 }
@@ -176,7 +174,7 @@ static void a_misshapen_tensor_is_named_with_both_shapes(void **state)
         struct linear layer = {0};
         check_refused(attempt((struct named_tensor[]){made("to_q.weight", DTYPE_F32, wrong[i].rank, wrong[i].shape),
                                                       made("to_q.bias", DTYPE_F32, SHAPE(2))},
-                              2, bind_linear, &layer, NULL),
+                              2, bind_linear, &layer),
                       TEXTS("\"to_q.weight\"", wrong[i].text, "[2, 3]"));
         assert_null(layer.weight.data);
     }
@@ -188,7 +186,7 @@ static void a_vector_is_no_column(void **state)
     struct norm norm = {0};
     check_refused(attempt((struct named_tensor[]){made("norm.weight", DTYPE_F32, SHAPE(4, 1)),
                                                   made("norm.bias", DTYPE_F32, SHAPE(4))},
-                          2, bind_norm, &norm, NULL),
+                          2, bind_norm, &norm),
                   TEXTS("\"norm.weight\"", "[4, 1]", "[4]"));
 }
 
@@ -200,34 +198,49 @@ static void formats_that_are_no_floats_are_refused_by_name(void **state)
         struct linear layer = {0};
         check_refused(attempt((struct named_tensor[]){made("to_q.weight", wrong[i], SHAPE(2, 3)),
                                                       made("to_q.bias", DTYPE_U8, SHAPE(2))},
-                              2, bind_linear, &layer, NULL),
+                              2, bind_linear, &layer),
                       TEXTS("\"to_q.weight\"", dtype_name(wrong[i]), "F16", "1 more"));
         assert_null(layer.weight.data);
     }
 }
 
-static void a_tensor_that_no_table_names_is_refused(void **state)
+static void what_no_table_names_is_noted_but_bookkeeping_is_not(void **state)
 {
     (void)state;
     struct linear layer = {0};
-    check_refused(attempt((struct named_tensor[]){made("to_q.weight", DTYPE_F32, SHAPE(2, 3)),
-                                                  made("to_q.bias", DTYPE_F32, SHAPE(2)),
-                                                  made("to_q.lora_A", DTYPE_F32, SHAPE(1))},
-                          3, bind_linear, &layer, NULL),
-                  TEXTS("\"to_q.lora_A\""));
+    struct text notes = {0};
+    struct named_tensor tensors[] = {
+        made("to_q.weight", DTYPE_F32, SHAPE(2, 3)), made("to_q.bias", DTYPE_F32, SHAPE(2)),
+        made("text_model.embeddings.position_ids", DTYPE_I64, SHAPE(3)), made("logit_scale", DTYPE_F32, SHAPE(1)),
+        made("to_q.lora_A", DTYPE_F8_E4M3, SHAPE(1)), made("vision_model.x", DTYPE_F32, SHAPE(1))};
+    struct attempt a = attempt(tensors, 4, bind_linear, &layer);
+    assert_int_equal(a.result, OK);
+    weights_note_unused(a.weights.file, a.weights.used, &notes);
+    assert_int_equal(notes.length, 0);
+    finish(&a);
+    a = attempt(tensors, 6, bind_linear, &layer);
+    assert_int_equal(a.result, OK);
+    weights_note_unused(a.weights.file, a.weights.used, &notes);
+    assert_non_null(strstr(notes.data, "weights.safetensors"));
+    assert_non_null(strstr(notes.data, "2 tensors"));
+    assert_non_null(strstr(notes.data, "\"to_q.lora_A\""));
+    text_free(&notes);
+    finish(&a);
 }
 
-static void listed_leftovers_are_ignored(void **state)
+static void all_that_is_bound_is_listed_by_name(void **state)
 {
     (void)state;
     struct linear layer = {0};
-    struct named_tensor tensors[] = {made("to_q.weight", DTYPE_F32, SHAPE(2, 3)),
-                                     made("to_q.bias", DTYPE_F32, SHAPE(2)),
-                                     made("position_ids", DTYPE_I64, SHAPE(3)), made("other", DTYPE_F32, SHAPE(1))};
-    struct attempt a = attempt(tensors, 3, bind_linear, &layer, TEXTS("no such", "position_ids"));
-    assert_int_equal(a.result, OK);
+    struct attempt a = attempt((struct named_tensor[]){made("x", DTYPE_F32, SHAPE(1)),
+                                                       made("to_q.weight", DTYPE_F32, SHAPE(2, 3)),
+                                                       made("to_q.bias", DTYPE_F32, SHAPE(2))},
+                               3, bind_linear, &layer);
+    assert_int_equal(a.weights.bound_count, 2);
+    assert_string_equal(a.weights.bound[0].name, "to_q.bias");
+    assert_string_equal(a.weights.bound[1].name, "to_q.weight");
+    assert_ptr_equal(a.weights.bound[1].tensor.data, layer.weight.data);
     finish(&a);
-    check_refused(attempt(tensors, 4, bind_linear, &layer, TEXTS("no such", "position_ids")), TEXTS("\"other\""));
 }
 
 static void further_problems_are_counted(void **state)
@@ -235,8 +248,8 @@ static void further_problems_are_counted(void **state)
     (void)state;
     struct linear layer = {0};
     check_refused(attempt((struct named_tensor[]){made("a", DTYPE_F32, SHAPE(1)), made("b", DTYPE_F32, SHAPE(1))}, 2,
-                          bind_linear, &layer, NULL),
-                  TEXTS("\"to_q.weight\"", "3 more")); /* weight and bias missing, two left over */
+                          bind_linear, &layer),
+                  TEXTS("\"to_q.weight\"", "1 more")); /* weight and bias missing */
 }
 
 static const struct binding choices[] = {
@@ -254,7 +267,7 @@ static void older_names_are_found_and_optional_tensors_may_be_absent(void **stat
     (void)state;
     struct linear layer = {0};
     struct attempt a =
-        attempt((struct named_tensor[]){made("query.weight", DTYPE_F32, SHAPE(2, 3))}, 1, bind_choices, &layer, NULL);
+        attempt((struct named_tensor[]){made("query.weight", DTYPE_F32, SHAPE(2, 3))}, 1, bind_choices, &layer);
     assert_int_equal(a.result, OK);
     assert_non_null(layer.weight.data);
     assert_null(layer.bias.data);
@@ -267,7 +280,7 @@ static void an_optional_tensor_must_fit_if_it_is_there(void **state)
     struct linear layer = {0};
     check_refused(attempt((struct named_tensor[]){made("to_q.weight", DTYPE_F32, SHAPE(2, 3)),
                                                   made("to_q.bias", DTYPE_F32, SHAPE(3))},
-                          2, bind_choices, &layer, NULL),
+                          2, bind_choices, &layer),
                   TEXTS("\"to_q.bias\"", "[3]", "[2]"));
 }
 
@@ -291,8 +304,8 @@ int main(void)
         cmocka_unit_test(a_misshapen_tensor_is_named_with_both_shapes),
         cmocka_unit_test(a_vector_is_no_column),
         cmocka_unit_test(formats_that_are_no_floats_are_refused_by_name),
-        cmocka_unit_test(a_tensor_that_no_table_names_is_refused),
-        cmocka_unit_test(listed_leftovers_are_ignored),
+        cmocka_unit_test(what_no_table_names_is_noted_but_bookkeeping_is_not),
+        cmocka_unit_test(all_that_is_bound_is_listed_by_name),
         cmocka_unit_test(further_problems_are_counted),
         cmocka_unit_test(older_names_are_found_and_optional_tensors_may_be_absent),
         cmocka_unit_test(an_optional_tensor_must_fit_if_it_is_there),

@@ -244,7 +244,7 @@ static void what_cannot_be_drawn_is_refused_before_anything_is_written(void **st
         {BOB "--style_name 'Comik book'", "Comic book"},
         {BOB "--style_name ''", "style"},
         {BOB "--styles $F/none.json", "none.json: cannot open it"},
-        {BOB "--sampler ddimm", "there is no sampler \"ddimm\"; there are ddim, euler, "},
+        {BOB "--sampler ddimm", "there is no sampler \"ddimm\"; there are ddim, ddim_trailing, euler, "},
         {BOB "--sampler euler --eta 0.5", "only the sampler ddim has an eta"},
         {BOB "--sampler lcm --sampling_steps 999", "steps"},
         {BOB "--font $F/none.ttf", "none.ttf"},
@@ -303,14 +303,14 @@ static void models_that_are_not_there_or_not_whole_are_refused(void **state)
     static const struct {
         const char *prepare, *words, *says;
     } cases[] = {
-        {"true", "--model $F/none", "none: there is no such folder"},
+        {"true", "--model $F/none", "none: there is no such file or folder"},
         {"true", "--model $F", "no model_index.json there"},
-        {"echo x > $F/x.safetensors", "--model $F/x.safetensors", "not supported yet"},
+        {"echo x > $F/x.safetensors", "--model $F/x.safetensors", "too few for a safetensors file"},
         {"true", "--model $F --sd_model_name SDXL", "--model and --sd_model_name exclude each other"},
         {"true", "--sd_model_name sdx", "did you mean SDXL?"},
         {"true", "--sd_model_name Dall-E", "there are SDXL, RealVision, Juggernaut and Unstable"},
-        {"rm $F/m/unet/config.json", "--model $F/m", "unet/config.json: cannot open it"},
-        {"rm $F/m/vae/*.safetensors", "--model $F/m", "vae: no diffusion_pytorch_model.safetensors"},
+        {"rm $F/m/unet/config.json", "--model $F/m", "download also unet/config.json"},
+        {"rm $F/m/vae/*.safetensors", "--model $F/m", "vae/diffusion_pytorch_model.safetensors"},
         {"truncate -s 1000 $F/m/unet/*.safetensors", "--model $F/m", "unet/diffusion_pytorch_model.safetensors"},
         {"truncate -s -4 $F/m/vae/*.safetensors", "--model $F/m", "vae/diffusion_pytorch_model.safetensors"},
         {"echo '{' > $F/m/model_index.json", "--model $F/m", "model_index.json:2:1"},
@@ -478,7 +478,7 @@ static void consistency_changes_story_panels(void **state)
     assert_true(difference(f, "masked/panel-03.png", "sampled/panel-03.png") > 0);
     assert_done(f, STORY "--output_dir $F/never --csa sampled --sa32 0 --sa64 0"); /* nobody is looked at */
     assert_int_equal(difference(f, "off/panel-03.png", "never/panel-03.png"), 0);
-    assert_outcome(f, STORY "--output_dir $F/late --sampling_steps 5", 0,
+    assert_outcome(f, STORY "--output_dir $F/late --sampling_steps 5 --csa_start 5", 0,
                    SAYS("5 steps end before consistency starts"));
 }
 

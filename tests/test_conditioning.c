@@ -24,7 +24,8 @@ static struct conditioning encoded(const char *const *prompts, int64_t count, en
 {
     struct conditioning c;
     struct error e = {0};
-    if (conditioning_encode(&(struct context){.threads = 1}, &model, prompts, count, mode, &c, &e) != OK)
+    if (conditioning_encode(&(struct context){.threads = 1}, &model, prompts, count,
+                            (struct prompt_reading){.long_prompt = mode}, &c, &e) != OK)
         fail_msg("%s", e.message);
     check_finite("states", c.states, c.count * c.tokens * c.width);
     check_finite("pooled", c.pooled, c.count * c.pooled_width);
@@ -161,11 +162,12 @@ static void tokens_are_counted_and_those_left_out(void **state)
     (void)state;
     size_t total, cut;
     struct error e = {0};
-    assert_int_equal(conditioning_count_tokens(&model, "", LONG_PROMPT_TRUNCATE, &total, &cut, &e), OK);
+    struct prompt_reading truncated = {LONG_PROMPT_TRUNCATE, WEIGHTS_OFF}, windows = {LONG_PROMPT_WINDOWS, WEIGHTS_OFF};
+    assert_int_equal(conditioning_count_tokens(&model, "", truncated, &total, &cut, &e), OK);
     assert_true(total == 0 && cut == 0);
-    assert_int_equal(conditioning_count_tokens(&model, long_prompt(), LONG_PROMPT_TRUNCATE, &total, &cut, &e), OK);
+    assert_int_equal(conditioning_count_tokens(&model, long_prompt(), truncated, &total, &cut, &e), OK);
     assert_true(total > TOKEN_WINDOW_IDS && cut == total - TOKEN_WINDOW_IDS);
-    assert_int_equal(conditioning_count_tokens(&model, long_prompt(), LONG_PROMPT_WINDOWS, &total, &cut, &e), OK);
+    assert_int_equal(conditioning_count_tokens(&model, long_prompt(), windows, &total, &cut, &e), OK);
     assert_true(total > TOKEN_WINDOW_IDS && cut == 0);
 }
 
@@ -178,7 +180,7 @@ static void ids_without_an_embedding_are_refused(void **state)
     int64_t vocab_size = model.text_encoder_2.config.vocab_size;
     model.text_encoder_2.config.vocab_size = 3;
     status s = conditioning_encode(&(struct context){.threads = 1}, &model, (const char *[]){"a man"}, 1,
-                                   LONG_PROMPT_TRUNCATE, &c, &e);
+                                   (struct prompt_reading){0}, &c, &e);
     model.text_encoder_2.config.vocab_size = vocab_size;
     assert_int_equal(s, ERR_FORMAT);
     assert_non_null(strstr(e.message, "token_embedding"));

@@ -158,7 +158,7 @@ static void unet_keys_of_another_computation_are_refused(void **state)
             "class_embeddings_concat: true", "dual_cross_attention: true", "encoder_hid_dim: 768",
             "encoder_hid_dim_type: \"text_proj\"", "num_class_embeds: 10", "only_cross_attention: true",
             "only_cross_attention: [true, false, false]", "mid_block_only_cross_attention: true",
-            "resnet_skip_time_act: true", "time_cond_proj_dim: 256", "time_embedding_act_fn: \"silu\"",
+            "resnet_skip_time_act: true", "time_cond_proj_dim: 255", "time_embedding_act_fn: \"silu\"",
             "time_embedding_dim: 512", "timestep_post_act: \"silu\"", "cross_attention_norm: \"layer_norm\"",
             "reverse_transformer_layers_per_block: [1, 1, 1]");
     REFUSED(read_unet, unet_sdxl, "act_fn: \"gelu\"", "attention_type: \"gated\"",

@@ -7,7 +7,7 @@
 
 /* The small model's up_blocks.0 has 3 x 2 layers, of a quarter of the latents' side, its up_blocks.1 3 x 1, of a
  * half. */
-enum { H = 8, W = 8, TOKENS_32 = 4, TOKENS_16 = 16, LAYERS = 9, LAYERS_32 = 6, IDS = 2 };
+enum { H = 8, W = 8, TOKENS_32 = 4, TOKENS_16 = 16, MOST_TOKENS = 64, GRIDS = 2, LAYERS = 9, LAYERS_32 = 6, IDS = 2 };
 
 struct opened {
     struct small_story story;
@@ -59,6 +59,8 @@ static void layers_and_tokens_are_those_of_the_up_blocks(void **state)
     open_csa(&o, &settings);
     assert_int_equal(o.csa.layers.count, LAYERS);
     assert_int_equal(o.csa.layers.first[1], LAYERS_32);
+    assert_int_equal(o.csa.layers.first[2], LAYERS);
+    assert_int_equal(o.csa.layers.first[3], LAYERS);
     assert_int_equal(o.csa.layers.tokens[0], TOKENS_32);
     assert_int_equal(o.csa.layers.tokens[1], TOKENS_16);
     assert_int_equal(o.csa.plan.step, -1);
@@ -91,32 +93,37 @@ static void gates_are_pythons_random_numbers(void **state)
     check_gates(CSA_SAMPLED, 24);
 }
 
-/* torch.rand((id_length + 1) x tokens) < rate for both grids; masked: for the step after. */
-static void check_subsets(enum csa_mode mode, double sa32, double sa64)
+/* torch.rand((id_length + 1) x tokens) < rate, grid by grid; masked: for the step after. */
+static void check_subsets_of(struct csa *csa, int grids)
 {
-    struct opened o;
-    struct csa_settings settings = settings_of(mode);
     struct torch_rng g;
-    settings.sa32 = sa32;
-    settings.sa64 = sa64;
-    open_csa(&o, &settings);
-    torch_seed(&g, 77);
+    torch_seed(&g, csa->settings.seed);
     for (int step = 0; step < 6; step++) {
-        csa_plan_step(&o.csa.plan, step);
-        assert_int_equal(o.csa.plan.step, step);
-        for (int grid = 0; grid < CSA_GRIDS && (mode == CSA_SAMPLED || step > 0); grid++) {
-            float draws[(IDS + 1) * TOKENS_16];
-            int64_t tokens = grid == 0 ? TOKENS_32 : TOKENS_16;
+        csa_plan_step(&csa->plan, step);
+        assert_int_equal(csa->plan.step, step);
+        for (int grid = 0; grid < grids && (csa->settings.mode == CSA_SAMPLED || step > 0); grid++) {
+            float draws[(IDS + 1) * MOST_TOKENS];
+            int64_t tokens = csa->layers.tokens[grid];
             torch_rand(&g, draws, (IDS + 1) * tokens);
             for (int panel = 0; panel < IDS; panel++) {
                 int64_t count = 0;
                 for (int32_t i = 0; i < tokens; i++)
-                    if (draws[panel * tokens + i] < (float)(grid == 0 ? sa32 : sa64))
-                        assert_int_equal(o.csa.plan.rows[grid][panel][count++], i);
-                assert_int_equal(o.csa.plan.count[grid][panel], count);
+                    if (draws[panel * tokens + i] < (float)(grid == 0 ? csa->settings.sa32 : csa->settings.sa64))
+                        assert_int_equal(csa->plan.rows[grid][panel][count++], i);
+                assert_int_equal(csa->plan.count[grid][panel], count);
             }
         }
     }
+}
+
+static void check_subsets(enum csa_mode mode, double sa32, double sa64)
+{
+    struct opened o;
+    struct csa_settings settings = settings_of(mode);
+    settings.sa32 = sa32;
+    settings.sa64 = sa64;
+    open_csa(&o, &settings);
+    check_subsets_of(&o.csa, GRIDS);
     close_csa(&o);
 }
 
@@ -152,7 +159,7 @@ static void check_same_plan(const struct csa *found, const struct csa *wanted)
     assert_int_equal(a->step, b->step);
     assert_memory_equal(a->gate, b->gate, LAYERS * sizeof *a->gate);
     assert_memory_equal(a->consistent, b->consistent, LAYERS * sizeof *a->consistent);
-    for (int grid = 0; grid < CSA_GRIDS; grid++)
+    for (int grid = 0; grid < GRIDS; grid++)
         for (int panel = 0; panel < IDS; panel++) {
             assert_int_equal(a->count[grid][panel], b->count[grid][panel]);
             assert_memory_equal(a->rows[grid][panel], b->rows[grid][panel],
@@ -447,16 +454,41 @@ static void settings_out_of_range_are_refused_by_name(void **state)
     small_story_close(&s);
 }
 
-static void a_unet_of_four_levels_is_refused(void **state)
+/* SD 1.5: up_blocks.1, 2, 3, a transformer of one block after each resnet, at a quarter, a half, and all of the
+ * latents' side. */
+static void sd15_has_a_third_grid(void **state)
 {
     (void)state;
     struct unet_config config;
     struct unet u;
+    struct csa csa;
     struct error e = {0};
+    struct csa_settings settings = settings_of(CSA_SAMPLED);
+    settings.sa32 = 0.7;
+    settings.sa64 = 0.3;
     if (unet_config_read("tests/golden/unet-sd15/config.json", &config, &e) != OK ||
-        unet_open(&u, "tests/golden/unet-sd15/diffusion_pytorch_model.safetensors", &config, &e) != OK)
+        unet_open(&u, "tests/golden/unet-sd15/diffusion_pytorch_model.safetensors", &config, &e) != OK ||
+        csa_open(&csa, &u, &settings, H, W, 1, &e) != OK)
         fail_msg("%s", e.message);
-    check_refused(&u, settings_of(CSA_SAMPLED), H, W, 1, "SDXL");
+    int per_grid = config.layers_per_block + 1;
+    assert_int_equal(csa.layers.count, 3 * per_grid);
+    for (int layer = 0; layer < csa.layers.count; layer++)
+        assert_int_equal(csa_grid(&csa.layers, layer), layer / per_grid);
+    assert_int_equal(csa.layers.tokens[0], TOKENS_32);
+    assert_int_equal(csa.layers.tokens[1], TOKENS_16);
+    assert_int_equal(csa.layers.tokens[2], MOST_TOKENS);
+    for (int grid = 0; grid < 3; grid++)
+        assert_int_equal(csa.layers.width[grid], config.block_out_channels[2 - grid]);
+    check_subsets_of(&csa, 3);
+    csa_close(&csa);
+
+    u.up_blocks[0].attentions[0].depth = 1; /* at 1/64 of the pixels */
+    u.up_layers++;
+    check_refused(&u, settings, H, W, 1, "smaller size");
+    for (int order = 0; order < 4; order++)
+        for (int i = 0; i < u.up_blocks[order].layers; i++)
+            u.up_blocks[order].attentions[i].depth = 0;
+    check_refused(&u, settings, H, W, 1, "none there");
     unet_close(&u);
 }
 
@@ -486,7 +518,7 @@ int main(void)
         cmocka_unit_test(nothing_sampled_is_plain_attention),
         cmocka_unit_test(before_the_start_only_masked_readers_look),
         cmocka_unit_test(settings_out_of_range_are_refused_by_name),
-        cmocka_unit_test(a_unet_of_four_levels_is_refused),
+        cmocka_unit_test(sd15_has_a_third_grid),
         cmocka_unit_test(memory_is_known_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,10 +101,10 @@ static void every_missing_file_is_named(void **state)
         {"tokenizer/vocab.json", "tokenizer/vocab.json"},
         {"tokenizer_2/merges.txt", "tokenizer_2/merges.txt"},
         {"text_encoder/config.json", "text_encoder/config.json"},
-        {"text_encoder_2/model.safetensors", "text_encoder_2: no model.safetensors"},
+        {"text_encoder_2/model.safetensors", "text_encoder_2/model.safetensors"},
         {"unet/config.json", "unet/config.json"},
-        {"unet/diffusion_pytorch_model.safetensors", "unet: no diffusion_pytorch_model.safetensors"},
-        {"vae/diffusion_pytorch_model.safetensors", "vae: no diffusion_pytorch_model.safetensors"},
+        {"unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.safetensors"},
+        {"vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors"},
         {"scheduler/scheduler_config.json", "scheduler/scheduler_config.json"},
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {

@@ -11,7 +11,11 @@
 #include <math.h>
 #include <stdio.h>
 
+#include <string.h>
+
 #include "tests/made_sampler.h"
+
+enum { HISTORY = 4 }; /* the most that a sampler remembers of one value */
 
 static void predictions_are_clipped_where_the_config_says_so(void **state)
 {
@@ -71,10 +75,10 @@ static float ideal_output(const struct sampler *s, struct level at, double x)
 static double flow_error(const char *config, const char *name, int steps)
 {
     struct sampler s = make(config, name, steps, 0);
-    float x = (float)deviation(level_at(&s, 0)), history = 0;
+    float x = (float)deviation(level_at(&s, 0)), history[HISTORY] = {0};
     for (int i = 0; i < s.steps; i++) {
         float output = ideal_output(&s, level_at(&s, i), x);
-        sampler_step(&s, i, &output, NULL, &x, &history, NULL, 1);
+        sampler_step(&s, i, &output, NULL, &x, history, NULL, 1);
     }
     struct level end = {1, 0};
     if (s.kind == SAMPLER_DPMPP_2M)
@@ -111,6 +115,50 @@ static void second_order_solvers_converge_faster(void **state)
     assert_true(flow_error(midpoint, "dpmpp_2m_karras", 20) / flow_error(midpoint, "dpmpp_2m_karras", 40) > 3);
     assert_true(flow_error(heun, "dpmpp_2m_karras", 20) / flow_error(heun, "dpmpp_2m_karras", 40) > 3);
     assert_true(flow_error(heun, "dpmpp_2m_karras", 20) < flow_error(first, "dpmpp_2m_karras", 20) / 4);
+}
+
+/* PNDM's first step is Heun's, of second order, and what it leaves behind is of that order. */
+static void pndm_converges_faster_than_ddim(void **state)
+{
+    (void)state;
+    const char *epsilon = "{" SD ", \"set_alpha_to_one\": true, \"timestep_spacing\": \"trailing\"}";
+    const char *v = "{" SD ", \"set_alpha_to_one\": true, \"timestep_spacing\": \"trailing\","
+                    " \"prediction_type\": \"v_prediction\"}";
+    assert_true(flow_error(epsilon, "pndm", 250) < 0.002);
+    assert_true(flow_error(v, "pndm", 250) < 0.01); /* the reference combines v, which is no derivative */
+    assert_true(flow_error(epsilon, "pndm", 40) < flow_error(epsilon, "ddim", 40) / 4);
+}
+
+/* One call more than steps, the second timestep twice: 8 steps of the golden case are 876 751 751 626 ... 1. */
+static void pndm_asks_twice_at_the_second_timestep(void **state)
+{
+    (void)state;
+    struct sampler s = make("{" SD ", \"steps_offset\": 1}", "pndm", 8, 0), one = make("{" SD "}", "pndm", 1, 0);
+    assert_int_equal(s.steps, 9);
+    for (int i = 0; i < 9; i++)
+        assert_int_equal((int)s.timesteps[i], 876 - 125 * (i > 1 ? i - 1 : i));
+    assert_int_equal(one.steps, 1);
+    sampler_free(&s);
+    sampler_free(&one);
+}
+
+static void timesteps_of_ones_own_must_fall(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    struct sampler s = make("{" SD "}", "lcm", 4, 0), ddim = make("{" SD "}", "ddim", 4, 0);
+    assert_int_equal(sampler_set_timesteps(&s, (int[]){999, 759, 499, 259, 0}, 5, &e), OK);
+    assert_int_equal(s.steps, 5);
+    assert_int_equal((int)s.timesteps[3], 259);
+    static const int bad[][2] = {{999, 999}, {500, 501}, {1000, 3}, {3, -1}};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(sampler_set_timesteps(&s, bad[i], 2, &e), ERR_ARGUMENT);
+        assert_int_equal(s.steps, 5);
+    }
+    assert_int_equal(sampler_set_timesteps(&s, bad[0], 0, &e), ERR_ARGUMENT);
+    assert_int_equal(sampler_set_timesteps(&ddim, (int[]){999}, 1, &e), ERR_ARGUMENT);
+    sampler_free(&s);
+    sampler_free(&ddim);
 }
 
 /* Noise of the right size: with Gaussian data the deviation must come out right, as the mean of squares over many
@@ -160,8 +208,8 @@ static void a_final_sigma_of_zero_ends_at_the_prediction(void **state)
     static const char *const names[] = {"dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde", "dpmpp_2m_sde_karras"};
     for (int k = 0; k < 4; k++) {
         struct sampler s = make("{" SD ", \"final_sigmas_type\": \"zero\"}", names[k], 20, 0);
-        float x = 0.7f, history = 100, x0 = 0, output = 0.4f, noise = 3;
-        sampler_step(&s, 19, &output, &noise, &x, &history, &x0, 1);
+        float x = 0.7f, history[HISTORY] = {100}, x0 = 0, output = 0.4f, noise = 3;
+        sampler_step(&s, 19, &output, &noise, &x, history, &x0, 1);
         assert_float_equal(x, x0, 1e-6);
         sampler_free(&s);
     }
@@ -183,10 +231,10 @@ static void no_step_count_makes_infinities(void **state)
                 snprintf(config, sizeof config, "{" SD ", \"timestep_spacing\": \"linspace\","
                          " \"solver_type\": \"%s\"}", solvers[h]);
                 struct sampler s = make(config, name, counts[c], strcmp(name, "ddim") == 0);
-                float x = 1, history = 0, noise = 0.5f;
+                float x = 1, history[HISTORY] = {0}, noise = 0.5f;
                 for (int i = 0; i < s.steps; i++) {
                     float output = 0.1f * x;
-                    sampler_step(&s, i, &output, &noise, &x, &history, NULL, 1);
+                    sampler_step(&s, i, &output, &noise, &x, history, NULL, 1);
                     if (!isfinite(x))
                         fail_msg("%s, %d steps, %s: step %d gives %g", name, counts[c], solvers[h], i, x);
                 }
@@ -201,23 +249,25 @@ static void a_trajectory_is_x_history_and_index(void **state)
     for (int k = 0; sampler_name_at(k) != NULL; k++) {
         struct sampler s = make("{" SD "}", sampler_name_at(k), 8, 0);
         struct sampler again = make("{" SD "}", sampler_name_at(k), 8, 0);
-        float x = 1, history = NAN, noise = 0.5f, saved_x = 0, saved_history = 0;
-        for (int i = 0; i < 8; i++) {
+        float x = 1, history[HISTORY], noise = 0.5f, saved_x = 0, saved_history[HISTORY];
+        for (int i = 0; i < HISTORY; i++)
+            history[i] = NAN;
+        for (int i = 0; i < s.steps; i++) {
             if (i == 4) {
                 saved_x = x;
-                saved_history = history;
+                memcpy(saved_history, history, sizeof history);
             }
             float output = 0.3f * x;
-            sampler_step(&s, i, &output, &noise, &x, &history, NULL, 1);
+            sampler_step(&s, i, &output, &noise, &x, history, NULL, 1);
         }
-        for (int i = 4; i < 8; i++) {
+        for (int i = 4; i < s.steps; i++) {
             float output = 0.3f * saved_x;
-            sampler_step(&again, i, &output, &noise, &saved_x, &saved_history, NULL, 1);
+            sampler_step(&again, i, &output, &noise, &saved_x, saved_history, NULL, 1);
         }
         assert_memory_equal(&saved_x, &x, sizeof x);
         again.first = 4;
-        float late = 1, untouched = NAN, output = 0.3f;
-        sampler_step(&again, 4, &output, &noise, &late, &untouched, NULL, 1);
+        float late = 1, untouched[HISTORY] = {NAN, NAN, NAN, NAN}, output = 0.3f;
+        sampler_step(&again, 4, &output, &noise, &late, untouched, NULL, 1);
         assert_true(isfinite(late));
         sampler_free(&s);
         sampler_free(&again);
@@ -249,6 +299,9 @@ int main(void)
         cmocka_unit_test(predictions_are_clipped_where_the_config_says_so),
         cmocka_unit_test(samplers_solve_the_flow_of_gaussian_data),
         cmocka_unit_test(second_order_solvers_converge_faster),
+        cmocka_unit_test(pndm_converges_faster_than_ddim),
+        cmocka_unit_test(pndm_asks_twice_at_the_second_timestep),
+        cmocka_unit_test(timesteps_of_ones_own_must_fall),
         cmocka_unit_test(stochastic_samplers_keep_the_deviation),
         cmocka_unit_test(a_final_sigma_of_zero_ends_at_the_prediction),
         cmocka_unit_test(no_step_count_makes_infinities),

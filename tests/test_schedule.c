@@ -77,10 +77,11 @@ static void a_chosen_sampler_keeps_the_values_and_replaces_the_class(void **stat
 static void a_class_without_a_sampler_can_be_replaced_but_not_used(void **state)
 {
     (void)state;
-    const char *pndm = "{\"_class_name\": \"PNDMScheduler\", \"steps_offset\": 1, " SD "}";
-    refuses(pndm, NULL, 10, 0, "PNDMScheduler");
+    const char *unipc = "{\"_class_name\": \"UniPCMultistepScheduler\", \"steps_offset\": 1, " SD "}";
+    refuses(unipc, NULL, 10, 0, "UniPCMultistepScheduler");
+    refuses("{\"_class_name\": \"PNDMScheduler\", \"skip_prk_steps\": false}", NULL, 10, 0, "skip_prk_steps");
     refuses("{}", NULL, 10, 0, "_class_name");
-    struct sampler s = make(pndm, "ddim", 10, 0);
+    struct sampler s = make(unipc, "ddim", 10, 0);
     assert_float_equal(s.timesteps[9], 1, 0);
     sampler_free(&s);
 }
@@ -92,10 +93,10 @@ static void every_name_makes_the_sampler_it_names(void **state)
     for (const char *name; (name = sampler_name_at(count)) != NULL; count++) {
         struct sampler s = make("{" SD "}", name, 7, 0);
         assert_string_equal(sampler_name(&s), name);
-        assert_int_equal(s.steps, 7);
+        assert_int_equal(s.steps, strcmp(name, "pndm") == 0 ? 8 : 7);
         sampler_free(&s);
     }
-    assert_int_equal(count, 9);
+    assert_int_equal(count, 13);
     refuses("{}", "plms", 10, 0, "dpmpp_2m_karras");
 }
 

@@ -193,7 +193,10 @@ static void names_and_sizes_are_those_of_safetensors(void **state)
         const char *name;
         size_t size;
     } formats[] = {{DTYPE_F32, "F32", 4}, {DTYPE_F16, "F16", 2}, {DTYPE_BF16, "BF16", 2}, {DTYPE_F64, "F64", 8},
-                   {DTYPE_I64, "I64", 8}, {DTYPE_I32, "I32", 4}, {DTYPE_U8, "U8", 1},     {DTYPE_BOOL, "BOOL", 1}};
+                   {DTYPE_I64, "I64", 8}, {DTYPE_I32, "I32", 4}, {DTYPE_U8, "U8", 1},     {DTYPE_BOOL, "BOOL", 1},
+                   {DTYPE_I16, "I16", 2}, {DTYPE_I8, "I8", 1},   {DTYPE_U64, "U64", 8},   {DTYPE_U32, "U32", 4},
+                   {DTYPE_U16, "U16", 2}, {DTYPE_F8_E4M3, "F8_E4M3", 1}, {DTYPE_F8_E5M2, "F8_E5M2", 1},
+                   {DTYPE_OTHER, "an unknown format", 1}};
     assert_int_equal(sizeof formats / sizeof *formats, DTYPE_COUNT);
     for (int i = 0; i < DTYPE_COUNT; i++) {
         assert_string_equal(dtype_name(formats[i].dtype), formats[i].name);

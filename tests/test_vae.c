@@ -210,7 +210,7 @@ static void weights_of_another_config_are_refused(void **state)
     config.latent_channels = 16;
     assert_int_equal(vae_open(&other, weights, &config, &e), ERR_FORMAT);
     assert_non_null(strstr(e.message, "encoder.conv_out.weight"));
-    assert_null(other.file);
+    assert_null(other.weights.file);
     vae_close(&other);
 }
 

@@ -15,16 +15,10 @@ char *module_name(char *out, const char *format, ...)
     return out;
 }
 
-status bind_start(struct binder *b, const struct safetensors *file, struct error *e)
-{
-    *b = (struct binder){.file = file, .used = calloc(file->count + 1, sizeof *b->used)};
-    return b->used != NULL ? OK : fail(e, ERR_MEMORY, "%s: out of memory", file->path);
-}
-
 static void problem(struct binder *b, const char *name, const char *wanted, const char *found)
 {
     b->problems++;
-    fail(&b->first, ERR_FORMAT, "%s: tensor \"%s\" %s, the config asks for %s", b->file->path, name, found, wanted);
+    fail(&b->first, ERR_FORMAT, "%s: tensor \"%s\" %s, the config asks for %s", b->weights->file->path, name, found, wanted);
 }
 
 static int wanted_shape(const char *symbols, const int64_t dims[DIMS], int64_t *shape)
@@ -50,15 +44,6 @@ static void full_name(char *out, size_t size, const char *module, const char *na
     snprintf(out, size, "%s%s%s", module, module[0] && name[0] ? "." : "", name);
 }
 
-static const struct tensor *find(struct binder *b, const char *name)
-{
-    const struct tensor *t = safetensors_find(b->file, name);
-    if (t != NULL) /* `tensor` is a member of the item: step back to the item for its place in the list */
-        b->used[(const struct named_tensor *)((const char *)t - offsetof(struct named_tensor, tensor)) -
-                b->file->items] = true;
-    return t;
-}
-
 void bind_rows(struct binder *b, const char *module, const struct binding *rows, size_t count, void *object,
                const int64_t dims[DIMS])
 {
@@ -67,28 +52,33 @@ void bind_rows(struct binder *b, const char *module, const struct binding *rows,
         int64_t shape[TENSOR_MAX_RANK] = {0};
         int rank = wanted_shape(row->shape, dims, shape);
         full_name(name, sizeof name, module, row->name);
-        if (b->file == NULL) {
+        if (b->weights == NULL) {
             b->visitor->visit(b->visitor->self, name, rank, shape);
             continue;
         }
-        const struct tensor *t = find(b, name);
-        if (t == NULL && row->other_name != NULL) {
+        struct tensor t;
+        size_t place;
+        bool found_it = weights_find(b->weights, name, &t, &place);
+        if (!found_it && row->other_name != NULL) {
             full_name(other, sizeof other, module, row->other_name);
-            t = find(b, other);
+            found_it = weights_find(b->weights, other, &t, &place);
         }
-        if (t == NULL && row->optional)
+        if (!found_it && row->optional)
             continue;
         shape_text(rank, shape, wanted, sizeof wanted);
-        if (t == NULL) {
+        if (!found_it) {
             problem(b, name, wanted, "is missing");
-        } else if (!same_memory(t, rank, shape)) {
-            shape_text(t->rank, t->shape, found + 3, sizeof found - 3);
+        } else if (!same_memory(&t, rank, shape)) {
+            shape_text(t.rank, t.shape, found + 3, sizeof found - 3);
             problem(b, name, wanted, found);
-        } else if (t->dtype != DTYPE_F32 && t->dtype != DTYPE_F16 && t->dtype != DTYPE_BF16) {
-            snprintf(found, sizeof found, "is stored as %s", dtype_name(t->dtype));
+        } else if (t.dtype != DTYPE_F32 && t.dtype != DTYPE_F16 && t.dtype != DTYPE_BF16) {
+            snprintf(found, sizeof found, "is stored as %s", dtype_name(t.dtype));
             problem(b, name, "F32, F16 or BF16", found);
+        } else if (t.data == NULL || !weights_take(b->weights, name, &t, place)) {
+            b->problems++;
+            fail(&b->first, ERR_MEMORY, "%s: out of memory", b->weights->file->path);
         } else {
-            memcpy((char *)object + row->offset, t, sizeof *t);
+            memcpy((char *)object + row->offset, &t, sizeof t);
         }
     }
 }
@@ -133,27 +123,19 @@ void conv_bind(struct conv *conv, struct binder *b, const char *name, int64_t in
     bind_rows(b, name, conv_rows, 2, conv, (int64_t[DIMS]){['i'] = in, ['o'] = out});
 }
 
-static bool listed(const char *const *list, const char *name)
+static int compare_names(const void *left, const void *right)
 {
-    for (; list != NULL && *list != NULL; list++)
-        if (strcmp(*list, name) == 0)
-            return true;
-    return false;
+    const struct named_tensor *a = left, *b = right;
+    return strcmp(a->name, b->name);
 }
 
-status bind_finish(struct binder *b, const char *const *ignored, struct error *e)
+status bind_finish(struct binder *b, struct error *e)
 {
-    for (size_t i = 0; i < b->file->count; i++)
-        if (!b->used[i] && !listed(ignored, b->file->items[i].name)) {
-            b->problems++;
-            fail(&b->first, ERR_FORMAT, "%s: tensor \"%s\" has no place in the model that the config describes",
-                 b->file->path, b->file->items[i].name);
-        }
-    free(b->used);
-    b->used = NULL;
+    if (b->weights->bound_count > 0)
+        qsort(b->weights->bound, b->weights->bound_count, sizeof *b->weights->bound, compare_names);
     if (b->problems == 0)
         return OK;
     if (b->problems == 1)
-        return fail(e, ERR_FORMAT, "%s", b->first.message);
-    return fail(e, ERR_FORMAT, "%s (and %zu more such tensors)", b->first.message, b->problems - 1);
+        return fail(e, b->first.code, "%s", b->first.message);
+    return fail(e, b->first.code, "%s (and %zu more such tensors)", b->first.message, b->problems - 1);
 }

@@ -16,7 +16,7 @@
 #include "nn/conv.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
-#include "tensor/safetensors.h"
+#include "sdxl/checkpoint/weights.h"
 
 /* shape: a letter stands for a dimension given by the caller, a digit for itself. "oi" is also met by [o, i, 1, 1], and
  * "oi11" by [o, i]: a 1x1 convolution and a linear layer are the same thing, and files differ in which they call it. */
@@ -39,15 +39,11 @@ struct tensor_visitor {
 };
 
 struct binder {
-    const struct safetensors *file;       /* NULL: nothing is bound, the visitor hears what would be */
-    const struct tensor_visitor *visitor; /* only without a file */
-    bool *used;                           /* per tensor of the file */
+    struct weights *weights;              /* NULL: nothing is bound, the visitor hears what would be */
+    const struct tensor_visitor *visitor; /* only without weights */
     size_t problems;
     struct error first; /* the first problem */
 };
-
-/* Starts on a file; bind_finish must follow. */
-status bind_start(struct binder *b, const struct safetensors *file, struct error *e);
 
 /* Fills the members of `object`. Problems are collected, not returned: bind_finish reports them. */
 void bind_rows(struct binder *b, const char *module, const struct binding *rows, size_t count, void *object,
@@ -59,11 +55,10 @@ void linear_bind(struct linear *linear, struct binder *b, const char *name, int6
 void pointwise_bind(struct linear *linear, struct binder *b, const char *name, int64_t in, int64_t out);
 void conv_bind(struct conv *conv, struct binder *b, const char *name, int64_t in, int64_t out);
 
-/* Frees the binder. Fails if a tensor was missing, had another shape or a format that is no float, or if the file has
- * tensors that no table names (except those on the list `ignored`, NULL-terminated: bookkeeping that some exporters
- * leave in). The message names the file, the first such tensor, wanted and found shape, and how many more there are.
- */
-status bind_finish(struct binder *b, const char *const *ignored, struct error *e);
+/* Fails if a tensor was missing, had another shape or a format that is no float of at most 32 bits. The message names
+ * the file, the first such tensor, wanted and found shape, and how many more there are. Tensors that no table names are
+ * no mistake: weights_note_unused tells of them. */
+status bind_finish(struct binder *b, struct error *e);
 
 /* "module.part": the name of a part of a module, in a buffer of MODULE_NAME. */
 char *module_name(char *out, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -214,7 +214,6 @@ static status read_unet(const struct reader *r, struct unet_config *c)
                                          "only_cross_attention",
                                          "resnet_skip_time_act",
                                          "reverse_transformer_layers_per_block",
-                                         "time_cond_proj_dim",
                                          "time_embedding_act_fn",
                                          "time_embedding_dim",
                                          "timestep_post_act",
@@ -265,6 +264,11 @@ static status read_unet(const struct reader *r, struct unet_config *c)
         return fail(r->e, ERR_FORMAT,
                     "%s: the time embedding needs an even first width and a \"freq_shift\" in [0, 1)", r->path);
     TRY(read_addition(r, c));
+    const struct json *cond = json_get(r->root, "time_cond_proj_dim");
+    if (cond != NULL && cond->kind != JSON_NULL)
+        TRY(read_size(r, "time_cond_proj_dim", 0, MAX_WIDTH, &c->time_cond_proj_dim));
+    if (c->time_cond_proj_dim % 2 != 0 || c->time_cond_proj_dim == 2)
+        return fail(r->e, ERR_FORMAT, "%s: \"time_cond_proj_dim\" must be an even number from 4 on", r->path);
     return check_heads(r, heads_key, c);
 }
 
@@ -328,34 +332,73 @@ static status read_clip(const struct reader *r, struct clip_config *c)
     return OK;
 }
 
+static status unet_config_from(const char *name, const struct json *root, struct unet_config *config, struct error *e)
+{
+    const struct reader r = {.path = name, .root = root, .e = e};
+    *config = (struct unet_config){0};
+    status s = read_unet(&r, config);
+    json_free(root);
+    return s;
+}
+
 status unet_config_read(const char *path, struct unet_config *config, struct error *e)
 {
-    struct reader r = {.path = path, .e = e};
-    *config = (struct unet_config){0};
-    TRY(json_read(path, &r.root, e));
-    status s = read_unet(&r, config);
-    json_free(r.root);
+    const struct json *root;
+    TRY(json_read(path, &root, e));
+    return unet_config_from(path, root, config, e);
+}
+
+status unet_config_parse(const char *name, const char *json, struct unet_config *config, struct error *e)
+{
+    const struct json *root;
+    TRY(json_parse(name, json, strlen(json), &root, e));
+    return unet_config_from(name, root, config, e);
+}
+
+static status vae_config_from(const char *name, const struct json *root, struct vae_config *config, struct error *e)
+{
+    const struct reader r = {.path = name, .root = root, .e = e};
+    *config = (struct vae_config){0};
+    status s = read_vae(&r, config);
+    json_free(root);
     return s;
 }
 
 status vae_config_read(const char *path, struct vae_config *config, struct error *e)
 {
-    struct reader r = {.path = path, .e = e};
-    *config = (struct vae_config){0};
-    TRY(json_read(path, &r.root, e));
-    status s = read_vae(&r, config);
-    json_free(r.root);
+    const struct json *root;
+    TRY(json_read(path, &root, e));
+    return vae_config_from(path, root, config, e);
+}
+
+status vae_config_parse(const char *name, const char *json, struct vae_config *config, struct error *e)
+{
+    const struct json *root;
+    TRY(json_parse(name, json, strlen(json), &root, e));
+    return vae_config_from(name, root, config, e);
+}
+
+static status clip_config_from(const char *name, const struct json *root, struct clip_config *config, struct error *e)
+{
+    const struct reader r = {.path = name, .root = root, .e = e};
+    *config = (struct clip_config){0};
+    status s = read_clip(&r, config);
+    json_free(root);
     return s;
 }
 
 status clip_config_read(const char *path, struct clip_config *config, struct error *e)
 {
-    struct reader r = {.path = path, .e = e};
-    *config = (struct clip_config){0};
-    TRY(json_read(path, &r.root, e));
-    status s = read_clip(&r, config);
-    json_free(r.root);
-    return s;
+    const struct json *root;
+    TRY(json_read(path, &root, e));
+    return clip_config_from(path, root, config, e);
+}
+
+status clip_config_parse(const char *name, const char *json, struct clip_config *config, struct error *e)
+{
+    const struct json *root;
+    TRY(json_parse(name, json, strlen(json), &root, e));
+    return clip_config_from(name, root, config, e);
 }
 
 int64_t vae_factor(const struct vae_config *config)

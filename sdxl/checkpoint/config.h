@@ -30,6 +30,7 @@ struct unet_config {
     int64_t addition_time_embed_dim, projection_class_embeddings_input_dim;
     bool flip_sin_to_cos;
     double freq_shift;
+    int64_t time_cond_proj_dim; /* 0: none. Else the UNet is told the guidance scale (LCM) and needs no second half */
 };
 
 /* AutoencoderKL */
@@ -54,6 +55,11 @@ struct clip_config {
 status unet_config_read(const char *path, struct unet_config *config, struct error *e);
 status vae_config_read(const char *path, struct vae_config *config, struct error *e);
 status clip_config_read(const char *path, struct clip_config *config, struct error *e);
+
+/* The same from a text that is not a file of its own. `name` is for messages. */
+status unet_config_parse(const char *name, const char *json, struct unet_config *config, struct error *e);
+status vae_config_parse(const char *name, const char *json, struct vae_config *config, struct error *e);
+status clip_config_parse(const char *name, const char *json, struct clip_config *config, struct error *e);
 
 /* Pixels per latent: every level but the last halves the resolution. */
 int64_t vae_factor(const struct vae_config *config);

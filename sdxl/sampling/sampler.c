@@ -13,7 +13,8 @@ enum noise_use { NOISE_NEVER, NOISE_WITH_ETA, NOISE_ALWAYS, NOISE_BUT_LAST };
 
 static const struct method {
     enum scheduler_class class;
-    bool has_sigmas, scales_input, keeps_history;
+    bool has_sigmas, scales_input;
+    int history;
     enum noise_use noise_use;
     status (*plan)(struct sampler *s, const char *source, struct error *e);
     struct noise_level (*noise_level)(const struct sampler *s, int i);
@@ -26,31 +27,37 @@ static const struct method {
     [SAMPLER_EULER_ANCESTRAL] = {.class = SCHEDULER_EULER_ANCESTRAL, .has_sigmas = true, .scales_input = true,
                                  .noise_use = NOISE_ALWAYS, .plan = euler_plan, .noise_level = euler_noise_level,
                                  .step = euler_ancestral_step},
-    [SAMPLER_DPMPP_2M] = {.class = SCHEDULER_DPM_MULTISTEP, .has_sigmas = true, .keeps_history = true,
+    [SAMPLER_DPMPP_2M] = {.class = SCHEDULER_DPM_MULTISTEP, .has_sigmas = true, .history = 1,
                           .noise_use = NOISE_NEVER, .plan = dpmpp_plan, .noise_level = dpmpp_noise_level,
                           .step = dpmpp_step},
-    [SAMPLER_DPMPP_2M_SDE] = {.class = SCHEDULER_DPM_MULTISTEP, .has_sigmas = true, .keeps_history = true,
+    [SAMPLER_DPMPP_2M_SDE] = {.class = SCHEDULER_DPM_MULTISTEP, .has_sigmas = true, .history = 1,
                               .noise_use = NOISE_ALWAYS, .plan = dpmpp_plan, .noise_level = dpmpp_noise_level,
                               .step = dpmpp_step},
     [SAMPLER_LCM] = {.class = SCHEDULER_LCM, .noise_use = NOISE_BUT_LAST, .plan = lcm_plan,
                      .noise_level = alphas_noise_level, .step = lcm_step},
+    [SAMPLER_PNDM] = {.class = SCHEDULER_PNDM, .history = 4, .noise_use = NOISE_NEVER, .plan = pndm_plan,
+                      .noise_level = alphas_noise_level, .step = pndm_step},
 };
 
 /* What a person may ask for. The first name of a kind is its plain one. */
 static const struct {
     const char *name;
     enum sampler_kind kind;
-    bool karras;
+    enum { AS_CONFIGURED, KARRAS, TRAILING } change; /* of the config */
 } names[] = {
-    {"ddim", SAMPLER_DDIM, false},
-    {"euler", SAMPLER_EULER, false},
-    {"euler_karras", SAMPLER_EULER, true},
-    {"euler_a", SAMPLER_EULER_ANCESTRAL, false},
-    {"dpmpp_2m", SAMPLER_DPMPP_2M, false},
-    {"dpmpp_2m_karras", SAMPLER_DPMPP_2M, true},
-    {"dpmpp_2m_sde", SAMPLER_DPMPP_2M_SDE, false},
-    {"dpmpp_2m_sde_karras", SAMPLER_DPMPP_2M_SDE, true},
-    {"lcm", SAMPLER_LCM, false},
+    {"ddim", SAMPLER_DDIM, AS_CONFIGURED},
+    {"ddim_trailing", SAMPLER_DDIM, TRAILING},
+    {"euler", SAMPLER_EULER, AS_CONFIGURED},
+    {"euler_karras", SAMPLER_EULER, KARRAS},
+    {"euler_trailing", SAMPLER_EULER, TRAILING},
+    {"euler_a", SAMPLER_EULER_ANCESTRAL, AS_CONFIGURED},
+    {"euler_a_trailing", SAMPLER_EULER_ANCESTRAL, TRAILING},
+    {"dpmpp_2m", SAMPLER_DPMPP_2M, AS_CONFIGURED},
+    {"dpmpp_2m_karras", SAMPLER_DPMPP_2M, KARRAS},
+    {"dpmpp_2m_sde", SAMPLER_DPMPP_2M_SDE, AS_CONFIGURED},
+    {"dpmpp_2m_sde_karras", SAMPLER_DPMPP_2M_SDE, KARRAS},
+    {"lcm", SAMPLER_LCM, AS_CONFIGURED},
+    {"pndm", SAMPLER_PNDM, AS_CONFIGURED},
 };
 
 enum { NAMES = sizeof names / sizeof *names };
@@ -62,10 +69,7 @@ const char *sampler_name_at(int index)
 
 const char *sampler_name(const struct sampler *s)
 {
-    int found = 0;
-    while (names[found].kind != s->kind || names[found].karras != s->settings.use_karras_sigmas)
-        found++;
-    return names[found].name;
+    return s->name;
 }
 
 static status find_name(const char *name, int *found, struct error *e)
@@ -89,9 +93,12 @@ static status choose(struct sampler *s, const struct scheduler_config *config, c
         int found = 0;
         TRY(find_name(name, &found, e));
         s->kind = names[found].kind;
+        s->name = names[found].name;
         TRY(scheduler_settings_for(config, methods[s->kind].class, &s->settings, e));
-        if (names[found].karras)
+        if (names[found].change == KARRAS)
             s->settings.use_karras_sigmas = true;
+        if (names[found].change == TRAILING)
+            s->settings.timestep_spacing = SPACING_TRAILING;
         return OK;
     }
     enum scheduler_class class;
@@ -101,6 +108,19 @@ static status choose(struct sampler *s, const struct scheduler_config *config, c
         s->kind++;
     if (class == SCHEDULER_DPM_MULTISTEP && s->settings.algorithm_type == ALGORITHM_SDE_DPMSOLVER_PP)
         s->kind = SAMPLER_DPMPP_2M_SDE;
+    int found = 0;
+    while (names[found].kind != s->kind || (names[found].change == KARRAS) != s->settings.use_karras_sigmas)
+        found++;
+    s->name = names[found].name;
+    return OK;
+}
+
+status sampler_takes_few_steps(const struct scheduler_config *config, const char *name, bool *few, struct error *e)
+{
+    struct sampler s = {0};
+    TRY(choose(&s, config, name, e));
+    bool euler = s.kind == SAMPLER_EULER || s.kind == SAMPLER_EULER_ANCESTRAL;
+    *few = s.kind == SAMPLER_LCM || (euler && s.settings.timestep_spacing == SPACING_TRAILING);
     return OK;
 }
 
@@ -143,6 +163,34 @@ status sampler_init(struct sampler *s, const struct scheduler_config *config, co
     return result;
 }
 
+static status check_timesteps(const struct sampler *s, const int *timesteps, int count, struct error *e)
+{
+    int last = s->settings.num_train_timesteps - 1;
+    if (s->kind != SAMPLER_LCM)
+        return fail(e, ERR_ARGUMENT, "timesteps can be chosen for lcm only, not for %s", sampler_name(s));
+    if (count < 1)
+        return fail(e, ERR_ARGUMENT, "no timesteps were given");
+    for (int i = 0; i < count; i++)
+        if (timesteps[i] < 0 || timesteps[i] > last || (i > 0 && timesteps[i] >= timesteps[i - 1]))
+            return fail(e, ERR_ARGUMENT, "timestep %d: timesteps must fall, from %d at most to 0 at least",
+                        timesteps[i], last);
+    return OK;
+}
+
+status sampler_set_timesteps(struct sampler *s, const int *timesteps, int count, struct error *e)
+{
+    TRY(check_timesteps(s, timesteps, count, e));
+    double *own = malloc((size_t)(count + 1) * sizeof *own);
+    if (own == NULL)
+        return fail(e, ERR_MEMORY, "not enough memory for a schedule of %d steps", count);
+    for (int i = 0; i < count; i++)
+        own[i] = timesteps[i];
+    free(s->timesteps);
+    s->timesteps = own;
+    s->steps = count;
+    return OK;
+}
+
 void sampler_free(struct sampler *s)
 {
     free(s->timesteps);
@@ -177,9 +225,9 @@ bool sampler_draws_noise(const struct sampler *s, int i)
     return i < s->steps - 1;
 }
 
-bool sampler_keeps_history(const struct sampler *s)
+int sampler_history(const struct sampler *s)
 {
-    return methods[s->kind].keeps_history;
+    return methods[s->kind].history;
 }
 
 void sampler_step(const struct sampler *s, int i, const float *model_output, const float *noise, float *x,

@@ -32,18 +32,21 @@ enum sampler_kind {
     SAMPLER_DPMPP_2M,        /* Lu et al. 2022b, DPM-Solver++(2M) */
     SAMPLER_DPMPP_2M_SDE,    /* the same, SDE-DPM-Solver++(2M) */
     SAMPLER_LCM,             /* Luo et al. 2023, for latent consistency models */
+    SAMPLER_PNDM,            /* Liu et al. 2022, linear multistep of fourth order: SD 1.5's own */
     SAMPLER_KINDS            /* their number */
 };
 
 struct sampler {
     enum sampler_kind kind;
+    const char *name;                   /* sampler_name */
     struct scheduler_settings settings; /* without trained_betas */
-    int steps;
+    int steps;               /* calls of the model; with PNDM one more than were asked for */
     int first;               /* the i of a trajectory's first step: 0, or set it later for image to image */
     double eta;              /* DDIM: 0 none .. 1 all of the noise of DDPM */
+    int stride;              /* PNDM: training steps from one timestep to the next */
     double init_noise_sigma; /* the first x is noise times this */
     double *timesteps;       /* [steps], in sampling order; Karras' are fractional with Euler */
-    float *sigmas;           /* [steps + 1], or NULL: DDIM and LCM go by alphas_cumprod alone */
+    float *sigmas;           /* [steps + 1], or NULL: DDIM, LCM, PNDM go by alphas_cumprod alone */
     float *alphas_cumprod;   /* [settings.num_train_timesteps] */
 };
 
@@ -57,12 +60,22 @@ const char *sampler_name(const struct sampler *s);
 /* Makes a sampler of `steps` steps (1 .. num_train_timesteps; LCM at most original_inference_steps; DPM-Solver with
  * trailing spacing and clipped lambdas may make fewer than asked for).
  * name: NULL is the sampler that the config names. Otherwise the config's values stand, its class does not; a
- * "_karras" name turns Karras sigmas on, a plain one leaves them as the config has them.
+ * "_karras" name turns Karras sigmas on, a "_trailing" one places the steps so, a plain one leaves both as the config
+ * has them.
  * eta: for DDIM, 0 .. 1; 0 for the others.
  * The config may be freed afterwards; the caller frees the sampler. On failure *s is zeroed. */
 status sampler_init(struct sampler *s, const struct scheduler_config *config, const char *name, int steps, double eta,
                     struct error *e);
 void sampler_free(struct sampler *s); /* fine on a zeroed struct, and twice */
+
+/* Whether this is how models distilled to a few steps without guidance are sampled: LCM (Luo et al. 2023), and Euler
+ * with trailing spacing (Lightning: Lin et al. 2024; Hyper-SD: Ren et al. 2024; ancestral, Turbo: Sauer et al. 2023).
+ * Fails as sampler_init does. */
+status sampler_takes_few_steps(const struct scheduler_config *config, const char *name, bool *few, struct error *e);
+
+/* Other timesteps, and as many steps as there are of them: strictly falling, below num_train_timesteps. For LCM alone
+ * (diffusers' `timesteps`); distilled models may ask for their own. On failure *s is unchanged. */
+status sampler_set_timesteps(struct sampler *s, const int *timesteps, int count, struct error *e);
 
 /* scaled = the UNet's input for x at step i: for Euler x / sqrt(sigma^2 + 1), for the others x itself. All: [n];
  * scaled may be x. */
@@ -71,15 +84,16 @@ void sampler_scale_input(const struct sampler *s, int i, const float *x, float *
 /* Whether n normal numbers are to be drawn between the model's output and step i, even if the step ignores them. */
 bool sampler_draws_noise(const struct sampler *s, int i);
 
-/* Whether sampler_step keeps something in `history`: true for the two DPM-Solver++. */
-bool sampler_keeps_history(const struct sampler *s);
+/* How many arrays of [n] sampler_step keeps in `history`, one after the other: 1 for the two DPM-Solver++, 4 for PNDM,
+ * else 0. */
+int sampler_history(const struct sampler *s);
 
 /* One step, from s->timesteps[i] to the next. All: [n], n counts every value of the batch.
  *   model_output  what the model says of the scaled input, after guidance, in the config's prediction_type
  *   noise         if sampler_draws_noise, else it may be NULL (Euler never reads it)
  *   x             in: x_t, out: x at the next timestep
- *   history       the previous step's predicted x0, read and replaced; need not be initialised before the first step;
- *                 NULL where none is kept
+ *   history       [sampler_history, n]: what earlier steps left (DPM-Solver++: the predicted x0), read and replaced;
+ *                 need not be initialised before the first step; NULL where none is kept
  *   pred_x0       out: the finished latent as predicted from here, for previews (LCM: its denoised one); or NULL */
 void sampler_step(const struct sampler *s, int i, const float *model_output, const float *noise, float *x,
                   float *history, float *pred_x0, int64_t n);

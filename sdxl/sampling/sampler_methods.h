@@ -38,19 +38,20 @@ struct step {
     int64_t n;
 };
 
-/* Plans fill s->timesteps (room for steps + 1), s->sigmas (where used; zeroed), s->init_noise_sigma, and may lower
+/* Plans fill s->timesteps (room for steps + 1), s->sigmas (where used; zeroed), s->init_noise_sigma, and may change
  * s->steps. Given: settings, steps, eta, alphas_cumprod. `source` names the config in messages. */
 status ddim_plan(struct sampler *s, const char *source, struct error *e);
 status euler_plan(struct sampler *s, const char *source, struct error *e);
 status dpmpp_plan(struct sampler *s, const char *source, struct error *e);
 status lcm_plan(struct sampler *s, const char *source, struct error *e);
+status pndm_plan(struct sampler *s, const char *source, struct error *e);
 
-/* DDIM and LCM: fails if there is no signal in the first timestep and the model predicts epsilon, as then predicting
+/* DDIM, LCM and PNDM: fails if there is no signal in the first timestep and the model predicts epsilon, as then predicting
  * x0 would be a division by zero. */
 status alphas_check_first(const struct sampler *s, const char *source, struct error *e);
 
 /* How much noise step i begins with. */
-struct noise_level alphas_noise_level(const struct sampler *s, int i); /* DDIM, LCM */
+struct noise_level alphas_noise_level(const struct sampler *s, int i); /* DDIM, LCM, PNDM */
 struct noise_level euler_noise_level(const struct sampler *s, int i);
 struct noise_level dpmpp_noise_level(const struct sampler *s, int i);
 
@@ -59,5 +60,6 @@ void euler_step(const struct sampler *s, int i, const struct step *p);
 void euler_ancestral_step(const struct sampler *s, int i, const struct step *p);
 void dpmpp_step(const struct sampler *s, int i, const struct step *p); /* both */
 void lcm_step(const struct sampler *s, int i, const struct step *p);
+void pndm_step(const struct sampler *s, int i, const struct step *p);
 
 #endif

@@ -17,6 +17,7 @@ static const char *const class_names[SCHEDULER_CLASSES] = {
     [SCHEDULER_EULER_ANCESTRAL] = "EulerAncestralDiscreteScheduler",
     [SCHEDULER_DPM_MULTISTEP] = "DPMSolverMultistepScheduler",
     [SCHEDULER_LCM] = "LCMScheduler",
+    [SCHEDULER_PNDM] = "PNDMScheduler",
 };
 
 struct choice {
@@ -49,38 +50,40 @@ struct key {
     enum key_kind kind;
     double least, most;
     const struct choice *choices;
-    double defaults[SCHEDULER_CLASSES]; /* DDIM, Euler, Euler ancestral, DPM multistep, LCM; NAN: has no such key */
+    double defaults[SCHEDULER_CLASSES]; /* DDIM, Euler, Euler ancestral, DPM multistep, LCM, PNDM; NAN: has no such key */
 };
 
 /* The field is named as the key. */
 #define KEY(field) #field, offsetof(struct scheduler_settings, field)
 
 static const struct key keys[] = {
-    {KEY(num_train_timesteps), KEY_INTEGER, 2, 100000, NULL, {1000, 1000, 1000, 1000, 1000}},
-    {KEY(beta_start), KEY_REAL, 0, 1, NULL, {0.0001, 0.0001, 0.0001, 0.0001, 0.00085}},
-    {KEY(beta_end), KEY_REAL, 0, 1, NULL, {0.02, 0.02, 0.02, 0.02, 0.012}},
+    {KEY(num_train_timesteps), KEY_INTEGER, 2, 100000, NULL, {1000, 1000, 1000, 1000, 1000, 1000}},
+    {KEY(beta_start), KEY_REAL, 0, 1, NULL, {0.0001, 0.0001, 0.0001, 0.0001, 0.00085, 0.0001}},
+    {KEY(beta_end), KEY_REAL, 0, 1, NULL, {0.02, 0.02, 0.02, 0.02, 0.012, 0.02}},
     {KEY(beta_schedule), KEY_CHOICE, 0, 0, beta_schedules,
-     {BETA_LINEAR, BETA_LINEAR, BETA_LINEAR, BETA_LINEAR, BETA_SCALED_LINEAR}},
-    {KEY(rescale_betas_zero_snr), KEY_FLAG, 0, 0, NULL, {false, NAN, NAN, NAN, false}},
+     {BETA_LINEAR, BETA_LINEAR, BETA_LINEAR, BETA_LINEAR, BETA_SCALED_LINEAR, BETA_LINEAR}},
+    {KEY(rescale_betas_zero_snr), KEY_FLAG, 0, 0, NULL, {false, NAN, NAN, NAN, false, NAN}},
     {KEY(prediction_type), KEY_CHOICE, 0, 0, prediction_types,
-     {PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON}},
+     {PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON}},
     {KEY(timestep_spacing), KEY_CHOICE, 0, 0, timestep_spacings,
-     {SPACING_LEADING, SPACING_LINSPACE, SPACING_LINSPACE, SPACING_LINSPACE, NAN}},
-    {KEY(steps_offset), KEY_INTEGER, 0, 100000, NULL, {0, 0, 0, 0, NAN}},
-    {KEY(set_alpha_to_one), KEY_FLAG, 0, 0, NULL, {true, NAN, NAN, NAN, NAN}},
-    {KEY(clip_sample), KEY_FLAG, 0, 0, NULL, {true, NAN, NAN, NAN, false}},
-    {KEY(clip_sample_range), KEY_REAL, 0, 1e6, NULL, {1, NAN, NAN, NAN, 1}},
-    {KEY(use_karras_sigmas), KEY_FLAG, 0, 0, NULL, {NAN, false, NAN, false, NAN}},
+     {SPACING_LEADING, SPACING_LINSPACE, SPACING_LINSPACE, SPACING_LINSPACE, NAN, SPACING_LEADING}},
+    {KEY(steps_offset), KEY_INTEGER, 0, 100000, NULL, {0, 0, 0, 0, NAN, 0}},
+    {KEY(set_alpha_to_one), KEY_FLAG, 0, 0, NULL, {true, NAN, NAN, NAN, NAN, false}},
+    {KEY(clip_sample), KEY_FLAG, 0, 0, NULL, {true, NAN, NAN, NAN, false, NAN}},
+    {KEY(clip_sample_range), KEY_REAL, 0, 1e6, NULL, {1, NAN, NAN, NAN, 1, NAN}},
+    {KEY(use_karras_sigmas), KEY_FLAG, 0, 0, NULL, {NAN, false, NAN, false, NAN, NAN}},
     {KEY(final_sigmas_type), KEY_CHOICE, 0, 0, final_sigmas_types,
-     {NAN, FINAL_SIGMA_ZERO, NAN, FINAL_SIGMA_MIN, NAN}},
-    {KEY(algorithm_type), KEY_CHOICE, 0, 0, algorithm_types, {NAN, NAN, NAN, ALGORITHM_DPMSOLVER_PP, NAN}},
-    {KEY(solver_type), KEY_CHOICE, 0, 0, solver_types, {NAN, NAN, NAN, SOLVER_MIDPOINT, NAN}},
-    {KEY(solver_order), KEY_INTEGER, 1, 2, NULL, {NAN, NAN, NAN, 2, NAN}},
-    {KEY(lower_order_final), KEY_FLAG, 0, 0, NULL, {NAN, NAN, NAN, true, NAN}},
-    {KEY(euler_at_final), KEY_FLAG, 0, 0, NULL, {NAN, NAN, NAN, false, NAN}},
-    {KEY(lambda_min_clipped), KEY_REAL, -1e6, 1e6, NULL, {NAN, NAN, NAN, -INFINITY, NAN}},
-    {KEY(original_inference_steps), KEY_INTEGER, 1, 100000, NULL, {NAN, NAN, NAN, NAN, 50}},
-    {KEY(timestep_scaling), KEY_REAL, 0, 1e6, NULL, {NAN, NAN, NAN, NAN, 10}},
+     {NAN, FINAL_SIGMA_ZERO, NAN, FINAL_SIGMA_MIN, NAN, NAN}},
+    {KEY(algorithm_type), KEY_CHOICE, 0, 0, algorithm_types, {NAN, NAN, NAN, ALGORITHM_DPMSOLVER_PP, NAN, NAN}},
+    {KEY(solver_type), KEY_CHOICE, 0, 0, solver_types, {NAN, NAN, NAN, SOLVER_MIDPOINT, NAN, NAN}},
+    {KEY(solver_order), KEY_INTEGER, 1, 2, NULL, {NAN, NAN, NAN, 2, NAN, NAN}},
+    {KEY(lower_order_final), KEY_FLAG, 0, 0, NULL, {NAN, NAN, NAN, true, NAN, NAN}},
+    {KEY(euler_at_final), KEY_FLAG, 0, 0, NULL, {NAN, NAN, NAN, false, NAN, NAN}},
+    {KEY(lambda_min_clipped), KEY_REAL, -1e6, 1e6, NULL, {NAN, NAN, NAN, -INFINITY, NAN, NAN}},
+    {KEY(original_inference_steps), KEY_INTEGER, 1, 100000, NULL, {NAN, NAN, NAN, NAN, 50, NAN}},
+    {KEY(timestep_scaling), KEY_REAL, 0, 1e6, NULL, {NAN, NAN, NAN, NAN, 10, NAN}},
+    /* diffusers' default is false, but no model was published without the key. */
+    {KEY(skip_prk_steps), KEY_FLAG, 0, 0, NULL, {NAN, NAN, NAN, NAN, NAN, true}},
 };
 
 /* Keys of which one value only is implemented. `only` is a string, or NULL where the key must be false or absent. */
@@ -123,6 +126,8 @@ static void replace_infinity(char *text, size_t length)
 static status parse(const char *source, const char *text, size_t length, struct scheduler_config *config,
                     struct error *e)
 {
+    if (length > MAX_FILE_BYTES)
+        return fail(e, ERR_FORMAT, "%s: %zu bytes are too many for a scheduler's config", source, length);
     char *copy = malloc(length + 1);
     config->source = strdup(source);
     if (copy == NULL || config->source == NULL) {
@@ -139,19 +144,23 @@ static status parse(const char *source, const char *text, size_t length, struct 
     return result;
 }
 
+status scheduler_config_parse(const char *source, const char *text, size_t length, struct scheduler_config *config,
+                              struct error *e)
+{
+    *config = (struct scheduler_config){0};
+    status result = parse(source, text, length, config, e);
+    if (result != OK)
+        scheduler_config_free(config);
+    return result;
+}
+
 status scheduler_config_read(const char *path, struct scheduler_config *config, struct error *e)
 {
     *config = (struct scheduler_config){0};
     struct file_map map;
     TRY(file_map(path, &map, e));
-    status result = OK;
-    if (map.size > MAX_FILE_BYTES)
-        result = fail(e, ERR_FORMAT, "%s: %zu bytes are too many for a scheduler's config", path, map.size);
-    else
-        result = parse(path, (const char *)map.data, map.size, config, e);
+    status result = scheduler_config_parse(path, (const char *)map.data, map.size, config, e);
     file_unmap(&map);
-    if (result != OK)
-        scheduler_config_free(config);
     return result;
 }
 
@@ -161,11 +170,7 @@ status scheduler_config_default(struct scheduler_config *config, struct error *e
                                " \"beta_schedule\": \"scaled_linear\", \"beta_start\": 0.00085, \"beta_end\": 0.012,"
                                " \"prediction_type\": \"epsilon\", \"timestep_spacing\": \"leading\","
                                " \"steps_offset\": 1, \"set_alpha_to_one\": false, \"clip_sample\": false}";
-    *config = (struct scheduler_config){0};
-    status result = parse("the scheduler's defaults", text, sizeof text - 1, config, e);
-    if (result != OK)
-        scheduler_config_free(config);
-    return result;
+    return scheduler_config_parse("the scheduler's defaults", text, sizeof text - 1, config, e);
 }
 
 void scheduler_config_free(struct scheduler_config *config)
@@ -184,8 +189,9 @@ status scheduler_config_class(const struct scheduler_config *config, enum schedu
             return OK;
         }
     return fail(e, ERR_FORMAT,
-                "%s: \"_class_name\" is \"%.64s\", which is none of %s, %s, %s, %s, %s: choose a sampler by name",
-                config->source, name, class_names[0], class_names[1], class_names[2], class_names[3], class_names[4]);
+                "%s: \"_class_name\" is \"%.64s\", which is none of %s, %s, %s, %s, %s, %s: choose a sampler by name",
+                config->source, name, class_names[0], class_names[1], class_names[2], class_names[3], class_names[4],
+                class_names[5]);
 }
 
 /* The value as the file has it, short, for a message. */

@@ -21,6 +21,7 @@ enum scheduler_class {
     SCHEDULER_EULER_ANCESTRAL,
     SCHEDULER_DPM_MULTISTEP,
     SCHEDULER_LCM,
+    SCHEDULER_PNDM,
     SCHEDULER_CLASSES /* their number */
 };
 
@@ -42,12 +43,16 @@ struct scheduler_config {
  * not JSON, is taken for null. */
 status scheduler_config_read(const char *path, struct scheduler_config *config, struct error *e);
 
+/* The same from a text that is not a file of its own; `source` is what messages call it. */
+status scheduler_config_parse(const char *source, const char *text, size_t length, struct scheduler_config *config,
+                              struct error *e);
+
 /* What a single-file checkpoint means, as it comes without the file: SD 1.5's and SDXL's training noise, Euler. */
 status scheduler_config_default(struct scheduler_config *config, struct error *e);
 
 void scheduler_config_free(struct scheduler_config *config); /* fine on a zeroed struct, and twice */
 
-/* The class the file names. Fails, and lists what there is, if it names another (SD 1.5 comes with PNDMScheduler). */
+/* The class the file names. Fails, and lists what there is, if it names another. */
 status scheduler_config_class(const struct scheduler_config *config, enum scheduler_class *class, struct error *e);
 
 /* The file as one class reads it: its value, or the class's default where a key is absent or null. Keys are named as
@@ -61,7 +66,7 @@ struct scheduler_settings {
     enum prediction_type prediction_type;
     enum timestep_spacing timestep_spacing;
     int steps_offset;
-    bool set_alpha_to_one; /* DDIM */
+    bool set_alpha_to_one; /* DDIM, PNDM */
     bool clip_sample;      /* DDIM, LCM: the predicted x0 is clamped to +- clip_sample_range */
     double clip_sample_range;
     bool use_karras_sigmas;                   /* Euler, DPM-Solver */
@@ -73,6 +78,7 @@ struct scheduler_settings {
     double lambda_min_clipped;
     int original_inference_steps; /* LCM: the number of steps it was distilled from */
     double timestep_scaling;      /* LCM */
+    bool skip_prk_steps;          /* PNDM; absent means true */
 };
 
 /* Fails, naming the file, the key and what is possible, on a value of the wrong kind or out of range, and on features

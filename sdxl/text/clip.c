@@ -16,9 +16,6 @@ static const struct binding projection_rows[] = {
     {"weight", offsetof(struct linear, weight), "oi", NULL, false},
 };
 
-/* position_ids: 0 .. 76, which older exports store. */
-static const char *const ignored[] = {"text_model.embeddings.position_ids", NULL};
-
 static void bind_layer(struct clip_layer *layer, struct binder *b, int index, const struct clip_config *c)
 {
     int64_t C = c->hidden_size, F = c->intermediate_size;
@@ -47,24 +44,28 @@ static void bind_all(struct clip *c, struct binder *b)
                   (int64_t[DIMS]){['o'] = config->projection_dim, ['i'] = config->hidden_size});
 }
 
-status clip_open(struct clip *c, const char *weights_path, const struct clip_config *config, struct error *e)
+status clip_bind(struct clip *c, struct weights *weights, const struct clip_config *config, struct error *e)
 {
-    *c = (struct clip){.config = *config};
-    c->file = calloc(1, sizeof *c->file);
+    *c = (struct clip){.config = *config, .weights = *weights};
+    *weights = (struct weights){0};
     c->layers = calloc((size_t)config->layers, sizeof *c->layers);
-    struct binder b = {0};
-    status s = c->file && c->layers ? OK : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
-    if (s == OK)
-        s = safetensors_open(weights_path, c->file, e);
-    if (s == OK)
-        s = bind_start(&b, c->file, e);
+    status s = c->layers ? OK : fail(e, ERR_MEMORY, "%s: out of memory", c->weights.file->path);
     if (s == OK) {
+        struct binder b = {.weights = &c->weights};
         bind_all(c, &b);
-        s = bind_finish(&b, ignored, e);
+        s = bind_finish(&b, e);
     }
     if (s != OK)
         clip_close(c);
     return s;
+}
+
+status clip_open(struct clip *c, const char *weights_path, const struct clip_config *config, struct error *e)
+{
+    struct weights weights;
+    *c = (struct clip){0};
+    TRY(weights_open(weights_path, &weights, e));
+    return clip_bind(c, &weights, config, e);
 }
 
 status clip_list(const struct clip_config *config, const struct tensor_visitor *visitor, struct error *e)
@@ -80,9 +81,7 @@ status clip_list(const struct clip_config *config, const struct tensor_visitor *
 
 void clip_close(struct clip *c)
 {
-    if (c->file != NULL)
-        safetensors_close(c->file);
-    free(c->file);
+    weights_close(&c->weights);
     free(c->layers);
     *c = (struct clip){0};
 }
@@ -96,7 +95,7 @@ status clip_check_ids(const struct clip *c, const int32_t *ids, int64_t count, s
             return fail(e, ERR_FORMAT,
                         "%s: the tokenizer made id %d, but token_embedding has %lld rows: tokenizer and text "
                         "encoder do not belong together",
-                        c->file->path, ids[i], (long long)c->config.vocab_size);
+                        c->weights.file->path, ids[i], (long long)c->config.vocab_size);
     return OK;
 }
 
@@ -171,6 +170,20 @@ static void pool(const struct context *ctx, const struct clip *c, const int32_t 
         linear(ctx, pooled, ends, n, &c->text_projection, (struct linear_options){0});
     else if (!arena_measuring(ctx->arena))
         memcpy(pooled, ends, (size_t)(n * C) * sizeof(float));
+    arena_release(ctx->arena, mark);
+}
+
+void clip_encode_last(const struct context *ctx, const struct clip *c, const int32_t *ids, int64_t n, float *states)
+{
+    size_t mark = arena_mark(ctx->arena);
+    int64_t C = c->config.hidden_size, T = c->config.positions;
+    float *x = arena_floats(ctx->arena, n * T * C), *position = arena_floats(ctx->arena, T * C);
+    if (!arena_measuring(ctx->arena))
+        embed(c, ids, n, x, position);
+    for (int i = 0; i < c->config.layers; i++)
+        run_layer(ctx, c, &c->layers[i], x, n);
+    layer_norm(ctx, states, x, n * T, C, &c->final_layer_norm, c->config.layer_norm_eps);
+    observe(ctx, "last_hidden_state", states, 3, (int64_t[]){n, T, C});
     arena_release(ctx->arena, mark);
 }
 

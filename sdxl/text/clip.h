@@ -1,5 +1,6 @@
 /* CLIP's text encoders (Radford et al. 2021, section 2.4): a causal transformer over 77 tokens.
  *
+ * SD 1.5 reads one: the output of its last layer after the final norm.
  * SDXL reads two of them: the output of the last layer but one, of both, without the final norm, side by side; and
  * one pooled vector of the second: final norm at the end token, times text_projection. Reference: transformers
  * CLIPTextModel, CLIPTextModelWithProjection. Encoder 1 uses quick GELU, encoder 2 the exact one: config.json knows.
@@ -24,10 +25,13 @@ struct clip {
     struct clip_layer *layers;
     struct norm final_layer_norm;
     struct linear text_projection; /* [P, C], no bias; no data: none */
-    struct safetensors *file;      /* private */
+    struct weights weights;
 };
 
 status clip_open(struct clip *c, const char *weights_path, const struct clip_config *config, struct error *e);
+
+/* The same from weights that are open: they are the encoder's from now on, whether this succeeds or not. */
+status clip_bind(struct clip *c, struct weights *weights, const struct clip_config *config, struct error *e);
 void clip_close(struct clip *c); /* fine on a zeroed struct */
 
 /* Names every tensor that such an encoder has. Only a lack of memory fails. */
@@ -38,6 +42,10 @@ status clip_list(const struct clip_config *config, const struct tensor_visitor *
  * occurrence), as in CLIP's vocabulary. */
 void clip_encode(const struct context *ctx, const struct clip *c, const int32_t *ids, int64_t n, float *penultimate,
                  float *pooled);
+
+/* What SD 1.5 reads instead: last_hidden_state, the output of the last layer after final_layer_norm. states: [n,
+ * positions, C]. */
+void clip_encode_last(const struct context *ctx, const struct clip *c, const int32_t *ids, int64_t n, float *states);
 
 /* Fails, naming the id, if a tokenizer made ids that this encoder has no embedding for. */
 status clip_check_ids(const struct clip *c, const int32_t *ids, int64_t count, struct error *e);

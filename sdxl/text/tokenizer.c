@@ -395,5 +395,6 @@ status tokenizer_windows(const struct tokenizer *t, const char *utf8, enum long_
 void token_windows_free(struct token_windows *windows)
 {
     free(windows->ids);
+    free(windows->weights);
     *windows = (struct token_windows){0};
 }

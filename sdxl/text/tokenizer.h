@@ -50,10 +50,11 @@ enum long_prompt {
 extern const char *const long_prompt_names[]; /* "truncate", .., NULL */
 
 struct token_windows {
-    int32_t *ids; /* [count, 77] */
-    size_t count; /* at least 1: the empty prompt is an empty window */
-    size_t total; /* ids of the whole prompt, without begin, end and padding */
-    size_t cut;   /* how many of these are in no window: worth a warning if not 0 */
+    int32_t *ids;   /* [count, 77] */
+    float *weights; /* the same, where the prompt has weights (prompt_weights.h); else NULL: all are 1 */
+    size_t count;   /* at least 1: the empty prompt is an empty window */
+    size_t total;   /* ids of the whole prompt, without begin, end and padding */
+    size_t cut;     /* how many of these are in no window: worth a warning if not 0 */
 };
 
 /* Fills `out`, which the caller frees. Fails as tokenizer_encode does, then there is nothing to free. */

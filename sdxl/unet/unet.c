@@ -41,7 +41,22 @@ static void embed(const struct context *ctx, const struct linear layers[2], floa
     arena_release(ctx->arena, mark);
 }
 
-/* emb = time_embedding(sinusoids of t) + add_embedding([text_embeds, sinusoids of the six sizes]) */
+/* sinusoids += cond_proj(sinusoids of 1000 (guidance - 1)): what a latent consistency model was distilled with (Luo et
+ * al. 2023, section 4.2; diffusers get_guidance_scale_embedding). The surprise: sine before cosine here, and another
+ * shift, whatever the config says of t. */
+static void add_guidance(const struct context *ctx, const struct unet *u, float *sinusoids, const struct unet_input *in)
+{
+    size_t mark = arena_mark(ctx->arena);
+    int64_t n = in->sample.n, d = u->config.time_cond_proj_dim;
+    float *cond = arena_floats(ctx->arena, n * d);
+    for (int64_t i = 0; i < n && !arena_measuring(ctx->arena); i++)
+        sinusoidal_embedding(cond + i * d, (in->guidance_scale - 1) * 1000, d, 1, SINE_FIRST);
+    observe(ctx, "timestep_cond", cond, 2, (int64_t[]){n, d});
+    linear(ctx, sinusoids, cond, n, &u->cond_proj, (struct linear_options){.residual = sinusoids});
+    arena_release(ctx->arena, mark);
+}
+
+/* emb = time_embedding(sinusoids of t, and of the guidance) + add_embedding([text_embeds, sinusoids of the six sizes]) */
 static void embed_time(const struct context *ctx, const struct unet *u, float *emb, const struct unet_input *in)
 {
     const struct unet_config *c = &u->config;
@@ -53,6 +68,8 @@ static void embed_time(const struct context *ctx, const struct unet *u, float *e
     float *sinusoids = arena_floats(ctx->arena, n * first);
     for (int64_t i = 0; i < n && real; i++)
         sinusoidal_embedding(sinusoids + i * first, in->timestep, first, c->freq_shift, order);
+    if (c->time_cond_proj_dim > 0)
+        add_guidance(ctx, u, sinusoids, in);
     embed(ctx, u->time_embedding, emb, sinusoids, n, NULL);
     observe(ctx, "time_embedding", emb, 2, (int64_t[]){n, width});
 

@@ -28,14 +28,15 @@ struct unet {
     struct unet_config config;
     struct conv conv_in;
     struct linear time_embedding[2], add_embedding[2]; /* linear_1, linear_2 */
+    struct linear cond_proj; /* time_embedding.cond_proj, no bias: [c0, time_cond_proj_dim]; no data: none */
     struct unet_block down_blocks[MAX_LEVELS];
     struct unet_block mid_block; /* two resnets, one transformer between them */
     struct unet_block up_blocks[MAX_LEVELS];
     struct norm conv_norm_out;
     struct conv conv_out;
     int up_layers; /* self-attentions in the up blocks */
+    struct weights weights;
     /* private */
-    struct safetensors *file;
     struct transformer_block *transformer_blocks; /* of all transformers, in order of execution */
     int transformer_block_count;
     int64_t text_width; /* floats of text keys per token */
@@ -43,6 +44,9 @@ struct unet {
 
 /* Opens the weights and binds them. The file stays mapped until unet_close. Messages name the tensor at fault. */
 status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e);
+
+/* The same from weights that are open: they are the UNet's from now on, whether this succeeds or not. */
+status unet_bind(struct unet *u, struct weights *weights, const struct unet_config *config, struct error *e);
 void unet_close(struct unet *u); /* fine on a zeroed struct */
 
 /* Names every tensor that such a UNet has. Only a lack of memory fails. */
@@ -51,6 +55,7 @@ status unet_list(const struct unet_config *config, const struct tensor_visitor *
 struct unet_input {
     struct features sample;   /* [n, h, w, in_channels] */
     double timestep;          /* one for all samples; may be fractional */
+    double guidance_scale;    /* read with time_cond_proj_dim alone */
     struct text_input text;   /* its states are the reference's encoder_hidden_states */
     const float *text_embeds; /* [n, P], P = projection_class_embeddings_input_dim - 6 addition_time_embed_dim */
     const float *time_ids;    /* [n, 6]: original h, w; crop top, left; target h, w (pixels) */

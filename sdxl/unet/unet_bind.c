@@ -96,6 +96,10 @@ static void assemble_up(struct assembly *a, int order)
     }
 }
 
+static const struct binding cond_proj_rows[] = {
+    {"weight", offsetof(struct linear, weight), "oi", NULL, false},
+};
+
 static void assemble(struct assembly *a)
 {
     struct unet *u = a->u;
@@ -104,6 +108,9 @@ static void assemble(struct assembly *a)
     conv_bind(&u->conv_in, a->b, "conv_in", c->in_channels, first);
     linear_bind(&u->time_embedding[0], a->b, "time_embedding.linear_1", first, emb);
     linear_bind(&u->time_embedding[1], a->b, "time_embedding.linear_2", emb, emb);
+    if (c->time_cond_proj_dim > 0)
+        bind_rows(a->b, "time_embedding.cond_proj", cond_proj_rows, 1, &u->cond_proj,
+                  (int64_t[DIMS]){['o'] = first, ['i'] = c->time_cond_proj_dim});
     if (c->text_time) {
         linear_bind(&u->add_embedding[0], a->b, "add_embedding.linear_1", c->projection_class_embeddings_input_dim,
                     emb);
@@ -130,24 +137,28 @@ static size_t count_transformer_blocks(const struct unet_config *c)
     return count;
 }
 
-status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e)
+status unet_bind(struct unet *u, struct weights *weights, const struct unet_config *config, struct error *e)
 {
-    *u = (struct unet){.config = *config};
-    u->file = calloc(1, sizeof *u->file);
+    *u = (struct unet){.config = *config, .weights = *weights};
+    *weights = (struct weights){0};
     u->transformer_blocks = calloc(count_transformer_blocks(config), sizeof *u->transformer_blocks);
-    struct binder b = {0};
-    status s = u->file && u->transformer_blocks ? OK : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
-    if (s == OK)
-        s = safetensors_open(weights_path, u->file, e);
-    if (s == OK)
-        s = bind_start(&b, u->file, e);
+    status s = u->transformer_blocks ? OK : fail(e, ERR_MEMORY, "%s: out of memory", u->weights.file->path);
     if (s == OK) {
+        struct binder b = {.weights = &u->weights};
         assemble(&(struct assembly){u, &b, u->transformer_blocks});
-        s = bind_finish(&b, NULL, e);
+        s = bind_finish(&b, e);
     }
     if (s != OK)
         unet_close(u);
     return s;
+}
+
+status unet_open(struct unet *u, const char *weights_path, const struct unet_config *config, struct error *e)
+{
+    struct weights weights;
+    *u = (struct unet){0};
+    TRY(weights_open(weights_path, &weights, e));
+    return unet_bind(u, &weights, config, e);
 }
 
 status unet_list(const struct unet_config *config, const struct tensor_visitor *visitor, struct error *e)
@@ -166,9 +177,7 @@ status unet_list(const struct unet_config *config, const struct tensor_visitor *
 
 void unet_close(struct unet *u)
 {
-    if (u->file != NULL)
-        safetensors_close(u->file);
-    free(u->file);
+    weights_close(&u->weights);
     free(u->transformer_blocks);
     *u = (struct unet){0};
 }

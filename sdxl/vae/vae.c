@@ -91,22 +91,24 @@ static void bind_all(struct vae *v, struct binder *b)
     pointwise_bind(&v->post_quant_conv, b, "post_quant_conv", latent, latent);
 }
 
-status vae_open(struct vae *v, const char *weights_path, const struct vae_config *config, struct error *e)
+status vae_bind(struct vae *v, struct weights *weights, const struct vae_config *config, struct error *e)
 {
-    *v = (struct vae){.config = *config, .memory = vae_memory_default};
-    v->file = calloc(1, sizeof *v->file);
-    struct binder b = {0};
-    status s =
-        v->file ? safetensors_open(weights_path, v->file, e) : fail(e, ERR_MEMORY, "%s: out of memory", weights_path);
-    if (s == OK)
-        s = bind_start(&b, v->file, e);
-    if (s == OK) {
-        bind_all(v, &b);
-        s = bind_finish(&b, NULL, e);
-    }
+    *v = (struct vae){.config = *config, .memory = vae_memory_default, .weights = *weights};
+    *weights = (struct weights){0};
+    struct binder b = {.weights = &v->weights};
+    bind_all(v, &b);
+    status s = bind_finish(&b, e);
     if (s != OK)
         vae_close(v);
     return s;
+}
+
+status vae_open(struct vae *v, const char *weights_path, const struct vae_config *config, struct error *e)
+{
+    struct weights weights;
+    *v = (struct vae){0};
+    TRY(weights_open(weights_path, &weights, e));
+    return vae_bind(v, &weights, config, e);
 }
 
 status vae_list(const struct vae_config *config, const struct tensor_visitor *visitor, struct error *e)
@@ -122,9 +124,7 @@ status vae_list(const struct vae_config *config, const struct tensor_visitor *vi
 
 void vae_close(struct vae *v)
 {
-    if (v->file != NULL)
-        safetensors_close(v->file);
-    free(v->file);
+    weights_close(&v->weights);
     *v = (struct vae){0};
 }
 

@@ -41,10 +41,13 @@ struct vae {
     struct vae_coder encoder, decoder;
     struct linear quant_conv, post_quant_conv;
     struct vae_memory memory; /* the default, until it is set */
-    struct safetensors *file; /* private */
+    struct weights weights;
 };
 
 status vae_open(struct vae *v, const char *weights_path, const struct vae_config *config, struct error *e);
+
+/* The same from weights that are open: they are the VAE's from now on, whether this succeeds or not. */
+status vae_bind(struct vae *v, struct weights *weights, const struct vae_config *config, struct error *e);
 void vae_close(struct vae *v); /* fine on a zeroed struct */
 
 /* Names every tensor that such an autoencoder has. Only a lack of memory fails. */

@@ -157,10 +157,15 @@ static status open_model(struct comic *c, struct model *model, struct error *e)
 {
     char path[4096];
     const struct settings *o = &c->settings;
+    struct model_sources sources = {
+        .vae = o->vae, .text_encoders = o->text_encoders, .tokenizer = o->tokenizer, .config = o->config};
     TRY(models_find(o->model, o->sd_model_name, o->cache_dir, path, sizeof path, c->model_name, sizeof c->model_name,
                     e));
-    TRY(model_open(model, path, e));
+    if (models_find_tokenizer(o->cache_dir, c->cached_tokenizer, sizeof c->cached_tokenizer))
+        sources.other_tokenizer = c->cached_tokenizer;
+    TRY(model_open_from(model, path, &sources, e));
     c->model = model;
+    model_note_unused(model, &c->notices);
     if (c->model->hints.note[0] != '\0') {
         char line[512];
         snprintf(line, sizeof line, "model %s: %s", c->model_name, c->model->hints.note);
@@ -169,27 +174,48 @@ static status open_model(struct comic *c, struct model *model, struct error *e)
     return OK;
 }
 
+/* The reference starts at step 5 of 50 (masked) or 1 (sampled); with another number of steps, at the same share. */
+static int64_t default_start(enum csa_mode mode, int64_t steps)
+{
+    int64_t start = (steps * csa_defaults(mode).start + 25) / 50;
+    return start > 1 ? start : 1;
+}
+
+static double default_guidance(const struct model *m, bool few)
+{
+    if (m->unet.config.time_cond_proj_dim > 0)
+        return 8; /* costs nothing: the UNet is told */
+    return few ? 1 : m->family == MODEL_SD15 ? 7.5 : 5;
+}
+
 /* What was left to the model. SDXL was made for 1024 px; the reference draws at 768, with DDIM whatever the model's
- * own scheduler is. */
-static void decide_defaults(struct comic *c)
+ * own scheduler is. But a model that was distilled to few steps has the scheduler it was distilled for. */
+static status decide_defaults(struct comic *c, struct error *e)
 {
     struct settings *o = &c->settings;
     const struct model_hints *hints = &c->model->hints;
     int64_t made_for = c->model->unet.config.sample_size * vae_factor(&c->model->vae.config);
     int64_t size = made_for >= 1024 ? 768 : made_for;
-    if (o->sampler == NULL && made_for >= 1024)
-        o->sampler = "ddim";
+    bool few = false;
+    if (o->sampler == NULL && made_for >= 1024) {
+        if (sampler_takes_few_steps(&c->model->scheduler, NULL, &few, NULL) != OK || !few)
+            o->sampler = "ddim";
+    } else {
+        TRY(sampler_takes_few_steps(&c->model->scheduler, o->sampler, &few, e));
+    }
     o->height = o->height ? o->height : size;
     o->width = o->width ? o->width : size;
-    o->sampling_steps = o->sampling_steps ? o->sampling_steps : hints->sampling_steps ? hints->sampling_steps : 50;
+    if (o->sampling_steps == 0)
+        o->sampling_steps = hints->sampling_steps ? hints->sampling_steps : few ? 4 : 50;
     if (o->guidance_scale < 0)
-        o->guidance_scale = hints->guidance_scale > 0 ? hints->guidance_scale : 5;
+        o->guidance_scale = hints->guidance_scale > 0 ? hints->guidance_scale : default_guidance(c->model, few);
     bool ddim = o->sampler == NULL || strcmp(o->sampler, "ddim") == 0;
     if (o->eta < 0)
         o->eta = ddim ? hints->eta : 0;
-    o->csa_start = o->csa_start ? o->csa_start : csa_defaults(o->csa).start;
+    o->csa_start = o->csa_start ? o->csa_start : default_start(o->csa, o->sampling_steps);
     if (o->threads == 0)
         o->threads = cpu_detect().physical_cores;
+    return OK;
 }
 
 static long long nearest_multiple(int64_t size, int64_t multiple)
@@ -201,7 +227,7 @@ static long long nearest_multiple(int64_t size, int64_t multiple)
 static status check_size(const struct comic *c, struct error *e)
 {
     const struct settings *o = &c->settings;
-    int64_t multiple = model_size_multiple(c->model);
+    int64_t multiple = o->csa == CSA_OFF ? vae_factor(&c->model->vae.config) : model_size_multiple(c->model);
     if (o->height % multiple != 0 || o->width % multiple != 0)
         return fail(e, ERR_ARGUMENT, "`height` %lld `width` %lld: this model needs multiples of %lld, for instance "
                                      "%lld and %lld", (long long)o->height, (long long)o->width, (long long)multiple,
@@ -215,18 +241,22 @@ static void warn_of_late_start(struct comic *c)
     char line[256];
     if (o->csa == CSA_OFF || c->sampler.steps > o->csa_start || c->plan.cast_count == 0)
         return;
-    bool masked = o->csa == CSA_MASKED && o->csa_start == csa_defaults(CSA_MASKED).start;
     snprintf(line, sizeof line, "%d steps end before consistency starts at step %lld: use more `sampling_steps`%s",
              c->sampler.steps, (long long)o->csa_start,
-             masked ? ", a lower `csa_start`, or `csa` sampled, which starts at step 1" : " or a lower `csa_start`");
+             o->csa_start > 1 ? " or a lower `csa_start`" : "");
     notice(c, line);
+}
+
+struct prompt_reading comic_reading(const struct comic *c)
+{
+    return (struct prompt_reading){.long_prompt = c->settings.long_prompt};
 }
 
 static status announce_cut(struct comic *c, const char *whose, const char *prompt, struct error *e)
 {
     size_t total, cut;
     char line[256];
-    TRY(conditioning_count_tokens(c->model, prompt, c->settings.long_prompt, &total, &cut, e));
+    TRY(conditioning_count_tokens(c->model, prompt, comic_reading(c), &total, &cut, e));
     if (cut == 0)
         return OK;
     snprintf(line, sizeof line, "%s prompt has %zu tokens, the last %zu are cut off; `long_prompt` windows keeps "
@@ -314,7 +344,7 @@ static status plan(struct comic *c, struct model *model, struct error *e)
     TRY(style_texts(c, e));
     TRY(open_font(c, e));
     TRY(open_model(c, model, e));
-    decide_defaults(c);
+    TRY(decide_defaults(c, e));
     TRY(check_size(c, e));
     TRY(lay_out_pages(c, e));
     TRY(sampler_init(&c->sampler, &c->model->scheduler, c->settings.sampler, (int)c->settings.sampling_steps,

@@ -24,6 +24,7 @@ struct comic {
     struct style own_style; /* of a recipe */
     const struct model *model;
     char model_name[128];
+    char cached_tokenizer[4096]; /* where models without a tokenizer find one */
     struct sampler sampler;
     char **prompts;        /* [panel_count] styled */
     char **negatives;      /* [plan.pass_count] of each pass; NULL: none, which is not the same as "" */
@@ -41,6 +42,9 @@ struct comic {
  * fault. The caller frees the comic. */
 status comic_plan(struct comic *c, struct model *model, const struct settings *settings, struct error *e);
 void comic_free(struct comic *c); /* fine on a zeroed struct */
+
+/* How the prompts are read. */
+struct prompt_reading comic_reading(const struct comic *c);
 
 /* What `pages` is the plan of. */
 struct page_story comic_page_story(const struct comic *c);

@@ -67,7 +67,7 @@ static status measure(const struct comic *c, const struct comic_request *request
     int64_t factor = vae_factor(&c->model->vae.config);
     double panels = wanted_count(c);
     for (int i = 0; i < c->story.panel_count; i++)
-        TRY(conditioning_count_tokens(c->model, c->prompts[i], o->long_prompt, &report->tokens[i].total,
+        TRY(conditioning_count_tokens(c->model, c->prompts[i], comic_reading(c), &report->tokens[i].total,
                                       &report->tokens[i].cut, e));
     TRY(lockstep_measure(&request->lockstep, ctx->threads, NULL, &cost, e));
     report->memory = cost.memory;

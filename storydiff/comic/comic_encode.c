@@ -45,7 +45,7 @@ static status encode_texts(const struct comic *c, const struct context *ctx, con
         count = row == count ? count + 1 : count;
         r->negatives[i] = row;
     }
-    status s = conditioning_encode(ctx, c->model, texts, count, c->settings.long_prompt, &r->text, e);
+    status s = conditioning_encode(ctx, c->model, texts, count, comic_reading(c), &r->text, e);
     free(texts);
     return s;
 }

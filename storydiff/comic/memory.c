@@ -26,12 +26,12 @@ void memory_look(struct memory_watch *w)
 
 size_t memory_of_weights(const struct model *m)
 {
-    const struct safetensors *const files[] = {m->text_encoder.file, m->text_encoder_2.file, m->unet.file,
-                                               m->vae.file};
+    const struct weights *const parts[] = {&m->text_encoder.weights, &m->text_encoder_2.weights, &m->unet.weights,
+                                           &m->vae.weights};
     size_t bytes = 0;
-    for (size_t f = 0; f < sizeof files / sizeof *files; f++)
-        for (size_t i = 0; i < files[f]->count; i++) {
-            const struct tensor *t = &files[f]->items[i].tensor;
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+        for (size_t i = 0; i < parts[p]->bound_count; i++) {
+            const struct tensor *t = &parts[p]->bound[i].tensor;
             bytes += (size_t)tensor_count(t) * dtype_size(t->dtype);
         }
     return bytes;

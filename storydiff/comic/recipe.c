@@ -47,24 +47,25 @@ static void script(struct text *out, const struct comic *c)
     text_free(&story);
 }
 
-static uLong checksum(uLong crc, const struct safetensors *file)
+static uLong checksum(uLong crc, const struct weights *w)
 {
-    for (size_t i = 0; i < file->count; i++) {
-        const struct tensor *t = &file->items[i].tensor;
+    for (size_t i = 0; i < w->bound_count; i++) {
+        const struct tensor *t = &w->bound[i].tensor;
         size_t bytes = (size_t)tensor_count(t) * dtype_size(t->dtype), sample = bytes < 64 ? bytes : 64;
         crc = crc32(crc, (const Bytef *)t->data + (bytes - sample) / 2, (uInt)sample);
     }
     return crc;
 }
 
-/* Models of one name need not be the same. A checksum of a few bytes of every tensor tells them apart, in no time. */
+/* Models of one name need not be the same. A checksum of a few bytes of every tensor tells them apart, in no time; it
+ * is the same for a folder and for a single file made of it. */
 static void fingerprint(struct text *out, const struct model *m)
 {
-    const struct safetensors *const files[] = {m->text_encoder.file, m->text_encoder_2.file, m->unet.file,
-                                               m->vae.file};
+    const struct weights *const parts[] = {&m->text_encoder.weights, &m->text_encoder_2.weights, &m->unet.weights,
+                                           &m->vae.weights};
     uLong crc = crc32(0, NULL, 0);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        crc = checksum(crc, files[i]);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        crc = checksum(crc, parts[i]);
     append_crc(out, "model_fingerprint", crc);
 }
 

@@ -31,7 +31,7 @@ struct settings {
     const char *prompts[SETTINGS_PROMPTS];
     int prompt_count;
     /* the model */
-    const char *model, *sd_model_name, *cache_dir;
+    const char *model, *sd_model_name, *cache_dir, *vae, *text_encoders, *tokenizer, *config;
     bool local_files_only;
     /* the pictures; 0 (scale and eta: below 0): the model decides */
     int64_t height, width, sampling_steps;

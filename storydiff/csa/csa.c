@@ -4,15 +4,16 @@
 
 static struct csa_layers layers_of(const struct unet *u, int64_t h, int64_t w)
 {
-    const struct unet_block *blocks = u->up_blocks;
-    struct csa_layers layers = {.count = u->up_layers};
+    struct csa_layers layers = {0};
     for (int grid = 0; grid < CSA_GRIDS; grid++) {
-        int level = u->config.levels - 1 - grid, depth = 0;
-        for (int i = 0; i < blocks[grid].layers; i++)
-            depth += blocks[grid].attentions[i].depth;
-        layers.first[grid + 1] = layers.first[grid] + depth;
-        layers.tokens[grid] = unet_level_size(h, level) * unet_level_size(w, level);
-        layers.width[grid] = u->config.block_out_channels[level];
+        int level = CSA_GRIDS - 1 - grid, order = u->config.levels - 1 - level; /* level 0: as large as the latents */
+        for (int i = 0; order >= 0 && i < u->up_blocks[order].layers; i++)
+            layers.count += u->up_blocks[order].attentions[i].depth;
+        if (layers.count > layers.first[grid]) {
+            layers.tokens[grid] = unet_level_size(h, level) * unet_level_size(w, level);
+            layers.width[grid] = u->config.block_out_channels[level];
+        }
+        layers.first[grid + 1] = layers.count;
     }
     return layers;
 }
@@ -34,11 +35,12 @@ size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int
 
 static status check(const struct unet *u, const struct csa_settings *s, int64_t h, int64_t w, struct error *e)
 {
-    const struct unet_config *c = &u->config;
-    if (c->levels != 3 || !c->up_attention[0] || !c->up_attention[1] || c->up_attention[2])
+    struct csa_layers layers = layers_of(u, h, w);
+    if (layers.count == 0 || layers.count != u->up_layers)
         return fail(e, ERR_ARGUMENT,
-                    "consistent self-attention needs an SDXL UNet (three levels, transformers in up_blocks.0 "
-                    "and up_blocks.1); use `csa` off with this model");
+                    "consistent self-attention works on the self-attentions of the up blocks at 1/32, 1/16 and 1/8 of "
+                    "the pixels, but this UNet has %s; use `csa` off with this model",
+                    layers.count == 0 ? "none there" : "some at a smaller size");
     if (h % 4 != 0 || w % 4 != 0)
         return fail(e, ERR_ARGUMENT, "latents of %lld x %lld: consistent self-attention needs multiples of 4",
                     (long long)h, (long long)w);

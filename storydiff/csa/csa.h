@@ -8,7 +8,18 @@
  *
  * In each layer and step a gate decides between this and ordinary self-attention. Keys and values of a write pass are
  * kept in a bank (csa_bank.h) until the read passes of the same step are done. There is no mask and no concatenation:
- * an attention over several key sets with row lists is exactly this (nn/attention.h). */
+ * an attention over several key sets with row lists is exactly this (nn/attention.h).
+ *
+ * Where and at which rate: in every self-attention of the up blocks, by how coarse its grid of tokens is,
+ *
+ *   1/32 of the pixels' height and width   SDXL's up_blocks.0, SD 1.5's up_blocks.1   rate sa32
+ *   1/16                                   SDXL's up_blocks.1, SD 1.5's up_blocks.2   rate sa64
+ *   1/8                                                        SD 1.5's up_blocks.3   rate sa64
+ *
+ * The names come from SDXL's 1024 px, at which the grids have 32 x 32 and 64 x 64 tokens; so a rate means the same part
+ * of the picture in every model and at every size. SDXL has no attention at 1/8, and the reference, whose code that
+ * runs is for SDXL alone, has no rate for it; sa64 is taken because the share of a fine grid that is enough to know a
+ * face by is enough all the more where the grid is finer. Each grid draws a subset of its own. */
 #ifndef STORYDIFF_CSA_H
 #define STORYDIFF_CSA_H
 
@@ -28,9 +39,9 @@ struct csa {
 /* How many bytes csa_open will ask for: plan and bank. */
 size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w, int characters);
 
-/* h, w: size of the latents, multiples of 4. Refuses a UNet whose up blocks are not those of SDXL (CSA is defined on
- * the two lowest of three levels), rates outside [0, 1], a start below 1, an id_length outside 1 ..
- * CSA_MAX_ID_LENGTH. The caller closes it. */
+/* h, w: size of the latents, multiples of 4. Refuses a UNet with self-attention on the way up at less than 1/32 of the
+ * pixels, or with none at all, rates outside [0, 1], a start below 1, an id_length outside 1 .. CSA_MAX_ID_LENGTH. The
+ * caller closes it. */
 status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w,
                 int characters, struct error *e);
 void csa_close(struct csa *csa); /* fine on a zeroed struct */

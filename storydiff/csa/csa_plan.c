@@ -54,6 +54,8 @@ void csa_plan_start(struct csa_plan *plan, struct arena *arena, const struct csa
 static void draw_subsets(struct csa_plan *plan, int grid, double rate)
 {
     int64_t tokens = plan->layers.tokens[grid];
+    if (tokens == 0) /* the model has no such grid */
+        return;
     torch_rand(&plan->subsets, plan->draws, (plan->settings.id_length + 1) * tokens);
     for (int panel = 0; panel < plan->settings.id_length; panel++) {
         int64_t count = 0;
@@ -81,6 +83,7 @@ static void draw_step(struct csa_plan *plan, int step)
     if (plan->settings.mode == CSA_SAMPLED || step > 0) {
         draw_subsets(plan, 0, plan->settings.sa32);
         draw_subsets(plan, 1, plan->settings.sa64);
+        draw_subsets(plan, 2, plan->settings.sa64);
     }
     draw_gates(plan, step);
     plan->step = step;

@@ -24,8 +24,7 @@ enum csa_before { BEFORE_ALL_TOKENS, BEFORE_PLAIN };
 struct csa_settings {
     enum csa_mode mode;
     int start;         /* first consistent step; at least 1. Defaults: masked 5, sampled 1 */
-    double sa32, sa64; /* sampling rates at the layers of 1/32 and 1/16 of the pixels' height and width: at 1024 px
-                          their grids are 32 x 32 and 64 x 64 tokens, which gave the names */
+    double sa32, sa64; /* sampling rates of the grids (csa.h says why): sa32 of the first, sa64 of the others */
     int id_length;     /* id panels per character */
     enum csa_before read_before_start; /* BEFORE_ALL_TOKENS for masked, BEFORE_PLAIN for sampled */
     uint64_t seed;
@@ -34,13 +33,13 @@ struct csa_settings {
 /* The reference's values for a mode: rates 0.5, id_length 4. */
 struct csa_settings csa_defaults(enum csa_mode mode);
 
-enum { CSA_GRIDS = 2, CSA_MAX_ID_LENGTH = 16 }; /* grids: 0 = 1/32 (up_blocks.0), 1 = 1/16 (up_blocks.1) */
+enum { CSA_GRIDS = 3, CSA_MAX_ID_LENGTH = 16 }; /* grids: 1/32, 1/16, 1/8 of the pixels' height and width */
 
 /* The self-attentions of the up blocks, in the order of execution: those of grid g are first[g] .. first[g + 1] - 1.
  */
 struct csa_layers {
     int count, first[CSA_GRIDS + 1];
-    int64_t tokens[CSA_GRIDS], width[CSA_GRIDS]; /* tokens and channels of such a layer */
+    int64_t tokens[CSA_GRIDS], width[CSA_GRIDS]; /* tokens and channels of such a layer; 0: there is none */
 };
 int csa_grid(const struct csa_layers *layers, int layer);
 

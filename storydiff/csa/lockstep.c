@@ -19,7 +19,13 @@ int64_t lockstep_latents_size(const struct lockstep *l)
 
 int lockstep_halves(const struct lockstep_request *r)
 {
-    return r->guidance_scale > 1 ? 2 : 1;
+    return r->guidance_scale > 1 && r->model->unet.config.time_cond_proj_dim == 0 ? 2 : 1;
+}
+
+int lockstep_history(const struct lockstep_request *r)
+{
+    int kept = sampler_history(r->sampler);
+    return kept > 0 ? kept : 1;
 }
 
 /* --------------------------------------------------------------------------------------------------------- noise */
@@ -209,6 +215,7 @@ static void predict(struct lockstep *l, const struct context *ctx, const struct 
     struct unet_input in = {
         .sample = {b.sample, b.n, l->h, l->w, l->c},
         .timestep = r->sampler->timesteps[l->step],
+        .guidance_scale = r->guidance_scale,
         .text = {.states = b.states, .tokens = r->text->tokens, .keys = l->keys},
         .text_embeds = b.pooled,
         .time_ids = b.time_ids,
@@ -235,8 +242,8 @@ static void advance(struct lockstep *l, const struct story_pass *pass, float *pr
         guide(prediction, output, all, (float)r->guidance_scale);
     for (int i = 0; i < pass->panel_count; i++) {
         int64_t at = pass->panels[i] * size;
-        sampler_step(r->sampler, l->step, output + i * size, l->noise + at, l->latents + at, l->history + at,
-                     l->predicted + at, size);
+        sampler_step(r->sampler, l->step, output + i * size, l->noise + at, l->latents + at,
+                     l->history + lockstep_history(r) * at, l->predicted + at, size);
     }
 }
 
@@ -295,7 +302,7 @@ static void allocate(struct lockstep *l, struct arena *arena)
     l->seeds = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->seeds);
     l->generators = arena_bytes(arena, (size_t)(l->seed_count * group_count(r)) * sizeof *l->generators);
     l->latents = arena_floats(arena, all);
-    l->history = arena_floats(arena, all);
+    l->history = arena_floats(arena, lockstep_history(r) * all);
     l->predicted = arena_floats(arena, all);
     l->noise = arena_floats(arena, all);
     l->scratch = arena_floats(arena, all);
@@ -388,7 +395,8 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
 {
     *l = (struct lockstep){.request = request};
     set_size(l);
-    int64_t multiple = model_size_multiple(request->model);
+    int64_t multiple = request->csa.mode == CSA_OFF ? vae_factor(&request->model->vae.config)
+                                                    : model_size_multiple(request->model);
     if (request->height < multiple || request->width < multiple || request->height % multiple ||
         request->width % multiple)
         return fail(e, ERR_ARGUMENT, "`height` %lld `width` %lld: this model needs multiples of %lld",
@@ -426,7 +434,7 @@ void lockstep_go_on(struct lockstep *l, int step, const float *latents, const fl
 {
     size_t bytes = (size_t)lockstep_latents_size(l) * sizeof(float);
     memcpy(l->latents, latents, bytes);
-    memcpy(l->history, history, bytes);
+    memcpy(l->history, history, (size_t)lockstep_history(l->request) * bytes);
     l->step = step;
     replay_noise(l);
 }

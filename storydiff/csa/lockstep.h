@@ -34,7 +34,8 @@ struct lockstep_request {
     int characters; /* of the whole story: passes number them from 0 */
     int64_t height, width; /* pixels */
     float time_ids[6];
-    double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed */
+    double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed; nor is it with a UNet
+                              that is told the guidance (time_cond_proj_dim) */
     uint64_t seed;         /* of gates and subsets, and of the noise of panels without a seed of their own */
     const uint64_t *seeds; /* [panels] of each panel's noise, or NULL: all have `seed` */
     enum noise_mode noise;
@@ -47,7 +48,7 @@ struct lockstep {
     int step;         /* steps done */
     int64_t h, w, c;  /* of a latent */
     float *latents;   /* [panels, h, w, c] */
-    float *history;   /* the same, what the sampler remembers */
+    float *history;   /* [panels, lockstep_history, h, w, c]: what the sampler remembers */
     float *predicted; /* the same: the finished latents as predicted by the last step, for previews */
     struct csa csa;   /* zeroed with CSA_OFF */
     /* private */
@@ -72,7 +73,7 @@ struct lockstep_watch {
     void *self;
 };
 
-/* 2 with classifier-free guidance, else 1. */
+/* 2 with classifier-free guidance, else 1: guidance <= 1, or a UNet that is told the guidance. */
 int lockstep_halves(const struct lockstep_request *r);
 
 /* Memory and arithmetic of a request, from a dry run of every kind of pass. */
@@ -90,7 +91,10 @@ status lockstep_open(struct lockstep *l, const struct lockstep_request *request,
                      const struct observer *observer, struct error *e);
 void lockstep_close(struct lockstep *l); /* fine on a zeroed struct */
 
-/* Values in latents, and in history. */
+/* Latents that the sampler remembers per panel (sampler_history), at least one. */
+int lockstep_history(const struct lockstep_request *r);
+
+/* Values in latents. */
 int64_t lockstep_latents_size(const struct lockstep *l);
 
 /* *latents: a copy of them, which the caller frees. All other memory is given back, as by lockstep_close. */

@@ -1,4 +1,5 @@
-/* The state of a lockstep as a safetensors file: latents and history [panels, h, w, c], and as text the step, a
+/* The state of a lockstep as a safetensors file: latents [panels, h, w, c] and history
+ * [panels * lockstep_history, h, w, c], and as text the step, a
  * checksum and the recipe. Its declarations are in lockstep.h. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,23 +9,25 @@
 #include "storydiff/csa/lockstep.h"
 #include "tensor/safetensors.h"
 
-static struct named_tensor state_tensor(const struct lockstep *l, const char *name, const float *data)
+/* `times`: latents per panel */
+static struct named_tensor state_tensor(const struct lockstep *l, const char *name, const float *data, int times)
 {
-    return (struct named_tensor){name, {data, DTYPE_F32, 4, {l->request->panels, l->h, l->w, l->c}}};
+    return (struct named_tensor){name, {data, DTYPE_F32, 4, {l->request->panels * times, l->h, l->w, l->c}}};
 }
 
 /* Of all that counts: a file that was damaged must not go on as another picture. */
 static void checksum(const struct lockstep *l, const char *step, const void *latents, const void *history,
                      char sum[16])
 {
-    uInt bytes = (uInt)((size_t)lockstep_latents_size(l) * sizeof(float));
+    size_t bytes = (size_t)lockstep_latents_size(l) * sizeof(float);
     uLong crc = crc32(crc32(0, NULL, 0), (const Bytef *)step, (uInt)strlen(step));
-    snprintf(sum, 16, "%08lx", crc32(crc32(crc, latents, bytes), history, bytes));
+    snprintf(sum, 16, "%08lx", crc32_z(crc32_z(crc, latents, bytes), history, (size_t)lockstep_history(l->request) * bytes));
 }
 
 status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e)
 {
-    struct named_tensor tensors[] = {state_tensor(l, "latents", l->latents), state_tensor(l, "history", l->history)};
+    struct named_tensor tensors[] = {state_tensor(l, "latents", l->latents, 1),
+                                    state_tensor(l, "history", l->history, lockstep_history(l->request))};
     char step[16], sum[16];
     snprintf(step, sizeof step, "%d", l->step);
     checksum(l, step, l->latents, l->history, sum);
@@ -34,18 +37,19 @@ status lockstep_save(const struct lockstep *l, const char *path, const char *rec
 
 static status read_state(const struct lockstep *l, const struct safetensors *file, int *step, struct error *e)
 {
-    const struct tensor wanted = state_tensor(l, "", NULL).tensor;
-    const char *names[] = {"latents", "history"}, *text = safetensors_meta(file, "step");
+    const struct named_tensor wanted[] = {state_tensor(l, "latents", NULL, 1),
+                                          state_tensor(l, "history", NULL, lockstep_history(l->request))};
+    const char *text = safetensors_meta(file, "step");
     char *end = NULL;
     long value = text != NULL ? strtol(text, &end, 10) : -1;
     if (text == NULL || end == text || *end != '\0' || value < 0 || value > l->request->sampler->steps)
         return fail(e, ERR_FORMAT, "%s: not the state of such a run (its step is \"%s\")", file->path,
                     text ? text : "");
     for (int i = 0; i < 2; i++) {
-        const struct tensor *t = safetensors_find(file, names[i]);
-        if (t == NULL || t->dtype != DTYPE_F32 || !tensor_is(t, wanted.rank, wanted.shape))
+        const struct tensor *t = safetensors_find(file, wanted[i].name);
+        if (t == NULL || t->dtype != DTYPE_F32 || !tensor_is(t, wanted[i].tensor.rank, wanted[i].tensor.shape))
             return fail(e, ERR_FORMAT, "%s: not the state of this story: its \"%s\" are missing or of another size",
-                        file->path, names[i]);
+                        file->path, wanted[i].name);
     }
     char sum[16];
     checksum(l, text, safetensors_find(file, "latents")->data, safetensors_find(file, "history")->data, sum);
