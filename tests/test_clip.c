@@ -103,6 +103,23 @@ static void the_pooled_vector_is_taken_at_the_first_end_token(void **state)
     dispose(&padded);
 }
 
+/* An empty prompt ends at once, a full one at the last place; encoder 2 has zeros after the end. */
+static void the_end_token_may_be_anywhere(void **state)
+{
+    (void)state;
+    static const int64_t ends[] = {1, 2, WINDOW - 1};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        struct problem ends_after = pose(1, ends[i]), zeros_after = pose(1, ends[i]);
+        for (int64_t t = ends[i] + 1; t < WINDOW; t++)
+            zeros_after.ids[t] = 0;
+        compute(1, encode, &ends_after);
+        compute(1, encode, &zeros_after);
+        check_same("pooled", zeros_after.pooled, ends_after.pooled, clip.config.projection_dim);
+        dispose(&ends_after);
+        dispose(&zeros_after);
+    }
+}
+
 static void states_do_not_depend_on_whether_the_pooled_vector_is_wanted(void **state)
 {
     (void)state;
@@ -158,6 +175,7 @@ int main(void)
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
         cmocka_unit_test(a_token_is_seen_by_itself_and_later_ones_only),
         cmocka_unit_test(the_pooled_vector_is_taken_at_the_first_end_token),
+        cmocka_unit_test(the_end_token_may_be_anywhere),
         cmocka_unit_test(states_do_not_depend_on_whether_the_pooled_vector_is_wanted),
         cmocka_unit_test(prompts_of_a_batch_do_not_meet),
         cmocka_unit_test(ids_without_an_embedding_are_named),

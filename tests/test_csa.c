@@ -446,6 +446,12 @@ static void settings_out_of_range_are_refused_by_name(void **state)
         bad.id_length = id_length;
         check_refused(u, bad, H, W, 1, "`id_length`");
     }
+    for (int id_length = 1; id_length <= CSA_MAX_ID_LENGTH; id_length += CSA_MAX_ID_LENGTH - 1) {
+        struct csa csa;
+        fine.id_length = id_length;
+        assert_int_equal(csa_open(&csa, u, &fine, H, W, 1, NULL), OK);
+        csa_close(&csa);
+    }
     bad = fine;
     bad.start = 0;
     check_refused(u, bad, H, W, 1, "`csa_start`");

@@ -71,6 +71,10 @@ static void a_pass_does_not_notice_the_others(void **state)
 {
     (void)state;
     struct small_story s;
+    small_story_open(&s, "dpmpp_2m", STEPS); /* remembers something of every panel */
+    s.request.height = 32;
+    check_each_pass_alone(&s);
+    small_story_close(&s);
     small_story_open(&s, "euler_a", STEPS);
     s.request.height = 32;
     check_each_pass_alone(&s);

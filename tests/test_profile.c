@@ -51,6 +51,7 @@ static void operations_are_counted_by_their_formulas(void **state)
     assert_true(rows[OP_CONV].flops == 2 * 12 * 6 * 8 * 9);
     assert_true(rows[OP_ATTENTION].flops == 2 * 2 * 12 * 12 * 6); /* q k and p v */
     assert_int_equal(rows[OP_NORM].calls, 2);
+    assert_true(rows[OP_NORM].bytes == (12 + 8) * 12 * 6); /* the first looks twice, then writes; the second once */
     assert_int_equal(rows[OP_OTHER].calls, 0);
     double seconds = 0;
     for (int op = 0; op < OP_COUNT; op++) {

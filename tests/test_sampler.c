@@ -33,6 +33,57 @@ static void predictions_are_clipped_where_the_config_says_so(void **state)
     }
 }
 
+/* The product of 1 - beta up to training step t of 1000, for the betas of SD; of no step at all it is 1. */
+static double alpha_bar(int t)
+{
+    double product = 1;
+    for (int i = 0; i <= t; i++) {
+        double root = sqrt(0.00085) + (sqrt(0.012) - sqrt(0.00085)) * i / 999;
+        product *= 1 - root * root;
+    }
+    return product;
+}
+
+/* Song et al. 2021, eq. 12 with sigma 0: x' = sqrt(a') x0 + sqrt(1 - a') epsilon, where a' belongs to 1000 / steps
+ * training steps earlier, step 0 included; before it a' is 1, or that of step 0. */
+static void ddim_goes_back_as_many_training_steps_as_its_formula_says(void **state)
+{
+    (void)state;
+    for (int offset = 0; offset < 2; offset++)
+        for (int to_one = 0; to_one < 2; to_one++) {
+            char config[256];
+            snprintf(config, sizeof config, "{" SD ", \"clip_sample\": false, \"timestep_spacing\": \"leading\","
+                     " \"steps_offset\": %d, \"set_alpha_to_one\": %s}", offset, to_one ? "true" : "false");
+            struct sampler s = make(config, "ddim", 50, 0);
+            for (int i = 0; i < 50; i++) {
+                int t = 20 * (49 - i) + offset, before = t - 20;
+                double a = alpha_bar(t), b = alpha_bar(before < 0 ? to_one ? -1 : 0 : before), x = 0.7, epsilon = -0.3;
+                double x0 = (x - sqrt(1 - a) * epsilon) / sqrt(a);
+                float found = (float)x, output = (float)epsilon;
+                sampler_step(&s, i, &output, NULL, &found, NULL, NULL, 1);
+                assert_float_equal(found, sqrt(b) * x0 + sqrt(1 - b) * epsilon, 2e-5 * fabs(x0));
+            }
+            sampler_free(&s);
+        }
+}
+
+/* Song et al. 2023, with sigma_data 1/2: f(x, t) = c_skip x + c_out x0. LCM scales t by 10, which leaves nothing of
+ * the first term; here t is scaled so that the terms are alike. */
+static void lcm_keeps_some_of_x_near_the_end(void **state)
+{
+    (void)state;
+    struct sampler s = make("{" SD ", \"timestep_scaling\": 0.002, \"prediction_type\": \"sample\"}", "lcm", 4, 0);
+    for (int i = 0; i < 4; i++) {
+        double t = 0.002 * s.timesteps[i], skip = 0.25 / (t * t + 0.25), out = t / sqrt(t * t + 0.25);
+        float x = 0.7f, x0 = -0.4f, noise = 0, seen;
+        sampler_step(&s, i, &x0, &noise, &x, NULL, &seen, 1);
+        assert_float_equal(seen, skip * 0.7 - out * 0.4, 1e-6);
+        double signal = i < 3 ? sqrt(alpha_bar((int)s.timesteps[i + 1])) : 1;
+        assert_float_equal(x, signal * (skip * 0.7 - out * 0.4), 1e-5);
+    }
+    sampler_free(&s);
+}
+
 /* If the data were Gaussian numbers of deviation d, x = alpha x0 + sigma epsilon would have the deviation
  * D = sqrt(alpha^2 d^2 + sigma^2), the best guess of x0 would be alpha d^2 x / D^2, and the exact flow from one noise
  * level to another would multiply x by the ratio of their D: see Karras et al. 2022, appendix B. */
@@ -297,6 +348,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(predictions_are_clipped_where_the_config_says_so),
+        cmocka_unit_test(ddim_goes_back_as_many_training_steps_as_its_formula_says),
+        cmocka_unit_test(lcm_keeps_some_of_x_near_the_end),
         cmocka_unit_test(samplers_solve_the_flow_of_gaussian_data),
         cmocka_unit_test(second_order_solvers_converge_faster),
         cmocka_unit_test(pndm_converges_faster_than_ddim),

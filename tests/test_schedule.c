@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <stdio.h>
 
 #include "tests/made_sampler.h"
 
@@ -222,14 +223,67 @@ static void the_cosine_schedule_follows_its_curve(void **state)
     sampler_free(&s);
 }
 
+/* Nichol & Dhariwal 2021, eq. 17; betas are cut at 0.999. The first timestep is the noisiest training step whose
+ * log(alpha / sigma) is not below the limit, and with linspace spacing exactly that one. */
 static void clipped_lambdas_bound_the_first_sigma(void **state)
 {
     (void)state;
-    const char *cosine = "{\"beta_schedule\": \"squaredcos_cap_v2\", \"lambda_min_clipped\": -5.1}";
-    struct sampler s = make(cosine, "dpmpp_2m", 10, 0);
-    assert_true(-log(s.sigmas[0]) >= -5.1 && -log(s.sigmas[0]) < -4.9);
-    assert_true(s.timesteps[0] < 999);
-    sampler_free(&s);
+    for (double least = -5.1; least < -1; least += 1) {
+        char config[128];
+        double product = 1;
+        int first = -1;
+        for (int t = 0; t < 1000; t++) {
+            double ratio = pow(cos(((t + 1) / 1000. + 0.008) / 1.008 * M_PI / 2), 2) /
+                           pow(cos((t / 1000. + 0.008) / 1.008 * M_PI / 2), 2);
+            product *= fmax(ratio, 1 - 0.999);
+            if (0.5 * log(product / (1 - product)) >= least)
+                first = t;
+        }
+        snprintf(config, sizeof config, "{\"beta_schedule\": \"squaredcos_cap_v2\", \"lambda_min_clipped\": %g,"
+                 " \"timestep_spacing\": \"linspace\"}", least);
+        struct sampler s = make(config, "dpmpp_2m", 10, 0);
+        assert_true(first > 0 && first < 999);
+        assert_float_equal(s.timesteps[0], first, 0);
+        assert_true(-log(s.sigmas[0]) >= least);
+        sampler_free(&s);
+    }
+}
+
+/* One more would begin beyond the last training step, or find none for itself. */
+static void as_many_steps_as_there_are_are_taken(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config, *name, *says;
+        int most, first; /* timestep */
+    } cases[] = {
+        {"{\"timestep_spacing\": \"leading\"}", "ddim", "1000", 1000, 999},
+        {"{\"timestep_spacing\": \"leading\"}", "dpmpp_2m", "at most 999", 999, 999},
+        {"{\"original_inference_steps\": 1000}", "lcm", "", 1000, 999},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sampler s = make(cases[i].config, cases[i].name, cases[i].most, 0);
+        assert_int_equal(s.steps, cases[i].most);
+        assert_float_equal(s.timesteps[0], cases[i].first, 0);
+        sampler_free(&s);
+        refuses(cases[i].config, cases[i].name, cases[i].most + 1, 0, cases[i].says);
+    }
+    refuses("{\"steps_offset\": 1, \"timestep_spacing\": \"leading\"}", "ddim", 1000, 0, "begin at timestep 1000");
+    refuses("{\"original_inference_steps\": 1001}", "lcm", 4, 0, "1001");
+}
+
+/* Lin et al. 2024: without signal, epsilon says nothing of the picture; what it would be divided by is 0. */
+static void a_first_step_without_signal_needs_another_prediction(void **state)
+{
+    (void)state;
+#define NO_SIGNAL "\"rescale_betas_zero_snr\": true, \"timestep_spacing\": "
+    refuses("{" NO_SIGNAL "\"trailing\", \"prediction_type\": \"epsilon\"}", "ddim", 10, 0, "leaves no signal");
+    struct sampler v = make("{" NO_SIGNAL "\"trailing\", \"prediction_type\": \"v_prediction\"}", "ddim", 10, 0);
+    struct sampler later = make("{" NO_SIGNAL "\"leading\", \"prediction_type\": \"epsilon\"}", "ddim", 10, 0);
+    assert_float_equal(v.timesteps[0], 999, 0);
+    assert_float_equal(later.timesteps[0], 900, 0);
+    sampler_free(&v);
+    sampler_free(&later);
 }
 
 int main(void)
@@ -248,6 +302,8 @@ int main(void)
         cmocka_unit_test(betas_given_one_by_one_are_used),
         cmocka_unit_test(the_cosine_schedule_follows_its_curve),
         cmocka_unit_test(clipped_lambdas_bound_the_first_sigma),
+        cmocka_unit_test(as_many_steps_as_there_are_are_taken),
+        cmocka_unit_test(a_first_step_without_signal_needs_another_prediction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,6 +116,17 @@ static void samples_of_a_batch_do_not_meet(void **state)
     check_close("the second picture", second.image, wanted, 1152, 2e-5);
     dispose(&both);
     dispose(&second);
+
+    both = pose_encoding(2, 3, 2);
+    second = pose_encoding(1, 3, 2);
+    compute(1, encode, &both);
+    memcpy(second.in.x, both.in.x + 1152, 1152 * sizeof(float));
+    compute(1, encode, &second);
+    for (int i = 0; i < 24; i++)
+        wanted[i] = both.mean[24 + i];
+    check_close("the second picture's mean", second.mean, wanted, 24, 2e-5);
+    dispose(&both);
+    dispose(&second);
 }
 
 static void log_variances_are_clamped(void **state)
