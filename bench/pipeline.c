@@ -258,17 +258,17 @@ static status time_model(const struct model *m, const struct options *o, struct 
 }
 
 /* As a team is handed it. */
-struct work {
+struct task {
     const struct model *m;
     const struct options *o;
     struct error *e;
     status status;
 };
 
-static void run_work(void *arg)
+static void run_task(void *arg)
 {
-    struct work *work = arg;
-    work->status = time_model(work->m, work->o, work->e);
+    struct task *task = arg;
+    task->status = time_model(task->m, task->o, task->e);
 }
 
 /* -------------------------------------------------------------------------------------------------------- options */
@@ -326,10 +326,10 @@ int main(int argc, char **argv)
     }
     printf("%s, %d of %d threads, %s multiply-adds at %.1f GFLOP/s\n", cpu.name, o.threads, cpu.logical_cores,
            peak_isa(), peak_flops(o.threads) / 1e9);
-    struct work work = {&m, &o, &e, OK};
-    parallel_team(o.threads, run_work, &work);
+    struct task task = {&m, &o, &e, OK};
+    parallel_team(o.threads, run_task, &task);
     model_close(&m);
-    if (work.status != OK)
+    if (task.status != OK)
         fprintf(stderr, "bench_pipeline: %s\n", e.message);
-    return work.status == OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    return task.status == OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
