@@ -9,10 +9,16 @@ CLIP    ?= ../shared/clip
 VERSION = 0.1.0
 export CLIP
 
+comma      := ,
 WARN       = -Wall -Wextra
 CFLAGS    ?= -O3 -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DSTORYDIFF_VERSION='"$(VERSION)"' -I. -ffp-contract=off -pthread $(WARN) $(CFLAGS)
-LIBS       = -pthread -lz -lm -ldl
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DSTORYDIFF_VERSION='"$(VERSION)"' -I. -ffp-contract=off -pthread -fopenmp \
+             $(WARN) $(CFLAGS)
+LIBS       = $(OPENMP) -pthread -lz -lm -ldl
+
+# GCC's OpenMP is linked statically, or it would not hear that its threads shall sleep (tensor/parallel.c), and kept from
+# other libraries, which may bring one of their own.
+OPENMP    := $(if $(findstring clang,$(shell $(CC) --version)),-fopenmp,-l:libgomp.a -Wl$(comma)--exclude-libs=libgomp.a)
 
 # All cores, unless -j says otherwise; quiet, unless V=1.
 ifeq ($(filter -j% --jobserver%,$(MAKEFLAGS)),)
@@ -62,7 +68,7 @@ BENCH_C = $(filter-out bench/pipeline.c bench/onednn%,$(wildcard bench/*.c)) ben
 
 $(BUILD)/bench_kernels: $(call objects,$(BENCH_C)) $(BUILD)/libstorydiff.a
 	echo "  $@"
-	$(CC) -o $@ $^ $(LIBS) $(if $(ONEDNN),-ldnnl -l:libgomp.so.1)
+	$(CC) -o $@ $^ $(LIBS) $(if $(ONEDNN),-ldnnl)
 
 $(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/flags.c) $(BUILD)/libstorydiff.a
 	echo "  $@"
@@ -73,6 +79,7 @@ bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline
 	$(BUILD)/bench_kernels --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg $(BENCH)
 
 $(BUILD)/test_synthesize: $(BUILD)/obj/tools/synthetic_model.o
+$(BUILD)/test_allocation: OPENMP = -fopenmp
 $(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
 $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
 	echo "  $@"

@@ -14,6 +14,7 @@
 #include "bench/report.h"
 #include "tensor/blas.h"
 #include "tensor/cpu.h"
+#include "tensor/parallel.h"
 #include "tensor/peak.h"
 
 enum { EXIT_MISTAKE = 2, MOST_ROUNDS = 99 };
@@ -79,13 +80,26 @@ static void run_ours(void *self)
     problem_run(self);
 }
 
-static double time_alone(struct problem *p)
+/* As in a run of the program: with a team at hand. */
+struct ours {
+    struct problem *p;
+    double seconds;
+};
+
+static void time_team(void *self)
 {
-    int threads = p->threads;
-    p->threads = 1;
-    double seconds = time_calls(run_ours, p);
+    struct ours *ours = self;
+    ours->seconds = time_calls(run_ours, ours->p);
+}
+
+static double time_ours(struct problem *p, int threads)
+{
+    struct ours ours = {.p = p};
+    int usual = p->threads;
     p->threads = threads;
-    return seconds;
+    parallel_team(threads, time_team, &ours);
+    p->threads = usual;
+    return ours.seconds;
 }
 
 /* Opens the peers whose results are right. A wrong one is no peer, and worth a word. */
@@ -120,8 +134,8 @@ static void take_rounds(struct measurement *m, struct problem *p, struct peer *p
     for (int r = 0; r < rounds; r++) {
         flops[r] = peak_flops(p->threads);
         bytes[r] = peak_copy_bytes(copy, p->threads);
-        ours[r] = time_calls(run_ours, p);
-        alone[r] = time_alone(p);
+        ours[r] = time_ours(p, p->threads);
+        alone[r] = time_ours(p, 1);
         for (int i = 0; i < m->peer_count; i++) {
             theirs[i][r] = time_calls(peers[i].run, peers[i].self);
             pause_for_spinning_threads();

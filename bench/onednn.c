@@ -3,14 +3,13 @@
  * Dimensions are arrays of twelve, used or not. */
 #include <oneapi/dnnl/dnnl.h>
 
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/peer.h"
-
-void omp_set_num_threads(int threads); /* of the OpenMP library that oneDNN computes with */
 
 enum { MOST_MEMORIES = 8, MOST_STEPS = 3, MOST_ARGUMENTS = 4 };
 
@@ -33,6 +32,14 @@ struct computation {
     int threads;
     bool failed;
 };
+
+/* Of the OpenMP library that oneDNN computes with: the shared one, while GCC's in this program is its own. */
+static void set_threads(int threads)
+{
+    void (*set)(int) = (void (*)(int))(uintptr_t)dlsym(RTLD_DEFAULT, "omp_set_num_threads");
+    if (set != NULL)
+        set(threads);
+}
 
 static void must(struct computation *c, dnnl_status_t status)
 {
@@ -297,7 +304,7 @@ static void prepare_layer_norm(struct computation *c, const struct problem *p)
 static void run(void *self)
 {
     struct computation *c = self;
-    omp_set_num_threads(c->threads);
+    set_threads(c->threads);
     for (int i = 0; i < c->step_count; i++)
         dnnl_primitive_execute(c->steps[i].primitive, c->stream, c->steps[i].count, c->steps[i].arguments);
     dnnl_stream_wait(c->stream);
@@ -345,7 +352,7 @@ bool onednn_open(struct peer *peer, const struct problem *p)
     if (c == NULL)
         return false;
     c->threads = p->threads;
-    omp_set_num_threads(c->threads); /* kernels are generated for a number of threads */
+    set_threads(c->threads); /* kernels are generated for a number of threads */
     must(c, dnnl_engine_create(&c->engine, dnnl_cpu, 0));
     must(c, c->failed ? dnnl_runtime_error : dnnl_stream_create(&c->stream, c->engine, dnnl_stream_default_flags));
     switch (p->c->kind) {

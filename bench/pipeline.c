@@ -12,6 +12,7 @@
 #include "bench/flags.h"
 #include "sdxl/model.h"
 #include "tensor/cpu.h"
+#include "tensor/parallel.h"
 #include "tensor/peak.h"
 #include "tensor/rng.h"
 
@@ -256,6 +257,20 @@ static status time_model(const struct model *m, const struct options *o, struct 
     return OK;
 }
 
+/* As a team is handed it. */
+struct task {
+    const struct model *m;
+    const struct options *o;
+    struct error *e;
+    status status;
+};
+
+static void run_task(void *arg)
+{
+    struct task *task = arg;
+    task->status = time_model(task->m, task->o, task->e);
+}
+
 /* -------------------------------------------------------------------------------------------------------- options */
 
 static bool known_part(const char *name)
@@ -311,9 +326,10 @@ int main(int argc, char **argv)
     }
     printf("%s, %d of %d threads, %s multiply-adds at %.1f GFLOP/s\n", cpu.name, o.threads, cpu.logical_cores,
            peak_isa(), peak_flops(o.threads) / 1e9);
-    status s = time_model(&m, &o, &e);
+    struct task task = {&m, &o, &e, OK};
+    parallel_team(o.threads, run_task, &task);
     model_close(&m);
-    if (s != OK)
+    if (task.status != OK)
         fprintf(stderr, "bench_pipeline: %s\n", e.message);
-    return s == OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    return task.status == OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -7,6 +7,7 @@
 
 #include "tensor/gemm.h"
 #include "tensor/cpu.h"
+#include "tensor/parallel.h"
 #include "tests/golden.h"
 
 const double LIMIT_EXACT = 0, LIMIT_RANDN = 1e-6, LIMIT_STEP = 1e-5, LIMIT_LAYER = 2e-4, LIMIT_TRAJECTORY = 1e-3;
@@ -334,6 +335,18 @@ static void run_top_folder(struct golden *g, const char *folder, const char *pat
         free(entries);
 }
 
+/* As a team is handed it. */
+struct all_cases {
+    struct golden *g;
+    const char *folder;
+};
+
+static void run_all(void *arg)
+{
+    const struct all_cases *all = arg;
+    golden_files(all->g, all->folder, "", "", run_top_folder);
+}
+
 int main(int argc, char **argv)
 {
     struct golden g = {.clip = getenv("CLIP")};
@@ -356,7 +369,7 @@ int main(int argc, char **argv)
     if (g.clip == NULL)
         g.clip = "../shared/clip";
     g.threads = cpu_detect().physical_cores;
-    golden_files(&g, folder, "", "", run_top_folder);
+    parallel_team(g.threads, run_all, &(struct all_cases){&g, folder});
     print_closest(&g);
     printf("%d passed, %d failed, %d skipped\n", g.passed, g.failed, g.skipped);
     return g.failed > 0 || g.passed == 0;

@@ -16,6 +16,7 @@
 #include "tensor/blas.h"
 #include "tensor/cpu.h"
 #include "tensor/gemm.h"
+#include "tensor/parallel.h"
 #include "tensor/peak.h"
 
 enum { EXIT_FAILED = 1, EXIT_MISTAKE = 2, EXIT_STOPPED = 130 };
@@ -336,14 +337,8 @@ static status start_dump(struct run *r, struct error *e)
     return OK;
 }
 
-static status run(struct run *r, struct error *e)
+static status work(struct run *r, struct error *e)
 {
-    TRY(comic_plan(&r->comic, &r->model, &r->options.settings, e));
-    if (r->options.consistency && r->comic.settings.only != NULL)
-        return fail(e, ERR_ARGUMENT, "--consistency and --only exclude each other: all panels are compared");
-    r->ctx.threads = (int)r->comic.settings.threads;
-    if (r->options.profile)
-        r->ctx.profile = &r->profile;
     if (r->options.dry_run) {
         print_lines(r, &r->comic.notices);
         TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
@@ -372,6 +367,32 @@ static status run(struct run *r, struct error *e)
         TRY(draw(r, e));
     r->finished = true;
     return r->options.consistency ? print_consistency(r, e) : OK;
+}
+
+/* Work as a team is handed it. */
+struct task {
+    struct run *r;
+    struct error *e;
+    status status;
+};
+
+static void run_task(void *arg)
+{
+    struct task *task = arg;
+    task->status = work(task->r, task->e);
+}
+
+static status run(struct run *r, struct error *e)
+{
+    TRY(comic_plan(&r->comic, &r->model, &r->options.settings, e));
+    if (r->options.consistency && r->comic.settings.only != NULL)
+        return fail(e, ERR_ARGUMENT, "--consistency and --only exclude each other: all panels are compared");
+    r->ctx.threads = (int)r->comic.settings.threads;
+    if (r->options.profile)
+        r->ctx.profile = &r->profile;
+    struct task task = {r, e, OK};
+    parallel_team(r->ctx.threads, run_task, &task);
+    return task.status;
 }
 
 static void print_memory(void)
