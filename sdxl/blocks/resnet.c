@@ -41,7 +41,8 @@ void resnet_forward(const struct context *ctx, const struct resnet *r, struct fe
     float *time = NULL;
     if (emb != NULL) {
         time = arena_floats(ctx->arena, x.n * r->out_channels);
-        linear(ctx, time, emb, x.n, &r->time_emb_proj, (struct linear_options){0});
+        struct context exact = context_float32(ctx);
+        linear(&exact, time, emb, x.n, &r->time_emb_proj, (struct linear_options){0});
     }
     group_norm(ctx, normed.x, x, skip, &r->norm1, r->groups, r->eps, ACT_SILU);               /* [n,h,w,in] */
     conv3x3(ctx, h, normed, &r->conv1, CONV_SAME, (struct conv_options){.per_sample = time}); /* [n,h,w,out] */

@@ -1,0 +1,237 @@
+/* The one multiply in 8-bit integers (int8_kernel.h says what is computed):
+ *
+ *   for every block of rows:                       (few enough that all of K, in bytes, is a share of level 3)
+ *     quantise the input, block by block of K, in parallel
+ *     for every block of NC columns:
+ *       quantise strips of the weight [all of K, NR], in parallel
+ *       for every group of rows and group of strips, in parallel:  tile = a . b; epilogue
+ *
+ * Weights are read from the file as they are, each time anew: 8-bit copies of them would be a second model in memory,
+ * and finding a block's scale costs less than reading the block does. All of K fits one pass, so that a tile is
+ * complete when the epilogue sees it. */
+#include <string.h>
+
+#include "tensor/gemm.h"
+#include "tensor/gemm_int8.h"
+#include "tensor/gemm_kernel.h"
+#include "tensor/int8_kernel.h"
+
+enum {
+    NC = 1280,
+    INPUT_BYTES = 6 << 20, /* quantised input at a time */
+    CHUNK = 256,           /* values of k read and transposed at a time; a multiple of INT8_BLOCK */
+    ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
+    GROUP_ROWS = 112,      /* whose bytes stay in level 2 while strips pass by */
+};
+
+struct job {
+    const struct gemm *g;
+    const struct int8_kernel *kernel;
+    const float *bias; /* [weight rows], float32, or NULL */
+    int parts;         /* strips per strip of output: 2 with GEGLU */
+    int64_t blocks;    /* of K */
+    struct range m, n; /* the current blocks of rows and of columns */
+    int64_t strips, panel_groups, strip_groups;
+    struct int8_rows rows;    /* [panels of m] */
+    struct int8_strip weight; /* [strips * parts] */
+    struct scratch {          /* per thread */
+        float *rows;          /* [MR or NR, GEMM_STRIDE]: some of K of the input, or of weight rows to transpose */
+        float *columns;       /* [some of K, NR]: the latter transposed */
+        float *ordered;       /* filters: the same, tap by tap */
+        float *tile;          /* [parts][MR, NR] */
+    } * scratch;
+};
+
+static int64_t blocks_of(int64_t size, int64_t block)
+{
+    return (size + block - 1) / block;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- packing
+ */
+
+static struct int8_rows panel_at(const struct job *job, int64_t panel)
+{
+    int64_t at = panel * job->blocks * job->kernel->MR;
+    return (struct int8_rows){job->rows.q + at * INT8_BLOCK, job->rows.scale + at};
+}
+
+static struct int8_strip strip_at(const struct job *job, int64_t strip)
+{
+    int64_t at = strip * job->blocks * job->kernel->NR;
+    return (struct int8_strip){job->weight.q + at * INT8_BLOCK, job->weight.scale + at,
+                               job->weight.offset + at};
+}
+
+/* How many values of k an input or a weight is asked for at a time, from k on. */
+static int64_t chunk_at(const struct job *job, int64_t k)
+{
+    int64_t chunk = job->g->weight.taps == 9 ? 9 * GEMM_CHANNELS : CHUNK;
+    return smaller(chunk, job->g->K - k);
+}
+
+static void pack_panel(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct gemm *g = job->g;
+    int64_t MR = job->kernel->MR, first = job->m.begin + index * MR;
+    struct range m = {first, smaller(first + MR, job->m.end)};
+    struct int8_rows panel = panel_at(job, index);
+    float *rows = job->scratch[thread].rows;
+    for (int64_t k = 0, count; k < g->K; k += count) {
+        count = chunk_at(job, k);
+        g->in.pack(g->in.self, m, (struct range){k, k + count}, rows, GEMM_STRIDE);
+        for (int64_t i = 0; i < m.end - m.begin; i++) {
+            int64_t at = k / INT8_BLOCK * MR + i;
+            job->kernel->pack_row(rows + i * GEMM_STRIDE, count,
+                                  (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at});
+        }
+    }
+}
+
+/* Columns beyond the weight are zeros. Filters lie in the file as [channel, tap]: the transposed rows of a strip are put
+ * in the order [tap, channel]. */
+static void pack_strip(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->scratch[thread];
+    const struct gemm *g = job->g;
+    int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
+    int64_t used = smaller(NR, job->n.end - first);
+    struct int8_strip strip = strip_at(job, index);
+    for (int64_t n = used; n < NR; n++)
+        memset(s->rows + n * GEMM_STRIDE, 0, GEMM_STRIDE * sizeof(float));
+    for (int64_t k = 0, count; k < g->K; k += count) {
+        count = chunk_at(job, k);
+        for (int64_t n = 0; n < used; n++)
+            tensor_read(g->weight.tensor, (part * g->N + first + n) * g->K + k, count, s->rows + n * GEMM_STRIDE);
+        job->kernel->transpose(s->rows, count, s->columns);
+        const float *columns = s->columns;
+        if (g->weight.taps == 9) {
+            for (int64_t i = 0; i < count; i++)
+                memcpy(s->ordered + (i % 9 * (count / 9) + i / 9) * NR, columns + i * NR, (size_t)NR * sizeof(float));
+            columns = s->ordered;
+        }
+        int64_t at = k / INT8_BLOCK * NR;
+        job->kernel->pack_strip(columns, count, (struct int8_strip){strip.q + at * INT8_BLOCK, strip.scale + at,
+                                                                     strip.offset + at});
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------------- product
+ */
+
+/* Columns n of output row m are in `row`; with GEGLU their gates are in `gate`. */
+static void finish_row(const struct job *job, int64_t m, struct range n, float *row, float *gate)
+{
+    const struct gemm *g = job->g;
+    const struct epilogue *e = &g->epilogue;
+    void (*add)(float *y, const float *x, int64_t n) = job->kernel->add;
+    int64_t width = n.end - n.begin;
+    if (job->bias != NULL)
+        add(row, job->bias + n.begin, width);
+    if (e->per_sample != NULL)
+        add(row, e->per_sample + m / e->rows_per_sample * g->N + n.begin, width);
+    if (e->activation == ACT_GEGLU) {
+        if (job->bias != NULL)
+            add(gate, job->bias + g->N + n.begin, width);
+        activate(ACT_GELU, gate, width);
+        for (int64_t i = 0; i < width; i++)
+            row[i] *= gate[i];
+    } else {
+        activate(e->activation, row, width);
+    }
+    if (e->residual != NULL)
+        add(row, e->residual + m * g->N + n.begin, width);
+    memcpy(g->out + m * g->N + n.begin, row, (size_t)width * sizeof(float));
+}
+
+static void run_tile(const struct job *job, const struct scratch *s, int64_t panel, int64_t strip)
+{
+    const struct int8_kernel *kernel = job->kernel;
+    int64_t first = job->m.begin + panel * kernel->MR, tile_size = (int64_t)kernel->MR * kernel->NR;
+    struct range m = {first, smaller(first + kernel->MR, job->m.end)}, n = {job->n.begin + strip * kernel->NR, 0};
+    n.end = smaller(n.begin + kernel->NR, job->n.end);
+    for (int part = 0; part < job->parts; part++)
+        kernel->run(m.end - m.begin, job->g->K, panel_at(job, panel), strip_at(job, strip * job->parts + part),
+                    s->tile + part * tile_size);
+    for (int64_t i = 0; i < m.end - m.begin; i++)
+        finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
+}
+
+static void run_group(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    int64_t all = blocks_of(job->m.end - job->m.begin, job->kernel->MR);
+    struct range panels = task_range(all, job->panel_groups, index / job->strip_groups);
+    struct range strips = task_range(job->strips, job->strip_groups, index % job->strip_groups);
+    for (int64_t strip = strips.begin; strip < strips.end; strip++)
+        for (int64_t panel = panels.begin; panel < panels.end; panel++)
+            run_tile(job, &job->scratch[thread], panel, strip);
+}
+
+static void run_rows(const struct context *ctx, struct job *job)
+{
+    const struct gemm *g = job->g;
+    int64_t panels = blocks_of(job->m.end - job->m.begin, job->kernel->MR);
+    parallel_for(ctx->threads, panels, pack_panel, job);
+    for (int64_t n = 0; n < g->N; n += NC) {
+        job->n = (struct range){n, smaller(n + NC, g->N)};
+        job->strips = blocks_of(job->n.end - n, job->kernel->NR);
+        job->panel_groups = blocks_of(panels, GROUP_ROWS / job->kernel->MR);
+        job->strip_groups = smaller(blocks_of(ENOUGH_TASKS, job->panel_groups), job->strips);
+        parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
+        parallel_for(ctx->threads, job->panel_groups * job->strip_groups, run_group, job);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------- call
+ */
+
+/* Rows at a time: whole panels. */
+static int64_t most_rows(const struct job *job)
+{
+    int64_t MR = job->kernel->MR, panels = INPUT_BYTES / (MR * job->blocks * INT8_BLOCK);
+    return smaller(panels > 1 ? panels : 1, blocks_of(job->g->M, MR)) * MR;
+}
+
+static void allocate(const struct context *ctx, struct job *job)
+{
+    const struct int8_kernel *kernel = job->kernel;
+    int64_t rows = most_rows(job) * job->blocks, weights_at_once = smaller(job->g->N, NC);
+    int64_t columns = blocks_of(weights_at_once, kernel->NR) * job->parts * kernel->NR * job->blocks;
+    int64_t rows_at_once = kernel->MR > kernel->NR ? kernel->MR : kernel->NR, chunk = chunk_at(job, 0);
+    job->rows.q = arena_bytes(ctx->arena, (size_t)(rows * INT8_BLOCK));
+    job->rows.scale = arena_floats(ctx->arena, rows);
+    job->weight.q = arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK));
+    job->weight.scale = arena_floats(ctx->arena, columns);
+    job->weight.offset = arena_bytes(ctx->arena, (size_t)columns * sizeof(int32_t));
+    job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
+    for (int t = 0; t < ctx->threads; t++) {
+        struct scratch s = {
+            .rows = arena_floats(ctx->arena, rows_at_once * GEMM_STRIDE),
+            .columns = arena_floats(ctx->arena, chunk * kernel->NR),
+            .ordered = job->g->weight.taps == 9 ? arena_floats(ctx->arena, chunk * kernel->NR) : NULL,
+            .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
+        };
+        if (!arena_measuring(ctx->arena))
+            job->scratch[t] = s;
+    }
+}
+
+void gemm_int8_run(const struct context *ctx, const struct gemm *g, const float *bias)
+{
+    struct job job = {
+        .g = g,
+        .kernel = int8_kernel(),
+        .bias = bias,
+        .parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1,
+        .blocks = blocks_of(g->K, INT8_BLOCK),
+    };
+    allocate(ctx, &job);
+    int64_t rows = most_rows(&job);
+    for (int64_t m = 0; m < g->M && !arena_measuring(ctx->arena); m += rows) {
+        job.m = (struct range){m, smaller(m + rows, g->M)};
+        run_rows(ctx, &job);
+    }
+}
