@@ -62,7 +62,7 @@ struct epilogue {
 
 struct gemm {
     int64_t M, N, K;
-    enum precision precision; /* of the products; the epilogue is float32 */
+    enum precision precision; /* of the products; int8 only with taps = 1. The epilogue is float32 */
     struct gemm_input in;
     struct gemm_weight weight;
     struct epilogue epilogue;

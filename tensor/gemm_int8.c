@@ -19,7 +19,7 @@
 enum {
     NC = 1280,
     INPUT_BYTES = 6 << 20, /* quantised input at a time */
-    CHUNK = 256,           /* values of k read and transposed at a time; a multiple of INT8_BLOCK */
+    CHUNK = 640,           /* values of k read and transposed at a time; a multiple of INT8_BLOCK */
     ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
     GROUP_ROWS = 112,      /* whose bytes stay in level 2 while strips pass by */
 };
@@ -37,7 +37,6 @@ struct job {
     struct scratch {          /* per thread */
         float *rows;          /* [MR or NR, GEMM_STRIDE]: some of K of the input, or of weight rows to transpose */
         float *columns;       /* [some of K, NR]: the latter transposed */
-        float *ordered;       /* filters: the same, tap by tap */
         float *tile;          /* [parts][MR, NR] */
     } * scratch;
 };
@@ -63,13 +62,6 @@ static struct int8_strip strip_at(const struct job *job, int64_t strip)
                                job->weight.offset + at};
 }
 
-/* How many values of k an input or a weight is asked for at a time, from k on. */
-static int64_t chunk_at(const struct job *job, int64_t k)
-{
-    int64_t chunk = job->g->weight.taps == 9 ? 9 * GEMM_CHANNELS : CHUNK;
-    return smaller(chunk, job->g->K - k);
-}
-
 static void pack_panel(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
@@ -78,8 +70,8 @@ static void pack_panel(void *arg, int64_t index, int thread)
     struct range m = {first, smaller(first + MR, job->m.end)};
     struct int8_rows panel = panel_at(job, index);
     float *rows = job->scratch[thread].rows;
-    for (int64_t k = 0, count; k < g->K; k += count) {
-        count = chunk_at(job, k);
+    for (int64_t k = 0; k < g->K; k += CHUNK) {
+        int64_t count = smaller(CHUNK, g->K - k);
         g->in.pack(g->in.self, m, (struct range){k, k + count}, rows, GEMM_STRIDE);
         for (int64_t i = 0; i < m.end - m.begin; i++) {
             int64_t at = k / INT8_BLOCK * MR + i;
@@ -89,8 +81,7 @@ static void pack_panel(void *arg, int64_t index, int thread)
     }
 }
 
-/* Columns beyond the weight are zeros. Filters lie in the file as [channel, tap]: the transposed rows of a strip are put
- * in the order [tap, channel]. */
+/* Columns beyond the weight are zeros. */
 static void pack_strip(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
@@ -101,19 +92,13 @@ static void pack_strip(void *arg, int64_t index, int thread)
     struct int8_strip strip = strip_at(job, index);
     for (int64_t n = used; n < NR; n++)
         memset(s->rows + n * GEMM_STRIDE, 0, GEMM_STRIDE * sizeof(float));
-    for (int64_t k = 0, count; k < g->K; k += count) {
-        count = chunk_at(job, k);
+    for (int64_t k = 0; k < g->K; k += CHUNK) {
+        int64_t count = smaller(CHUNK, g->K - k);
         for (int64_t n = 0; n < used; n++)
             tensor_read(g->weight.tensor, (part * g->N + first + n) * g->K + k, count, s->rows + n * GEMM_STRIDE);
         job->kernel->transpose(s->rows, count, s->columns);
-        const float *columns = s->columns;
-        if (g->weight.taps == 9) {
-            for (int64_t i = 0; i < count; i++)
-                memcpy(s->ordered + (i % 9 * (count / 9) + i / 9) * NR, columns + i * NR, (size_t)NR * sizeof(float));
-            columns = s->ordered;
-        }
         int64_t at = k / INT8_BLOCK * NR;
-        job->kernel->pack_strip(columns, count, (struct int8_strip){strip.q + at * INT8_BLOCK, strip.scale + at,
+        job->kernel->pack_strip(s->columns, count, (struct int8_strip){strip.q + at * INT8_BLOCK, strip.scale + at,
                                                                      strip.offset + at});
     }
 }
@@ -121,42 +106,47 @@ static void pack_strip(void *arg, int64_t index, int thread)
 /* ---------------------------------------------------------------------------------------------------------- product
  */
 
-/* Columns n of output row m are in `row`; with GEGLU their gates are in `gate`. */
-static void finish_row(const struct job *job, int64_t m, struct range n, float *row, float *gate)
+/* tile += bias[n], where the last strip may have fewer columns than a tile. */
+static void add_bias(const struct job *job, float *tile, int64_t rows, const float *bias, struct range n)
 {
-    const struct gemm *g = job->g;
-    const struct epilogue *e = &g->epilogue;
-    void (*add)(float *y, const float *x, int64_t n) = job->kernel->add;
-    int64_t width = n.end - n.begin;
-    if (job->bias != NULL)
-        add(row, job->bias + n.begin, width);
-    if (e->per_sample != NULL)
-        add(row, e->per_sample + m / e->rows_per_sample * g->N + n.begin, width);
-    if (e->activation == ACT_GEGLU) {
-        if (job->bias != NULL)
-            add(gate, job->bias + g->N + n.begin, width);
-        activate(ACT_GELU, gate, width);
-        for (int64_t i = 0; i < width; i++)
-            row[i] *= gate[i];
-    } else {
-        activate(e->activation, row, width);
-    }
-    if (e->residual != NULL)
-        add(row, e->residual + m * g->N + n.begin, width);
-    memcpy(g->out + m * g->N + n.begin, row, (size_t)width * sizeof(float));
+    float padded[INT8_MOST_COLUMNS] = {0};
+    if (job->bias == NULL)
+        return;
+    memcpy(padded, bias + n.begin, (size_t)(n.end - n.begin) * sizeof *padded);
+    job->kernel->add_row(tile, padded, rows);
 }
 
-static void run_tile(const struct job *job, const struct scratch *s, int64_t panel, int64_t strip)
+/* A tile of sums, with GEGLU followed by that of its gates, becomes rows m and columns n of the output. */
+static void finish_tile(const struct job *job, struct range m, struct range n, float *tile)
 {
     const struct int8_kernel *kernel = job->kernel;
-    int64_t first = job->m.begin + panel * kernel->MR, tile_size = (int64_t)kernel->MR * kernel->NR;
+    const struct gemm *g = job->g;
+    const struct epilogue *e = &g->epilogue;
+    int64_t rows = m.end - m.begin, at = m.begin * g->N + n.begin;
+    float *gate = e->activation == ACT_GEGLU ? tile + (int64_t)kernel->MR * kernel->NR : NULL;
+    add_bias(job, tile, rows, job->bias, n);
+    for (int64_t i = 0; i < rows && e->per_sample != NULL; i++)
+        for (int64_t j = n.begin; j < n.end; j++)
+            tile[i * kernel->NR + j - n.begin] += e->per_sample[(m.begin + i) / e->rows_per_sample * g->N + j];
+    if (gate != NULL) {
+        add_bias(job, gate, rows, job->bias + g->N, n);
+        activate(ACT_GELU, gate, rows * kernel->NR);
+    } else {
+        activate(e->activation, tile, rows * kernel->NR);
+    }
+    kernel->finish(g->out + at, g->N, rows, n.end - n.begin, tile, gate, e->residual != NULL ? e->residual + at : NULL);
+}
+
+static void run_tile(const struct job *job, float *tile, int64_t panel, int64_t strip)
+{
+    const struct int8_kernel *kernel = job->kernel;
+    int64_t first = job->m.begin + panel * kernel->MR;
     struct range m = {first, smaller(first + kernel->MR, job->m.end)}, n = {job->n.begin + strip * kernel->NR, 0};
     n.end = smaller(n.begin + kernel->NR, job->n.end);
     for (int part = 0; part < job->parts; part++)
         kernel->run(m.end - m.begin, job->g->K, panel_at(job, panel), strip_at(job, strip * job->parts + part),
-                    s->tile + part * tile_size);
-    for (int64_t i = 0; i < m.end - m.begin; i++)
-        finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
+                    tile + (int64_t)part * kernel->MR * kernel->NR);
+    finish_tile(job, m, n, tile);
 }
 
 static void run_group(void *arg, int64_t index, int thread)
@@ -167,7 +157,7 @@ static void run_group(void *arg, int64_t index, int thread)
     struct range strips = task_range(job->strips, job->strip_groups, index % job->strip_groups);
     for (int64_t strip = strips.begin; strip < strips.end; strip++)
         for (int64_t panel = panels.begin; panel < panels.end; panel++)
-            run_tile(job, &job->scratch[thread], panel, strip);
+            run_tile(job, job->scratch[thread].tile, panel, strip);
 }
 
 static void run_rows(const struct context *ctx, struct job *job)
@@ -200,7 +190,7 @@ static void allocate(const struct context *ctx, struct job *job)
     const struct int8_kernel *kernel = job->kernel;
     int64_t rows = most_rows(job) * job->blocks, weights_at_once = smaller(job->g->N, NC);
     int64_t columns = blocks_of(weights_at_once, kernel->NR) * job->parts * kernel->NR * job->blocks;
-    int64_t rows_at_once = kernel->MR > kernel->NR ? kernel->MR : kernel->NR, chunk = chunk_at(job, 0);
+    int64_t rows_at_once = kernel->MR > kernel->NR ? kernel->MR : kernel->NR;
     job->rows.q = arena_bytes(ctx->arena, (size_t)(rows * INT8_BLOCK));
     job->rows.scale = arena_floats(ctx->arena, rows);
     job->weight.q = arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK));
@@ -210,8 +200,7 @@ static void allocate(const struct context *ctx, struct job *job)
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
             .rows = arena_floats(ctx->arena, rows_at_once * GEMM_STRIDE),
-            .columns = arena_floats(ctx->arena, chunk * kernel->NR),
-            .ordered = job->g->weight.taps == 9 ? arena_floats(ctx->arena, chunk * kernel->NR) : NULL,
+            .columns = arena_floats(ctx->arena, CHUNK * kernel->NR),
             .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
         };
         if (!arena_measuring(ctx->arena))

@@ -30,5 +30,6 @@ TARGET static inline floats float_fma(floats a, floats b, floats c) { return _mm
 
 #include "tensor/int8_vector.h"
 
-const struct int8_kernel int8_avx2 = {"avx2 5x16", MR, NR, LIMIT, run, pack_row, pack_strip, transpose, add};
+const struct int8_kernel int8_avx2 = {"avx2 5x16", MR, NR, LIMIT, run, pack_row,
+                                             pack_strip, transpose, add_row, finish};
 #endif

@@ -29,5 +29,6 @@ TARGET static inline floats float_fma(floats a, floats b, floats c) { return _mm
 
 #include "tensor/int8_vector.h"
 
-const struct int8_kernel int8_avx_vnni = {"avx-vnni 6x16", MR, NR, LIMIT, run, pack_row, pack_strip, transpose, add};
+const struct int8_kernel int8_avx_vnni = {"avx-vnni 6x16", MR, NR, LIMIT, run, pack_row,
+                                             pack_strip, transpose, add_row, finish};
 #endif

@@ -1,4 +1,4 @@
-/* Floats to blocks of 8 bits (int8_kernel.h says how), written once and compiled for each instruction set. The including
+/* Around the product: floats to blocks of 8 bits (int8_kernel.h says how), and what follows. Written once and compiled for each instruction set. The including
  * file defines TARGET, the attribute of every function, MR, LIMIT, and LANES: values in a register.
  *
  * Largest: floats without their sign are ordered as their bits are, infinities and NaN above all; these get into the
@@ -99,5 +99,32 @@ TARGET static void pack_row(const float *x, int64_t K, struct int8_rows a)
     if (K > 0) {
         memcpy(last, x, (size_t)K * sizeof *x);
         *a.scale = pack_block(last, a.q);
+    }
+}
+
+TARGET static void add_row(float *tile, const float *row, int64_t rows)
+{
+    for (; rows > 0; rows--, tile += NR)
+        for (int n = 0; n < NR; n++)
+            tile[n] += row[n];
+}
+
+TARGET static void finish(float *out, int64_t stride, int64_t rows, int64_t width, const float *tile,
+                          const float *gate, const float *residual)
+{
+    for (int64_t m = 0; m < rows; m++) {
+        float row[NR];
+        memcpy(row, tile + m * NR, sizeof row);
+        for (int n = 0; n < NR && gate != NULL; n++)
+            row[n] *= gate[m * NR + n];
+        if (residual != NULL && width == NR)
+            for (int n = 0; n < NR; n++)
+                row[n] += residual[m * stride + n];
+        for (int64_t n = 0; n < width && residual != NULL && width < NR; n++)
+            row[n] += residual[m * stride + n];
+        if (width == NR)
+            memcpy(out + m * stride, row, sizeof row);
+        else
+            memcpy(out + m * stride, row, (size_t)width * sizeof *row);
     }
 }

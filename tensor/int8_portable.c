@@ -33,7 +33,7 @@ static void transpose(const float *rows, int64_t K, float *strip)
 }
 
 const struct int8_kernel int8_portable = {"portable 4x8", MR, NR, LIMIT, run, pack_row, pack_strip, transpose,
-                                          gemm_add_portable};
+                                          add_row, finish};
 
 const struct int8_kernel *int8_kernel(void)
 {

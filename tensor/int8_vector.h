@@ -71,12 +71,3 @@ static void transpose(const float *rows, int64_t K, float *strip)
 {
     gemm_transpose_avx2(rows, K, NR, strip);
 }
-
-TARGET static void add(float *y, const float *x, int64_t n)
-{
-    int64_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        float_store(y + i, float_load(y + i) + float_load(x + i));
-    for (; i < n; i++)
-        y[i] += x[i];
-}
