@@ -19,7 +19,7 @@
 enum {
     NC = 1280,
     INPUT_BYTES = 6 << 20, /* quantised input at a time */
-    CHUNK = 640,           /* values of k read and transposed at a time; a multiple of INT8_BLOCK */
+    CHUNK = 256,           /* values of k read and transposed at a time; a multiple of INT8_BLOCK */
     ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
     GROUP_ROWS = 112,      /* whose bytes stay in level 2 while strips pass by */
 };
@@ -81,6 +81,15 @@ static void pack_panel(void *arg, int64_t index, int thread)
     }
 }
 
+/* Asks for `count` values from `first` on before they are needed: rows of a weight are far apart in memory, and each
+ * piece of one too short for the CPU to see where it goes on. */
+static void prefetch(const struct tensor *t, int64_t first, int64_t count)
+{
+    const char *begin = (const char *)t->data + (size_t)first * dtype_size(t->dtype);
+    for (size_t at = 0; at < (size_t)count * dtype_size(t->dtype); at += 64)
+        __builtin_prefetch(begin + at);
+}
+
 /* Columns beyond the weight are zeros. */
 static void pack_strip(void *arg, int64_t index, int thread)
 {
@@ -94,8 +103,11 @@ static void pack_strip(void *arg, int64_t index, int thread)
         memset(s->rows + n * GEMM_STRIDE, 0, GEMM_STRIDE * sizeof(float));
     for (int64_t k = 0; k < g->K; k += CHUNK) {
         int64_t count = smaller(CHUNK, g->K - k);
-        for (int64_t n = 0; n < used; n++)
-            tensor_read(g->weight.tensor, (part * g->N + first + n) * g->K + k, count, s->rows + n * GEMM_STRIDE);
+        for (int64_t n = 0; n < used; n++) {
+            int64_t at = (part * g->N + first + n) * g->K + k;
+            tensor_read(g->weight.tensor, at, count, s->rows + n * GEMM_STRIDE);
+            prefetch(g->weight.tensor, at + count, smaller(CHUNK, g->K - k - count));
+        }
         job->kernel->transpose(s->rows, count, s->columns);
         int64_t at = k / INT8_BLOCK * NR;
         job->kernel->pack_strip(s->columns, count, (struct int8_strip){strip.q + at * INT8_BLOCK, strip.scale + at,
