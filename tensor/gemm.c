@@ -313,7 +313,6 @@ static void run_deep_geglu(const struct context *ctx, const struct gemm *g)
 
 static void run_float32(const struct context *ctx, const struct gemm *g, const float *bias, int parts)
 {
-    int64_t weight_rows = parts * g->N;
     struct job job = {
         .g = g,
         .kernel = gemm_kernel(),
