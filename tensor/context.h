@@ -12,12 +12,26 @@ struct observer {
     void *self;
 };
 
+/* What the products of linear layers are made of. PRECISION_INT8: both operands are rounded to 8 bits, with a scale for
+ * every INT8_BLOCK values of a row (tensor/int8_kernel.h). Convolutions do not know it: Winograd's in float32 are faster
+ * than 8-bit ones by the definition (bench/RESULTS.md). */
+enum precision { PRECISION_FLOAT32, PRECISION_INT8 };
+
 struct context {
     struct arena *arena;
     int threads;                     /* >= 1; the result does not depend on it */
     struct profile *profile;         /* NULL: nobody asks */
     const struct observer *observer; /* NULL: nobody looks */
+    enum precision precision;        /* what is called with it may use; float32 unless somebody chose */
 };
+
+/* The same for a layer that must stay in float32. */
+static inline struct context context_float32(const struct context *ctx)
+{
+    struct context exact = *ctx;
+    exact.precision = PRECISION_FLOAT32;
+    return exact;
+}
 
 static inline void observe(const struct context *ctx, const char *name, const float *data, int rank,
                            const int64_t *shape)

@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 static void read_name(struct cpu *cpu)
 {
@@ -75,6 +78,16 @@ static void read_memory(struct cpu *cpu)
     fclose(f);
 }
 
+#if defined(__x86_64__)
+/* Leaf 7, sub-leaf 1 (Intel SDM, CPUID): not every compiler's __builtin_cpu_supports knows AVX-VNNI. */
+static bool has_avx_vnni(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) &&
+           (a >> 4 & 1);
+}
+#endif
+
 struct cpu cpu_detect(void)
 {
     struct cpu cpu = {0};
@@ -83,6 +96,8 @@ struct cpu cpu_detect(void)
     cpu.avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     cpu.avx512 = cpu.avx2_fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    cpu.avx_vnni = cpu.avx2_fma && has_avx_vnni();
+    cpu.avx512_vnni = cpu.avx512 && __builtin_cpu_supports("avx512vnni");
 #endif
     read_name(&cpu);
     count_cores(&cpu);
@@ -90,26 +105,43 @@ struct cpu cpu_detect(void)
     return cpu;
 }
 
-/* A fact about the process: constant once it is known. */
+/* Facts about the process: constant once they are known. */
 static pthread_once_t family_once = PTHREAD_ONCE_INIT;
 static enum cpu_family family;
+static enum cpu_bytes bytes;
 
 static void decide_family(void)
 {
-    static const char *const names[] = {
-        [CPU_PORTABLE] = "portable", [CPU_AVX2] = "avx2", [CPU_AVX512] = "avx512", [CPU_OPENBLAS] = "openblas"};
     struct cpu cpu = cpu_detect();
-    bool supported[] = {
-        [CPU_PORTABLE] = true, [CPU_AVX2] = cpu.avx2_fma, [CPU_AVX512] = cpu.avx512, [CPU_OPENBLAS] = true};
+    const struct form {
+        const char *name;
+        bool supported;
+        enum cpu_family family;
+        enum cpu_bytes bytes;
+    } forms[] = { /* from best to worst */
+        {"avx512", cpu.avx512, CPU_AVX512, cpu.avx512_vnni ? CPU_BYTES_AVX512_VNNI : CPU_BYTES_AVX2},
+        {"avx-vnni", cpu.avx_vnni, CPU_AVX2, CPU_BYTES_AVX_VNNI},
+        {"avx2", cpu.avx2_fma, CPU_AVX2, CPU_BYTES_AVX2},
+        {"openblas", true, CPU_OPENBLAS, CPU_BYTES_PORTABLE},
+        {"portable", true, CPU_PORTABLE, CPU_BYTES_PORTABLE},
+    };
     const char *wanted = getenv("STORYDIFF_CPU");
-    family = cpu.avx512 ? CPU_AVX512 : cpu.avx2_fma ? CPU_AVX2 : CPU_OPENBLAS;
-    for (enum cpu_family f = CPU_PORTABLE; wanted != NULL && f <= CPU_OPENBLAS; f++)
-        if (supported[f] && strcmp(wanted, names[f]) == 0)
-            family = f;
+    const struct form *chosen = NULL;
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        if (forms[i].supported && (chosen == NULL || (wanted != NULL && strcmp(wanted, forms[i].name) == 0)))
+            chosen = &forms[i];
+    family = chosen->family;
+    bytes = chosen->bytes;
 }
 
 enum cpu_family cpu_family(void)
 {
     pthread_once(&family_once, decide_family);
     return family;
+}
+
+enum cpu_bytes cpu_bytes(void)
+{
+    pthread_once(&family_once, decide_family);
+    return bytes;
 }

@@ -15,7 +15,9 @@
 
 #include "tensor/blas.h"
 #include "tensor/cpu.h"
+#include "tensor/gemm_int8.h"
 #include "tensor/gemm_kernel.h"
+#include "tensor/int8_kernel.h"
 
 enum {
     NC = 1280, /* 6.25 MiB of packed weight at most, twice that with GEGLU */
@@ -246,6 +248,11 @@ const char *gemm_kernel_name(void)
     return gemm_kernel()->name;
 }
 
+const char *gemm_int8_kernel_name(void)
+{
+    return int8_kernel()->name;
+}
+
 status gemm_ready(struct error *e)
 {
     return cpu_family() == CPU_OPENBLAS ? blas_load(e) : OK;
@@ -304,20 +311,12 @@ static void run_deep_geglu(const struct context *ctx, const struct gemm *g)
     arena_release(ctx->arena, mark);
 }
 
-void gemm_run(const struct context *ctx, const struct gemm *g)
+static void run_float32(const struct context *ctx, const struct gemm *g, const float *bias, int parts)
 {
-    if (geglu_is_too_deep(g)) {
-        run_deep_geglu(ctx, g);
-        return;
-    }
-    double start = seconds_now();
-    size_t mark = arena_mark(ctx->arena);
-    int parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1;
-    int64_t weight_rows = parts * g->N;
     struct job job = {
         .g = g,
         .kernel = gemm_kernel(),
-        .bias = read_bias(ctx, g->epilogue.bias, weight_rows),
+        .bias = bias,
         .parts = parts,
     };
     share_rows(&job);
@@ -326,8 +325,24 @@ void gemm_run(const struct context *ctx, const struct gemm *g)
         job.n = (struct range){n, smaller(n + NC, g->N)};
         run_columns(ctx, &job);
     }
+}
+
+void gemm_run(const struct context *ctx, const struct gemm *g)
+{
+    if (g->precision == PRECISION_FLOAT32 && geglu_is_too_deep(g)) {
+        run_deep_geglu(ctx, g);
+        return;
+    }
+    double start = seconds_now();
+    size_t mark = arena_mark(ctx->arena);
+    int parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1;
+    const float *bias = read_bias(ctx, g->epilogue.bias, parts * g->N);
+    if (g->precision == PRECISION_INT8)
+        gemm_int8_run(ctx, g, bias);
+    else
+        run_float32(ctx, g, bias, parts);
     arena_release(ctx->arena, mark);
-    double weight_bytes = (double)(weight_rows * g->K) * (double)dtype_size(g->weight.tensor->dtype);
-    profile_add(ctx->profile, g->op, start, 2.0 * (double)g->M * (double)weight_rows * (double)g->K,
-                weight_bytes + 4.0 * (double)g->M * (double)(g->K + g->N));
+    double weights = (double)(parts * g->N) * (double)g->K;
+    profile_add(ctx->profile, g->op, start, 2.0 * (double)g->M * weights,
+                weights * (double)dtype_size(g->weight.tensor->dtype) + 4.0 * (double)g->M * (double)(g->K + g->N));
 }

@@ -62,6 +62,7 @@ struct epilogue {
 
 struct gemm {
     int64_t M, N, K;
+    enum precision precision; /* of the products; int8 only with taps = 1. The epilogue is float32 */
     struct gemm_input in;
     struct gemm_weight weight;
     struct epilogue epilogue;
@@ -77,5 +78,6 @@ void gemm_run(const struct context *ctx, const struct gemm *g);
 
 /* The name of the micro-kernel: "avx512 14x32", "avx2 6x16", ... */
 const char *gemm_kernel_name(void);
+const char *gemm_int8_kernel_name(void);
 
 #endif

@@ -149,7 +149,9 @@ static inline void compute(int threads, void (*run)(const struct context *ctx, v
 static inline int on_every_cpu_family(int (*group)(void))
 {
     struct cpu cpu = cpu_detect();
-    const char *const names[] = {"portable", "openblas", cpu.avx2_fma ? "avx2" : NULL, cpu.avx512 ? "avx512" : NULL};
+    const char *const names[] = {"portable", "openblas", cpu.avx2_fma ? "avx2" : NULL,
+                                 cpu.avx_vnni ? "avx-vnni" : NULL,
+                                 cpu.avx512 ? "avx512" : NULL};
     int failed = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (names[i] == NULL)

@@ -117,8 +117,9 @@ static void self_attention(const struct context *ctx, const struct transformer *
 void text_keys(const struct context *ctx, const struct transformer_block *block, float *k, float *v,
                const float *states, int64_t tokens)
 {
-    linear(ctx, k, states, tokens, &block->attn2.to_k, (struct linear_options){0});
-    linear(ctx, v, states, tokens, &block->attn2.to_v, (struct linear_options){0});
+    struct context exact = context_float32(ctx);
+    linear(&exact, k, states, tokens, &block->attn2.to_k, (struct linear_options){0});
+    linear(&exact, v, states, tokens, &block->attn2.to_v, (struct linear_options){0});
 }
 
 /* The text of one sample: kept, or computed into k and v. */

@@ -97,7 +97,7 @@ static void embed_time(const struct context *ctx, const struct unet *u, float *e
 
 /* What every block of one forward pass needs. */
 struct forward {
-    const struct context *ctx;
+    const struct context *ctx; /* of the blocks: with the precision that was asked for */
     const struct unet *u;
     const struct unet_input *in;
     struct unet_options options;
@@ -184,7 +184,9 @@ void unet_forward(const struct context *ctx, const struct unet *u, float *out, c
     const struct unet_config *c = &u->config;
     size_t mark = arena_mark(ctx->arena);
     struct features x = in->sample; /* [n,h,w,4] */
-    struct forward p = {.ctx = ctx, .u = u, .in = in, .options = options};
+    struct context blocks = *ctx;
+    blocks.precision = options.precision;
+    struct forward p = {.ctx = &blocks, .u = u, .in = in, .options = options};
 
     p.emb = arena_floats(ctx->arena, x.n * unet_time_width(c));
     embed_time(ctx, u, p.emb, in); /* [n,4 c0] */

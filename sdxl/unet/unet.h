@@ -64,6 +64,7 @@ struct unet_input {
 struct unet_options {
     const struct attention_hook *hook; /* NULL: ordinary self-attention */
     const struct freeu *freeu;         /* NULL: off */
+    enum precision precision;          /* of the blocks: unet.c says of which layers */
 };
 
 /* out: [n, h, w, out_channels]. h and w are any positive sizes. Temporary memory comes from the arena. */

@@ -1,0 +1,238 @@
+/* The one multiply in 8-bit integers (int8_kernel.h says what is computed):
+ *
+ *   for every block of rows:                       (few enough that all of K, in bytes, is a share of level 3)
+ *     quantise the input, block by block of K, in parallel
+ *     for every block of NC columns:
+ *       quantise strips of the weight [all of K, NR], in parallel
+ *       for every group of rows and group of strips, in parallel:  tile = a . b; epilogue
+ *
+ * Weights are read from the file as they are, each time anew: 8-bit copies of them would be a second model in memory,
+ * and finding a block's scale costs less than reading the block does. All of K fits one pass, so that a tile is
+ * complete when the epilogue sees it. */
+#include <string.h>
+
+#include "tensor/gemm.h"
+#include "tensor/gemm_int8.h"
+#include "tensor/gemm_kernel.h"
+#include "tensor/int8_kernel.h"
+
+enum {
+    NC = 1280,
+    INPUT_BYTES = 6 << 20, /* quantised input at a time */
+    CHUNK = 256,           /* values of k read and transposed at a time; a multiple of INT8_BLOCK */
+    ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
+    GROUP_ROWS = 112,      /* whose bytes stay in level 2 while strips pass by */
+};
+
+struct job {
+    const struct gemm *g;
+    const struct int8_kernel *kernel;
+    const float *bias; /* [weight rows], float32, or NULL */
+    int parts;         /* strips per strip of output: 2 with GEGLU */
+    int64_t blocks;    /* of K */
+    struct range m, n; /* the current blocks of rows and of columns */
+    int64_t strips, panel_groups, strip_groups;
+    struct int8_rows rows;    /* [panels of m] */
+    struct int8_strip weight; /* [strips * parts] */
+    struct scratch {          /* per thread */
+        float *rows;          /* [MR or NR, GEMM_STRIDE]: some of K of the input, or of weight rows to transpose */
+        float *columns;       /* [some of K, NR]: the latter transposed */
+        float *tile;          /* [parts][MR, NR] */
+    } * scratch;
+};
+
+static int64_t blocks_of(int64_t size, int64_t block)
+{
+    return (size + block - 1) / block;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- packing
+ */
+
+static struct int8_rows panel_at(const struct job *job, int64_t panel)
+{
+    int64_t at = panel * job->blocks * job->kernel->MR;
+    return (struct int8_rows){job->rows.q + at * INT8_BLOCK, job->rows.scale + at};
+}
+
+static struct int8_strip strip_at(const struct job *job, int64_t strip)
+{
+    int64_t at = strip * job->blocks * job->kernel->NR;
+    return (struct int8_strip){job->weight.q + at * INT8_BLOCK, job->weight.scale + at,
+                               job->weight.offset + at};
+}
+
+static void pack_panel(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct gemm *g = job->g;
+    int64_t MR = job->kernel->MR, first = job->m.begin + index * MR;
+    struct range m = {first, smaller(first + MR, job->m.end)};
+    struct int8_rows panel = panel_at(job, index);
+    float *rows = job->scratch[thread].rows;
+    for (int64_t k = 0; k < g->K; k += CHUNK) {
+        int64_t count = smaller(CHUNK, g->K - k);
+        g->in.pack(g->in.self, m, (struct range){k, k + count}, rows, GEMM_STRIDE);
+        for (int64_t i = 0; i < m.end - m.begin; i++) {
+            int64_t at = k / INT8_BLOCK * MR + i;
+            job->kernel->pack_row(rows + i * GEMM_STRIDE, count,
+                                  (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at});
+        }
+    }
+}
+
+/* Asks for `count` values from `first` on before they are needed: rows of a weight are far apart in memory, and each
+ * piece of one too short for the CPU to see where it goes on. */
+static void prefetch(const struct tensor *t, int64_t first, int64_t count)
+{
+    const char *begin = (const char *)t->data + (size_t)first * dtype_size(t->dtype);
+    for (size_t at = 0; at < (size_t)count * dtype_size(t->dtype); at += 64)
+        __builtin_prefetch(begin + at);
+}
+
+/* Columns beyond the weight are zeros. */
+static void pack_strip(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->scratch[thread];
+    const struct gemm *g = job->g;
+    int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
+    int64_t used = smaller(NR, job->n.end - first);
+    struct int8_strip strip = strip_at(job, index);
+    for (int64_t n = used; n < NR; n++)
+        memset(s->rows + n * GEMM_STRIDE, 0, GEMM_STRIDE * sizeof(float));
+    for (int64_t k = 0; k < g->K; k += CHUNK) {
+        int64_t count = smaller(CHUNK, g->K - k);
+        for (int64_t n = 0; n < used; n++) {
+            int64_t at = (part * g->N + first + n) * g->K + k;
+            tensor_read(g->weight.tensor, at, count, s->rows + n * GEMM_STRIDE);
+            prefetch(g->weight.tensor, at + count, smaller(CHUNK, g->K - k - count));
+        }
+        job->kernel->transpose(s->rows, count, s->columns);
+        int64_t at = k / INT8_BLOCK * NR;
+        job->kernel->pack_strip(s->columns, count, (struct int8_strip){strip.q + at * INT8_BLOCK, strip.scale + at,
+                                                                     strip.offset + at});
+    }
+}
+
+/* ---------------------------------------------------------------------------------------------------------- product
+ */
+
+/* tile += bias[n], where the last strip may have fewer columns than a tile. */
+static void add_bias(const struct job *job, float *tile, int64_t rows, const float *bias, struct range n)
+{
+    float padded[INT8_MOST_COLUMNS] = {0};
+    if (job->bias == NULL)
+        return;
+    memcpy(padded, bias + n.begin, (size_t)(n.end - n.begin) * sizeof *padded);
+    job->kernel->add_row(tile, padded, rows);
+}
+
+/* A tile of sums, with GEGLU followed by that of its gates, becomes rows m and columns n of the output. */
+static void finish_tile(const struct job *job, struct range m, struct range n, float *tile)
+{
+    const struct int8_kernel *kernel = job->kernel;
+    const struct gemm *g = job->g;
+    const struct epilogue *e = &g->epilogue;
+    int64_t rows = m.end - m.begin, at = m.begin * g->N + n.begin;
+    float *gate = e->activation == ACT_GEGLU ? tile + (int64_t)kernel->MR * kernel->NR : NULL;
+    add_bias(job, tile, rows, job->bias, n);
+    for (int64_t i = 0; i < rows && e->per_sample != NULL; i++)
+        for (int64_t j = n.begin; j < n.end; j++)
+            tile[i * kernel->NR + j - n.begin] += e->per_sample[(m.begin + i) / e->rows_per_sample * g->N + j];
+    if (gate != NULL) {
+        add_bias(job, gate, rows, job->bias + g->N, n);
+        activate(ACT_GELU, gate, rows * kernel->NR);
+    } else {
+        activate(e->activation, tile, rows * kernel->NR);
+    }
+    kernel->finish(g->out + at, g->N, rows, n.end - n.begin, tile, gate, e->residual != NULL ? e->residual + at : NULL);
+}
+
+static void run_tile(const struct job *job, float *tile, int64_t panel, int64_t strip)
+{
+    const struct int8_kernel *kernel = job->kernel;
+    int64_t first = job->m.begin + panel * kernel->MR;
+    struct range m = {first, smaller(first + kernel->MR, job->m.end)}, n = {job->n.begin + strip * kernel->NR, 0};
+    n.end = smaller(n.begin + kernel->NR, job->n.end);
+    for (int part = 0; part < job->parts; part++)
+        kernel->run(m.end - m.begin, job->g->K, panel_at(job, panel), strip_at(job, strip * job->parts + part),
+                    tile + (int64_t)part * kernel->MR * kernel->NR);
+    finish_tile(job, m, n, tile);
+}
+
+static void run_group(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    int64_t all = blocks_of(job->m.end - job->m.begin, job->kernel->MR);
+    struct range panels = task_range(all, job->panel_groups, index / job->strip_groups);
+    struct range strips = task_range(job->strips, job->strip_groups, index % job->strip_groups);
+    for (int64_t strip = strips.begin; strip < strips.end; strip++)
+        for (int64_t panel = panels.begin; panel < panels.end; panel++)
+            run_tile(job, job->scratch[thread].tile, panel, strip);
+}
+
+static void run_rows(const struct context *ctx, struct job *job)
+{
+    const struct gemm *g = job->g;
+    int64_t panels = blocks_of(job->m.end - job->m.begin, job->kernel->MR);
+    parallel_for(ctx->threads, panels, pack_panel, job);
+    for (int64_t n = 0; n < g->N; n += NC) {
+        job->n = (struct range){n, smaller(n + NC, g->N)};
+        job->strips = blocks_of(job->n.end - n, job->kernel->NR);
+        job->panel_groups = blocks_of(panels, GROUP_ROWS / job->kernel->MR);
+        job->strip_groups = smaller(blocks_of(ENOUGH_TASKS, job->panel_groups), job->strips);
+        parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
+        parallel_for(ctx->threads, job->panel_groups * job->strip_groups, run_group, job);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------- call
+ */
+
+/* Rows at a time: whole panels. */
+static int64_t most_rows(const struct job *job)
+{
+    int64_t MR = job->kernel->MR, panels = INPUT_BYTES / (MR * job->blocks * INT8_BLOCK);
+    return smaller(panels > 1 ? panels : 1, blocks_of(job->g->M, MR)) * MR;
+}
+
+static void allocate(const struct context *ctx, struct job *job)
+{
+    const struct int8_kernel *kernel = job->kernel;
+    int64_t rows = most_rows(job) * job->blocks, weights_at_once = smaller(job->g->N, NC);
+    int64_t columns = blocks_of(weights_at_once, kernel->NR) * job->parts * kernel->NR * job->blocks;
+    int64_t rows_at_once = kernel->MR > kernel->NR ? kernel->MR : kernel->NR;
+    job->rows.q = arena_bytes(ctx->arena, (size_t)(rows * INT8_BLOCK));
+    job->rows.scale = arena_floats(ctx->arena, rows);
+    job->weight.q = arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK));
+    job->weight.scale = arena_floats(ctx->arena, columns);
+    job->weight.offset = arena_bytes(ctx->arena, (size_t)columns * sizeof(int32_t));
+    job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
+    for (int t = 0; t < ctx->threads; t++) {
+        struct scratch s = {
+            .rows = arena_floats(ctx->arena, rows_at_once * GEMM_STRIDE),
+            .columns = arena_floats(ctx->arena, CHUNK * kernel->NR),
+            .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
+        };
+        if (!arena_measuring(ctx->arena))
+            job->scratch[t] = s;
+    }
+}
+
+void gemm_int8_run(const struct context *ctx, const struct gemm *g, const float *bias)
+{
+    struct job job = {
+        .g = g,
+        .kernel = int8_kernel(),
+        .bias = bias,
+        .parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1,
+        .blocks = blocks_of(g->K, INT8_BLOCK),
+    };
+    allocate(ctx, &job);
+    int64_t rows = most_rows(&job);
+    for (int64_t m = 0; m < g->M && !arena_measuring(ctx->arena); m += rows) {
+        job.m = (struct range){m, smaller(m + rows, g->M)};
+        run_rows(ctx, &job);
+    }
+}
