@@ -1,4 +1,5 @@
 #include "sdxl/model.h"
+#include "tensor/finite.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -197,4 +198,19 @@ int64_t model_size_multiple(const struct model *m)
         if (u->up_attention[order] && u->levels - 1 - order > lowest)
             lowest = u->levels - 1 - order;
     return vae_factor(&m->vae.config) << lowest;
+}
+
+status model_fail_not_finite(const struct model *m, const char *stage, struct error *e)
+{
+    const struct weights *const parts[] = {&m->text_encoder.weights, &m->text_encoder_2.weights, &m->unet.weights,
+                                           &m->vae.weights};
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+        for (size_t i = 0; i < parts[p]->bound_count; i++)
+            if (!tensor_finite(&parts[p]->bound[i].tensor))
+                return fail(e, ERR_FORMAT, "%s: the result is no picture, it has infinities or NaNs: so has '%s' of %s: "
+                                           "the file is damaged, get it again", stage, parts[p]->bound[i].name,
+                            parts[p]->file->path);
+    return fail(e, ERR_FORMAT, "%s: the result is no picture, it has infinities or NaNs, though all weights of %s are "
+                               "finite: some are so large that sums overflow; the file is damaged or of another kind",
+                stage, m->path);
 }

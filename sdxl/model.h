@@ -52,6 +52,11 @@ void model_close(struct model *m); /* fine on a zeroed struct */
 /* Appends a line for each of its files that has tensors which nothing uses (weights_note_unused). */
 void model_note_unused(const struct model *m, struct text *notes);
 
+/* Says why a stage gave values that are no numbers: "unet: 'conv_in.weight' of FILE has infinities or NaNs", or that the
+ * weights are all finite and something overflowed. Reads all weights until one is found: seconds. Returns ERR_FORMAT.
+ * stage: "step 3 of 50, panel 2". */
+status model_fail_not_finite(const struct model *m, const char *stage, struct error *e);
+
 /* The multiple of pixels that width and height must be for a whole number of tokens wherever consistent self-attention
  * looks: at every level with transformers on the way up. Without it, multiples of a latent are enough (vae_factor). */
 int64_t model_size_multiple(const struct model *m);

@@ -1,4 +1,6 @@
 /* The program: options in, a comic out, what there is to say on the terminal. */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,7 @@
 #include "tensor/blas.h"
 #include "tensor/cpu.h"
 #include "tensor/gemm.h"
+#include "tensor/mapped.h"
 #include "tensor/parallel.h"
 #include "tensor/peak.h"
 
@@ -47,19 +50,55 @@ static volatile sig_atomic_t stop; /* a signal handler can tell nobody else */
 static void ask_to_stop(int signal)
 {
     static const char line[] = "\nfinishing this step; once more ends at once\n";
+    const struct sigaction plain = {.sa_handler = SIG_DFL};
+    int before = errno; /* the interrupted call looks at it */
     (void)signal;
     stop = 1;
+    sigaction(SIGINT, &plain, NULL); /* either of them, once more */
+    sigaction(SIGTERM, &plain, NULL);
     if (write(STDERR_FILENO, line, sizeof line - 1) < 0)
-        return; /* nobody is listening */
+        errno = 0; /* nobody is listening */
+    errno = before;
 }
 
-/* The first Ctrl-C finishes the step; a second one ends the program at once. */
-static void catch_interrupt(void)
+/* A model's file was shortened while it was mapped: the part that is gone cannot be read. All before the step under way
+ * is saved. */
+static void tell_what_vanished(int signal, siginfo_t *info, void *ucontext)
 {
-    struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESETHAND | SA_RESTART};
-    sigaction(SIGINT, &action, NULL);
+    static const char said[] = "\nstorydiff: a file was shortened or removed while it was in use: ",
+                      then[] = "\nput it back; what was saved is safe, and --resume goes on\n";
+    char path[4096] = "(the system does not say which)";
+    (void)ucontext;
+    mapped_file_at(info->si_addr, path, sizeof path);
+    if (write(STDERR_FILENO, said, sizeof said - 1) < 0 || write(STDERR_FILENO, path, strlen(path)) < 0 ||
+        write(STDERR_FILENO, then, sizeof then - 1) < 0)
+        _exit(128 + signal);
+    _exit(EXIT_MISTAKE);
+}
+
+/* The first Ctrl-C finishes the step; a second signal ends the program at once. What was told to ignore Ctrl-C (nohup, a
+ * shell's &) goes on ignoring it. */
+static void catch_signals(void)
+{
+    const struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESTART};
+    const struct sigaction vanished = {.sa_sigaction = tell_what_vanished, .sa_flags = SA_SIGINFO};
+    struct sigaction before;
+    if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGBUS, &vanished, NULL);
     signal(SIGXFSZ, SIG_IGN); /* too large a file for `ulimit -f` is an error that can be told */
+}
+
+/* Whoever starts us without standard streams would have messages land in the first files that we open. */
+static void open_standard_streams(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
 }
 
 /* One line, whatever a person or a file has put into it, with settings as options. */
@@ -355,7 +394,7 @@ static status work(struct run *r, struct error *e)
         TRY(start_dump(r, e));
     if (r->finished && !r->options.consistency)
         return OK;
-    catch_interrupt();
+    catch_signals();
     print_lines(r, &r->comic.notices); /* not before: a mistake is told in one line */
     TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
     if (r->options.verbose)
@@ -411,34 +450,47 @@ static int finish_output(int exit_status)
     return exit_status == EXIT_SUCCESS ? EXIT_FAILED : exit_status;
 }
 
-int main(int argc, char **argv)
+static int obey(struct run *r, struct error *e)
 {
-    struct run r = {.argc = argc, .argv = argv, .options = options_default(), .events = {-1}, .start = seconds_now()};
-    struct error e = {0};
-    if (options_parse(argc, argv, &r.options, &e) != OK)
-        return report(&r, &e);
-    if (r.options.help || argc == 1) {
+    if (options_parse(r->argc, r->argv, &r->options, e) != OK)
+        return report(r, e);
+    if (r->options.help || r->argc == 1) {
         options_help(stdout);
         return finish_output(EXIT_SUCCESS);
     }
-    if (r.options.version)
+    if (r->options.version)
         return finish_output(print_version());
     status s = OK;
-    if (r.options.progress_fd >= 0)
-        s = events_open(&r.events, r.options.progress_fd, &e);
+    if (r->options.progress_fd >= 0)
+        s = events_open(&r->events, r->options.progress_fd, e);
     if (s == OK)
-        s = run(&r, &e);
+        s = run(r, e);
     if (s == OK)
-        events_finished(&r.events, r.drawn.panels, r.drawn.pages, seconds_now() - r.start);
+        events_finished(&r->events, r->drawn.panels, r->drawn.pages, seconds_now() - r->start);
     if (s == ERR_STOPPED) {
-        print_stopped(&r, &e);
-    } else if (s == OK && r.options.profile) {
-        print_profile(&r);
+        print_stopped(r, e);
+    } else if (s == OK && r->options.profile) {
+        print_profile(r);
         print_memory();
     }
-    output_lock_drop(&r.lock, OUTPUT_DONE);
-    comic_request_free(&r.request);
-    comic_free(&r.comic);
-    model_close(&r.model);
-    return finish_output(s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(&r, &e));
+    return finish_output(s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(r, e));
+}
+
+int main(int argc, char **argv)
+{
+    struct error e = {0};
+    open_standard_streams();
+    struct run *r = calloc(1, sizeof *r); /* too large for a small stack */
+    if (r == NULL) {
+        fputs("storydiff: not enough memory to begin\n", stderr);
+        return EXIT_FAILED;
+    }
+    *r = (struct run){.argc = argc, .argv = argv, .options = options_default(), .events = {-1}, .start = seconds_now()};
+    int exit_status = obey(r, &e);
+    output_lock_drop(&r->lock, OUTPUT_DONE);
+    comic_request_free(&r->request);
+    comic_free(&r->comic);
+    model_close(&r->model);
+    free(r);
+    return exit_status;
 }

@@ -59,7 +59,8 @@ static status read_only(struct comic *c, struct error *e)
 {
     int panels = c->story.panel_count;
     c->wanted = calloc((size_t)panels, sizeof *c->wanted);
-    if (c->wanted == NULL)
+    c->seeds = calloc((size_t)panels, sizeof *c->seeds);
+    if (c->wanted == NULL || c->seeds == NULL)
         return fail(e, ERR_MEMORY, "not enough memory for %d panels", panels);
     const char *p = c->settings.only;
     for (int i = 0; i < panels && p == NULL; i++)
@@ -85,19 +86,18 @@ static status read_only(struct comic *c, struct error *e)
 
 /* The seed of a panel that lies in the folder is that which made it. With `only`, a new seed is for the panels that are
  * drawn anew; characters, and so id panels, keep theirs. */
-static status choose_seeds(struct comic *c, struct error *e)
+static void choose_seeds(struct comic *c)
 {
     struct settings *o = &c->settings;
     int panels = c->story.panel_count;
     bool anew = settings_given(o, "seed") == GIVEN_BY_PERSON;
     uint64_t given = o->seed;
-    c->seeds = calloc((size_t)panels, sizeof *c->seeds);
-    if (c->seeds == NULL)
-        return fail(e, ERR_MEMORY, "not enough memory for %d panels", panels);
-    for (int i = panels - 1; i >= 0 && o->only != NULL; i--) { /* the first one says the seed of all */
+    bool found = o->only == NULL;
+    for (int i = 0; i < panels && !found; i++) { /* the first one says the seed of all */
         struct recipe r;
         recipe_of_panel(o->output_dir, i + 1, &r, NULL);
-        if (r.values != NULL)
+        found = r.values != NULL;
+        if (found)
             o->seed = recipe_seed(&r, -1);
         recipe_free(&r);
     }
@@ -111,7 +111,6 @@ static status choose_seeds(struct comic *c, struct error *e)
             c->seeds[i] = given;
         recipe_free(&r);
     }
-    return OK;
 }
 
 static status read_style(struct comic *c, struct error *e)
@@ -332,16 +331,29 @@ static status lay_out_pages(struct comic *c, struct error *e)
     return OK;
 }
 
+/* How many of them one panel can look at. */
+static status check_characters(const struct comic *c, struct error *e)
+{
+    int most = c->settings.csa != CSA_OFF ? csa_most_characters(c->plan.id_length > 0 ? c->plan.id_length : 1) : STORY_MAX_CHARACTERS;
+    for (int i = 0; i < c->story.panel_count; i++)
+        if (c->story.panels[i].character_count > most)
+            return fail(e, ERR_ARGUMENT, "panel %d names %d characters, with %d id panels each: it can look at %d of them; "
+                                         "name fewer, or lower `id_length`", i + 1, c->story.panels[i].character_count,
+                        c->plan.id_length, most);
+    return OK;
+}
+
 static status plan(struct comic *c, struct model *model, struct error *e)
 {
     TRY(read_script(c, e));
     TRY(read_only(c, e));
-    TRY(choose_seeds(c, e));
+    choose_seeds(c);
     TRY(read_style(c, e));
     TRY(story_plan_make(&c->story, (int)c->settings.id_length, &c->plan, e));
     notice(c, c->plan.notice);
     c->settings.id_length = c->plan.id_length;
     TRY(style_texts(c, e));
+    TRY(check_characters(c, e));
     TRY(open_font(c, e));
     TRY(open_model(c, model, e));
     TRY(decide_defaults(c, e));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "storydiff/comic/comic.h"
+#include "tensor/finite.h"
 
 static bool same_text(const char *a, const char *b)
 {
@@ -47,6 +48,9 @@ static status encode_texts(const struct comic *c, const struct context *ctx, con
     }
     status s = conditioning_encode(ctx, c->model, texts, count, comic_reading(c), &r->text, e);
     free(texts);
+    if (s == OK && !(all_finite(r->text.states, r->text.count * r->text.tokens * r->text.width) &&
+                     all_finite(r->text.pooled, r->text.count * r->text.pooled_width)))
+        s = model_fail_not_finite(c->model, "the text encoders", e);
     return s;
 }
 

@@ -1,6 +1,7 @@
 #include "storydiff/comic/draw.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include "storydiff/comic/recipe.h"
 #include "storydiff/comic/render.h"
 #include "storydiff/picture/png.h"
+#include "tensor/mapped.h"
 
 /* A comic being drawn. */
 struct job {
@@ -20,6 +22,7 @@ struct job {
     struct output_path state;
     struct text state_recipe;
     struct preview_map preview;
+    struct mapped_files files; /* the model's, the font's: as they were at the beginning */
     struct image *panels; /* [panel_count] what the pages are made of; empty where there is none */
 };
 
@@ -87,6 +90,7 @@ static status step_done(void *self, const struct lockstep *l, struct error *e)
 {
     const struct job *j = self;
     int64_t every = j->c->settings.preview_every;
+    TRY(mapped_files_same(&j->files, e));
     TRY(save_state(j, l, e));
     return every > 0 && l->step % every == 0 ? write_preview(j, l, e) : OK;
 }
@@ -185,6 +189,24 @@ static status make_pages(struct job *j, struct error *e)
 
 /* --------------------------------------------------------------------------------------------------------- a run */
 
+/* Both needs against what there is, before hours are spent. */
+static status check_memory(const struct job *j, const struct lockstep *l, struct memory_limit limit, struct error *e)
+{
+    size_t sampling = l->fixed.capacity + l->csa.memory.capacity + l->work.capacity;
+    size_t decoding = render_measure(j->c->model, l->h, l->w, j->ctx->threads, NULL);
+    char line[256];
+    if (sampling > limit.hard || decoding > limit.hard)
+        return fail(e, ERR_MEMORY, "sampling takes %.0f MB and decoding %.0f MB besides the model's file, but %.0f MB are "
+                                   "left (%s): draw smaller (`height`, `width`), or find more memory", (double)sampling / 1e6,
+                    (double)decoding / 1e6, (double)limit.hard / 1e6, limit.why);
+    if (sampling > limit.soft || decoding > limit.soft) {
+        snprintf(line, sizeof line, "sampling takes %.0f MB and decoding %.0f MB, but %.0f MB are free: this may be slow",
+                 (double)sampling / 1e6, (double)decoding / 1e6, (double)limit.soft / 1e6);
+        notice(j, line);
+    }
+    return OK;
+}
+
 static status begin(struct job *j, struct lockstep *l, struct error *e)
 {
     const struct comic *c = j->c;
@@ -193,7 +215,10 @@ static status begin(struct job *j, struct lockstep *l, struct error *e)
     j->panels = calloc((size_t)c->story.panel_count, sizeof *j->panels);
     if (j->state_recipe.failed || j->panels == NULL)
         return fail(e, ERR_MEMORY, "not enough memory for %d panels", c->story.panel_count);
+    struct memory_limit limit = memory_left(); /* before any is taken */
     TRY(lockstep_open(l, &j->request->lockstep, j->ctx->threads, j->ctx->observer, e));
+    TRY(check_memory(j, l, limit, e));
+    TRY(mapped_files_note(&j->files, e));
     output_remove_leftovers(c);
     if (c->settings.resume && file_exists(j->state.text))
         return lockstep_load(l, j->state.text, e);
@@ -226,5 +251,6 @@ status draw_comic(const struct comic *c, const struct comic_request *request, co
         image_free(&j.panels[i]);
     free(j.panels);
     text_free(&j.state_recipe);
+    mapped_files_free(&j.files);
     return s;
 }

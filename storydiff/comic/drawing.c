@@ -1,12 +1,27 @@
 #include "storydiff/comic/drawing.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "storydiff/comic/render.h"
+#include "tensor/finite.h"
 
 static bool stop_asked(const struct draw_watch *watch)
 {
     return watch->stop != NULL && *watch->stop;
+}
+
+static status check_latents(const struct lockstep *l, struct error *e)
+{
+    int64_t size = l->h * l->w * l->c;
+    char stage[64];
+    for (int i = 0; i < l->request->panels; i++) {
+        if (all_finite(l->latents + i * size, size))
+            continue;
+        snprintf(stage, sizeof stage, "step %d of %d, panel %d", l->step, l->request->sampler->steps, i + 1);
+        return model_fail_not_finite(l->request->model, stage, e);
+    }
+    return OK;
 }
 
 static status sample(struct lockstep *l, const struct context *ctx, const struct draw_watch *watch,
@@ -15,6 +30,7 @@ static status sample(struct lockstep *l, const struct context *ctx, const struct
     int steps = l->request->sampler->steps;
     while (l->step < steps) {
         lockstep_step(l, ctx, &watch->passes);
+        TRY(check_latents(l, e));
         if (sink->step_done != NULL)
             TRY(sink->step_done(sink->self, l, e));
         if (watch->step_saved != NULL)
@@ -57,6 +73,8 @@ status drawing_run(struct lockstep *l, const struct context *ctx, const struct d
     TRY(lockstep_take_latents(l, &latents, e));
     one.x = latents;
     status s = decode(r->model, r->panels, one, ctx, watch, sink, e);
+    if (s == ERR_MEMORY)
+        fail_context(e, "all steps are done and saved; go on with `resume` where there is more memory");
     free(latents);
     return s;
 }

@@ -5,10 +5,22 @@
 /* One call of each kind of operation, at the sizes of the level that has most of the UNet's work. */
 struct probe {
     const struct unet *u;
-    int64_t h, w, c, heads;
+    int64_t h, w, c, heads; /* of a map, of PROBE_SIDE x PROBE_SIDE at most: it tells the speed of a larger one */
+    int64_t tokens;         /* that attention looks at: of the whole level */
     const struct profile *cost;
     double seconds; /* for all of it */
 };
+
+enum { PROBE_SIDE = 48, PROBE_QUERIES = 512 };
+
+/* Some of the queries, all of the keys. */
+static void probe_attention(const struct probe *p, const struct context *ctx, const float *q, float *out)
+{
+    struct key_set keys = {arena_floats(ctx->arena, p->tokens * p->c), NULL, NULL, p->tokens};
+    keys.v = keys.k;
+    attention(ctx, &(struct attention){.out = out, .q = q, .queries = smaller(p->h * p->w, PROBE_QUERIES),
+                                       .heads = p->heads, .d = p->c / p->heads, .sets = &keys, .count = 1});
+}
 
 static void run_probe(const struct probe *p, const struct context *ctx, enum op op)
 {
@@ -17,14 +29,10 @@ static void run_probe(const struct probe *p, const struct context *ctx, enum op 
     const struct transformer *t = &p->u->mid_block.attentions[0];
     struct features x = features_new(ctx->arena, 1, p->h, p->w, p->c);
     struct features y = features_new(ctx->arena, 1, p->h, p->w, p->c);
-    struct key_set own = {x.x, x.x, NULL, p->h * p->w};
     switch (op) {
     case OP_LINEAR: linear(ctx, y.x, x.x, p->h * p->w, &t->proj_in, (struct linear_options){0}); break;
     case OP_CONV: conv3x3(ctx, y, x, &resnet->conv1, CONV_SAME, (struct conv_options){0}); break;
-    case OP_ATTENTION:
-        attention(ctx, &(struct attention){.out = y.x, .q = x.x, .queries = p->h * p->w, .heads = p->heads,
-                                           .d = p->c / p->heads, .sets = &own, .count = 1});
-        break;
+    case OP_ATTENTION: probe_attention(p, ctx, x.x, y.x); break;
     case OP_NORM: group_norm(ctx, y.x, x, NULL, &resnet->norm1, resnet->groups, resnet->eps, ACT_SILU); break;
     case OP_OTHER:
     case OP_COUNT: break;
@@ -58,10 +66,12 @@ status estimate_seconds(const struct lockstep_request *r, const struct profile *
     const struct unet *u = &r->model->unet;
     int level = u->config.levels - 1;
     int64_t factor = vae_factor(&r->model->vae.config);
+    int64_t h = unet_level_size(r->height / factor, level), w = unet_level_size(r->width / factor, level);
     struct probe p = {
         .u = u,
-        .h = unet_level_size(r->height / factor, level),
-        .w = unet_level_size(r->width / factor, level),
+        .h = smaller(h, PROBE_SIDE),
+        .w = smaller(w, PROBE_SIDE),
+        .tokens = h * w,
         .c = u->config.block_out_channels[level],
         .heads = u->config.heads[level],
         .cost = cost,

@@ -16,6 +16,14 @@ struct memory_watch {
 /* Raises `most` to what this process holds now, in memory or swapped out. `w` may be NULL. */
 void memory_look(struct memory_watch *w);
 
+/* What this process may still take, in bytes. */
+struct memory_limit {
+    size_t hard;     /* no more: `ulimit`, the control group, or all of the machine's memory and swap */
+    size_t soft;     /* free or droppable on the machine right now */
+    const char *why; /* which of them `hard` is */
+};
+struct memory_limit memory_left(void);
+
 /* Bytes of all weights of a model: what is mapped. */
 size_t memory_of_weights(const struct model *m);
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/finite.h"
 #include "tensor/gemm.h"
 
 /* One latent to one picture. */
@@ -50,7 +51,9 @@ static void decode_each(void *self, const struct context *ctx)
         decode(&one, ctx);
         if (arena_measuring(ctx->arena))
             return; /* all take the same */
-        if (r->images != NULL)
+        if (!all_finite(out, size))
+            r->s = model_fail_not_finite(r->m, "the decoder", r->e);
+        else if (r->images != NULL)
             r->s = image_from_float(out, width, height, &r->images[i], r->e);
         memory_look(r->memory);
     }

@@ -25,6 +25,11 @@ static void start(struct csa *csa, struct arena *arena, int characters)
     csa_bank_start(&csa->bank, arena, &csa->layers, characters, csa->settings.id_length);
 }
 
+int csa_most_characters(int id_length)
+{
+    return (HOOK_KEY_SETS - 1) / id_length;
+}
+
 size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w, int characters)
 {
     struct csa csa = {.settings = *settings, .layers = layers_of(u, h, w)};

@@ -36,6 +36,9 @@ struct csa {
     struct arena memory; /* private: plan and bank */
 };
 
+/* The most characters that one panel may name: so many that all their id panels, and itself, fit into HOOK_KEY_SETS. */
+int csa_most_characters(int id_length);
+
 /* How many bytes csa_open will ask for: plan and bank. */
 size_t csa_memory(const struct unet *u, const struct csa_settings *settings, int64_t h, int64_t w, int characters);
 

@@ -380,7 +380,7 @@ static status check_passes(const struct lockstep_request *r, struct error *e)
         if (pass->kind == STORY_WRITE && pass->panel_count != r->csa.id_length)
             return fail(e, ERR_ARGUMENT, "a character has %d id panels, but id_length is %d", pass->panel_count,
                         r->csa.id_length);
-        if (pass->character_count * r->csa.id_length >= HOOK_KEY_SETS)
+        if (pass->character_count > csa_most_characters(r->csa.id_length))
             return fail(e, ERR_ARGUMENT, "panel %d: %d characters with %d id panels each are too many to see at once: "
                         "lower `id_length`", pass->panels[0] + 1, pass->character_count, r->csa.id_length);
         for (int j = 0; pass->kind == STORY_READ && j < pass->character_count; j++)
