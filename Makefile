@@ -13,7 +13,7 @@ comma      := ,
 WARN       = -Wall -Wextra
 CFLAGS    ?= -O3 -g
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DSTORYDIFF_VERSION='"$(VERSION)"' -I. -ffp-contract=off -pthread -fopenmp \
-             $(WARN) $(CFLAGS)
+             $(WARN) $(CFLAGS) $(LAST)
 LIBS       = $(OPENMP) -pthread -lz -lm -ldl
 
 # GCC's OpenMP is linked statically, or it would not hear that its threads shall sleep (tensor/parallel.c), and kept from
@@ -86,7 +86,7 @@ $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
 	$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka
 
 # Code that is not ours is compiled without our warnings.
-$(BUILD)/obj/storydiff/page/stb_truetype_impl.o: WARN = -w -fno-sanitize=undefined
+$(addprefix $(BUILD)/obj/storydiff/,page/stb_truetype_impl.o picture/stb_image_impl.o): LAST = -w -fno-sanitize=undefined
 
 $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)

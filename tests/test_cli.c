@@ -80,7 +80,7 @@ static struct image picture(const struct folder *f, const char *name)
 {
     struct image image = {0};
     struct error e = {0};
-    if (png_read(folder_path(f, name).text, &image, &e) != OK)
+    if (image_read(folder_path(f, name).text, &image, &e) != OK)
         fail_msg("%s", e.message);
     return image;
 }

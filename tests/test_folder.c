@@ -13,8 +13,8 @@ static int difference(const struct folder *f, const char *one, const char *other
 {
     struct image a, b;
     int most = 0;
-    assert_int_equal(png_read(folder_path(f, one).text, &a, NULL), OK);
-    assert_int_equal(png_read(folder_path(f, other).text, &b, NULL), OK);
+    assert_int_equal(image_read(folder_path(f, one).text, &a, NULL), OK);
+    assert_int_equal(image_read(folder_path(f, other).text, &b, NULL), OK);
     assert_true(a.width == b.width && a.height == b.height);
     for (int i = 0; i < a.width * a.height * 3; i++)
         most = abs(a.rgb[i] - b.rgb[i]) > most ? abs(a.rgb[i] - b.rgb[i]) : most;

@@ -1,6 +1,7 @@
 /* Fonts: measures against the file's own tables, drawing, and what happens with damaged files. */
 #include "storydiff/page/font.h" /* before cmocka.h, whose macro `fail` would hide ours */
 #include "storydiff/page/font_check.h"
+#include "storydiff/page/font_kern.h"
 #include "tensor/utf8.h"
 #include "tensor/file.h"
 
@@ -11,6 +12,12 @@
 
 static const char DEJAVU[] = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
 static const struct color BLACK = {0, 0, 0};
+
+static uint32_t next_random(uint32_t *x)
+{
+    *x = *x * 1664525u + 1013904223u;
+    return *x >> 8;
+}
 
 static struct font *open_dejavu(void)
 {
@@ -74,6 +81,157 @@ static void measures_as_the_files_tables_say(void **state)
     assert_int_equal(font_advance(font, a, v, 2048), (1401 - 131) * FONT_UNITS);
     assert_int_equal(font_advance(font, a, v, 32), (1401 - 131) * FONT_UNITS / 64);
     font_close(font);
+}
+
+/* A font of the test's own making: the tables that kerning is read from, nothing else. */
+struct kerning {
+    uint8_t bytes[400];
+    struct font_tables tables;
+};
+
+static void put_numbers(uint8_t *at, const uint16_t *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        at[i * 2] = (uint8_t)(numbers[i] >> 8);
+        at[i * 2 + 1] = (uint8_t)numbers[i];
+    }
+}
+
+#define PUT(at, ...) put_numbers(at, (uint16_t[]){__VA_ARGS__}, sizeof((uint16_t[]){__VA_ARGS__}) / sizeof(uint16_t))
+
+enum { K_E = 0x6B65, R_N = 0x726E, M_A = 0x6D61, MINUS = 0x10000 };
+
+/* One feature of that name with one lookup; its subtable begins at byte 38. */
+static void begin_gpos(struct kerning *k, uint16_t first, uint16_t second, uint16_t lookup_type)
+{
+    *k = (struct kerning){.tables.gpos = {k->bytes, sizeof k->bytes}};
+    PUT(k->bytes, 1, 0, 0, 10, 24);               /* version, scripts (not read), features, lookups */
+    PUT(k->bytes + 10, 1, first, second, 8, 0, 1, 0); /* the feature: at 18, one lookup, number 0 */
+    PUT(k->bytes + 24, 1, 6, 0);
+    PUT(k->bytes + 30, lookup_type, 0, 1, 8);     /* one subtable */
+}
+
+/* Format 1, values of two numbers (x placement 1, x advance 4): glyph 5 before 7 and 9, glyph 6 before 9. */
+static void put_pairs(uint8_t *at)
+{
+    PUT(at, 1, 40, 5, 0, 2, 14, 28);
+    PUT(at + 14, 2, 7, 100, MINUS - 50, 9, 100, MINUS - 60);
+    PUT(at + 28, 1, 9, 100, 70);
+    PUT(at + 40, 2, 1, 5, 6, 0); /* coverage by a range */
+}
+
+static void finds_pairs_in_gpos(void **state)
+{
+    (void)state;
+    struct kerning k;
+    for (int extended = 0; extended < 2; extended++) {
+        begin_gpos(&k, K_E, R_N, extended ? 9 : 2);
+        if (extended) /* version, type 2, where it is */
+            PUT(k.bytes + 38, 1, 2, 0, 8);
+        put_pairs(k.bytes + (extended ? 46 : 38));
+        const int expected[][3] = {{5, 7, -50}, {5, 9, -60}, {6, 9, 70}, {6, 7, 0}, {5, 8, 0}, {4, 7, 0}, {7, 9, 0}};
+        for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++)
+            assert_int_equal(font_kerning(&k.tables, expected[i][0], expected[i][1]), expected[i][2]);
+    }
+}
+
+/* Format 2: left glyphs 5 (class 0) and 6 (class 1), right ones 7 (class 1), 20 to 22 (class 2), all others class 0. */
+static void finds_classes_in_gpos(void **state)
+{
+    (void)state;
+    struct kerning k;
+    begin_gpos(&k, K_E, R_N, 2);
+    uint8_t *at = k.bytes + 38;
+    PUT(at, 2, 28, 4, 0, 36, 44, 2, 3);
+    PUT(at + 16, 0, MINUS - 1, MINUS - 2, 10, 11, 12);
+    PUT(at + 28, 1, 2, 5, 6);
+    PUT(at + 36, 1, 6, 1, 1);                /* classes of the left, from glyph 6 on */
+    PUT(at + 44, 2, 2, 7, 7, 1, 20, 22, 2);  /* of the right, by ranges */
+    const int expected[][3] = {{5, 7, -1}, {5, 20, -2}, {5, 22, -2}, {5, 23, 0}, {6, 7, 11},
+                               {6, 21, 12}, {6, 3, 10}, {7, 7, 0}};
+    for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++)
+        assert_int_equal(font_kerning(&k.tables, expected[i][0], expected[i][1]), expected[i][2]);
+}
+
+/* OpenType 1.9, "kern": used where GPOS has no feature of that name, be it there for other things. */
+static void the_table_kern_is_asked_where_gpos_kerns_nothing(void **state)
+{
+    (void)state;
+    uint8_t kern[30];
+    struct kerning k;
+    PUT(kern, 0, 1, 0, 26, 1, 2, 0, 0, 0, 5, 7, MINUS - 9, 5, 8, 9);
+    for (int gpos = 0; gpos < 3; gpos++) {
+        begin_gpos(&k, gpos == 1 ? M_A : K_E, R_N, 2);
+        put_pairs(k.bytes + 38);
+        if (gpos == 2)
+            k.tables.gpos = (struct font_table){0};
+        k.tables.kern = (struct font_table){kern, sizeof kern};
+        assert_int_equal(font_kerning(&k.tables, 5, 7), gpos == 0 ? -50 : -9);
+        assert_int_equal(font_kerning(&k.tables, 5, 8), gpos == 0 ? 0 : 9);
+        assert_int_equal(font_kerning(&k.tables, 5, 9), gpos == 0 ? -60 : 0);
+    }
+}
+
+/* DejaVu Sans without the feature, and then without the table: the same advance, from its table kern. */
+static void a_gpos_for_other_things_does_not_hide_kerning(void **state)
+{
+    (void)state;
+    font_close(open_dejavu());
+    struct file_map map;
+    struct font_tables tables;
+    assert_int_equal(file_map(DEJAVU, &map, NULL), OK);
+    assert_int_equal(font_check(DEJAVU, map.data, map.size, &tables, NULL), OK);
+    struct font *font = open_dejavu();
+    const int a = font_glyph(font, 'A'), v = font_glyph(font, 'V');
+    assert_int_equal(font_kerning(&tables, a, v), -131);
+    uint8_t *gpos = malloc(tables.gpos.size);
+    assert_non_null(gpos);
+    memcpy(gpos, tables.gpos.data, tables.gpos.size);
+    for (size_t i = 0; i + 4 <= tables.gpos.size; i++)
+        if (memcmp(gpos + i, "kern", 4) == 0)
+            gpos[i + 3] = 'X';
+    tables.gpos.data = gpos;
+    assert_int_equal(font_kerning(&tables, a, v), -131);
+    tables.gpos = (struct font_table){0};
+    assert_int_equal(font_kerning(&tables, a, v), -131);
+    tables.kern = (struct font_table){0};
+    assert_int_equal(font_kerning(&tables, a, v), 0);
+    free(gpos);
+    font_close(font);
+    file_unmap(&map);
+}
+
+/* Cut anywhere and with random numbers in it: read within its bounds (run with the sanitizers) and not for long. */
+static void kerning_survives_any_table(void **state)
+{
+    (void)state;
+    struct kerning k;
+    uint32_t x = 1;
+    begin_gpos(&k, K_E, R_N, 2);
+    put_pairs(k.bytes + 38);
+    for (size_t size = 0; size <= 90; size++) {
+        uint8_t *cut = malloc(size + 1);
+        memcpy(cut, k.bytes, size);
+        struct font_tables tables = {.gpos = {cut, size}, .kern = {cut, size}};
+        font_kerning(&tables, 5, 7);
+        free(cut);
+    }
+    for (int round = 0; round < 20000; round++) {
+        begin_gpos(&k, K_E, R_N, 2);
+        put_pairs(k.bytes + 38);
+        for (int i = 0; i < 6; i++)
+            k.bytes[next_random(&x) % 90] = (uint8_t)next_random(&x);
+        font_kerning(&k.tables, 5 + round % 2, 7);
+    }
+    /* 65535 features of 65535 lookups of 65535 subtables */
+    uint8_t *most = malloc(1 << 18);
+    assert_non_null(most);
+    memset(most, 0xFF, 1 << 18);
+    for (size_t i = 12; i + 6 <= 1 << 17; i += 6)
+        memcpy(most + i, "kern\xFF\xFF", 6);
+    PUT(most, 1, 0, 0, 10, 10);
+    font_kerning(&(struct font_tables){.gpos = {most, 1 << 18}}, 5, 7);
+    free(most);
 }
 
 static void the_default_font_is_found(void **state)
@@ -248,12 +406,6 @@ static size_t read_u32(const unsigned char *p)
     return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 }
 
-static uint32_t next_random(uint32_t *x)
-{
-    *x = *x * 1664525u + 1013904223u;
-    return *x >> 8;
-}
-
 /* A place to damage: in the directory, in the first bytes of a table, where its sizes stand, or in its first 8 KiB,
  * where the letters' outlines lie. */
 static size_t some_place(const struct file_map *font, uint32_t *x)
@@ -351,6 +503,11 @@ int main(void)
         cmocka_unit_test(reads_every_form_of_utf8),
         cmocka_unit_test(reads_what_is_not_utf8_as_replacements_and_stops_at_the_end),
         cmocka_unit_test(measures_as_the_files_tables_say),
+        cmocka_unit_test(finds_pairs_in_gpos),
+        cmocka_unit_test(finds_classes_in_gpos),
+        cmocka_unit_test(the_table_kern_is_asked_where_gpos_kerns_nothing),
+        cmocka_unit_test(a_gpos_for_other_things_does_not_hide_kerning),
+        cmocka_unit_test(kerning_survives_any_table),
         cmocka_unit_test(the_default_font_is_found),
         cmocka_unit_test(names_missing_letters_and_a_package_that_has_them),
         cmocka_unit_test(letters_stand_on_the_baseline_at_their_size),

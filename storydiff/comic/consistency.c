@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "storydiff/comic/output.h"
-#include "storydiff/picture/png.h"
 
 /* ------------------------------------------------------------------------------------------------------- palette */
 
@@ -171,7 +170,7 @@ status consistency_of_results(const struct comic *c, struct palette *palettes, s
         if (shows_nobody(c, i))
             continue;
         TRY(output_path(c, OUTPUT_PANEL, i + 1, &path, e));
-        TRY(png_read(path.text, &image, e));
+        TRY(image_read(path.text, &image, e));
         palettes[i] = palette_of(&image);
         image_free(&image);
     }

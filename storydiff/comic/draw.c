@@ -148,7 +148,7 @@ static bool read_panel(struct job *j, int panel)
     struct image *image = &j->panels[panel];
     struct output_path path;
     bool fits = output_path(j->c, OUTPUT_PANEL, panel + 1, &path, NULL) == OK && file_exists(path.text) &&
-                png_read(path.text, image, NULL) == OK && image->width == o->width && image->height == o->height;
+                image_read(path.text, image, NULL) == OK && image->width == o->width && image->height == o->height;
     if (!fits)
         image_free(image);
     return fits;

@@ -7,6 +7,7 @@
 #include <stb/stb_truetype.h>
 
 #include "storydiff/page/font_check.h"
+#include "storydiff/page/font_kern.h"
 #include "tensor/utf8.h"
 #include "tensor/file.h"
 
@@ -53,8 +54,6 @@ static status open_checked(struct font *font, struct error *e)
         return fail(e, ERR_FORMAT, "%s: the font has no Unicode character map or no outlines", font->path);
     const uint32_t cmap = (uint32_t)(tables->cmap.data - font->map.data);
     TRY(font_check_map(tables, (uint32_t)font->info.index_map - cmap, e));
-    if (!font_check_gpos(tables))
-        font->info.gpos = 0; /* then kern is asked, if there is one */
     read_line_metrics(font);
     return OK;
 }
@@ -137,7 +136,7 @@ int64_t font_advance(const struct font *font, int glyph, int next, int size)
     int units;
     stbtt_GetGlyphHMetrics(&font->info, glyph, &units, NULL);
     if (next != 0)
-        units += stbtt_GetGlyphKernAdvance(&font->info, glyph, next);
+        units += font_kerning(&font->tables, glyph, next);
     if (units < 0)
         return 0;
     const int em = font->tables.units_per_em;

@@ -75,18 +75,6 @@ static status find_font(const char *path, const uint8_t *bytes, size_t size, siz
     return OK;
 }
 
-/* version 2, subtables 2, then the only one that is read: version 2, length 2, coverage 2 (1: horizontal, format 0),
- * pairs 2, three search constants that are not believed, 6 bytes per pair. */
-static status check_kern(struct font_tables *font, struct error *e)
-{
-    const struct font_table *kern = &font->kern;
-    if (kern->data == NULL || u16(kern->data + 2) < 1 || u16(kern->data + 8) != 1)
-        return OK;
-    if (18 + (size_t)u16(kern->data + 10) * 6 > kern->size)
-        return fail(e, ERR_FORMAT, "%s: the font's table 'kern' is shorter than its pairs", font->path);
-    return OK;
-}
-
 status font_check(const char *path, const uint8_t *bytes, size_t size, struct font_tables *tables, struct error *e)
 {
     struct font_tables *f = tables;
@@ -98,8 +86,8 @@ status font_check(const char *path, const uint8_t *bytes, size_t size, struct fo
     TRY(require_table(f, bytes, size, "maxp", 6, &f->maxp, e));
     TRY(require_table(f, bytes, size, "hmtx", 4, &f->hmtx, e));
     TRY(find_table(f, bytes, size, "glyf", 1, &f->glyf, e));
-    TRY(find_table(f, bytes, size, "kern", 12, &f->kern, e));
-    TRY(find_table(f, bytes, size, "GPOS", 10, &f->gpos, e));
+    TRY(find_table(f, bytes, size, "kern", 0, &f->kern, e));
+    TRY(find_table(f, bytes, size, "GPOS", 0, &f->gpos, e));
 
     f->units_per_em = u16(f->head.data + 18);
     f->glyphs = u16(f->maxp.data + 4);
@@ -111,7 +99,6 @@ status font_check(const char *path, const uint8_t *bytes, size_t size, struct fo
         return fail(e, ERR_FORMAT, "%s: the font's table 'hmtx' is shorter than its %zu glyphs", path, glyphs);
     if (4 + (size_t)u16(f->cmap.data + 2) * 8 > f->cmap.size)
         return fail(e, ERR_FORMAT, "%s: the font's table 'cmap' is shorter than its list", path);
-    TRY(check_kern(f, e));
 
     if (f->glyf.data == NULL)
         return require_table(f, bytes, size, "CFF ", 4, &f->cff, e);

@@ -1,9 +1,9 @@
 /* Whether a font file may be shown to stb_truetype, which does no range checking of the offsets it finds.
  *
  * Checked: the table directory; the size of every table stb_truetype reads from; the character map it chose, with
- * every glyph array it points to; kerning, in either of its tables; before it is drawn, each TrueType outline with
- * its components. Trusted, since checking it would be a second font library: the programs that draw the outlines of
- * OpenType/CFF fonts ("OTTO": .otf, Noto CJK), of which only the table's place is checked. So a stray, cut or altered
+ * every glyph array it points to; before it is drawn, each TrueType outline with its components. It is not asked about
+ * kerning (font_kern.h). Trusted, since checking it would be a second font library: the programs that draw the outlines
+ * of OpenType/CFF fonts ("OTTO": .otf, Noto CJK), of which only the table's place is checked. So a stray, cut or altered
  * TrueType file is refused or harmless; take .otf fonts from people whom you trust. */
 #ifndef STORYDIFF_FONT_CHECK_H
 #define STORYDIFF_FONT_CHECK_H
@@ -33,9 +33,6 @@ status font_check(const char *path, const uint8_t *bytes, size_t size, struct fo
 
 /* Checks the character map at `offset` in cmap, the one that stb_truetype will use. */
 status font_check_map(const struct font_tables *tables, size_t offset, struct error *e);
-
-/* True if all kerning in GPOS that stb_truetype could reach lies within that table; false if there is none. */
-bool font_check_gpos(const struct font_tables *tables);
 
 /* True if the TrueType outline of a glyph, and of the glyphs it is composed of, can be read within its table. */
 bool font_check_outline(const struct font_tables *tables, int glyph);

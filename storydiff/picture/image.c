@@ -5,15 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool image_size_fits(int64_t width, int64_t height)
+{
+    return width >= 1 && height >= 1 && width <= IMAGE_MAX_SIDE && height <= IMAGE_MAX_SIDE &&
+           width * height <= IMAGE_MAX_PIXELS;
+}
+
 status image_new(int64_t width, int64_t height, struct image *image, struct error *e)
 {
     *image = (struct image){0};
-    if (width < 1 || height < 1 || width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE)
-        return fail(e, ERR_ARGUMENT, "an image of %" PRId64 " x %" PRId64 " pixels: sides must be 1 to %d", width,
-                    height, IMAGE_MAX_SIDE);
-    if (width * height > IMAGE_MAX_PIXELS)
-        return fail(e, ERR_ARGUMENT, "an image of %" PRId64 " x %" PRId64 " pixels: at most %d million are allowed",
-                    width, height, IMAGE_MAX_PIXELS / 1000000);
+    if (!image_size_fits(width, height))
+        return fail(e, ERR_ARGUMENT, "an image of %" PRId64 " x %" PRId64 " pixels: sides must be 1 to %d, and at most "
+                    "%d million pixels are allowed", width, height, IMAGE_MAX_SIDE, IMAGE_MAX_PIXELS / 1000000);
     image->rgb = calloc((size_t)(width * height), 3);
     if (image->rgb == NULL)
         return fail(e, ERR_MEMORY, "no memory for an image of %" PRId64 " x %" PRId64 " pixels", width, height);

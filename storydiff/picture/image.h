@@ -5,6 +5,7 @@
 #ifndef STORYDIFF_IMAGE_H
 #define STORYDIFF_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,9 +29,19 @@ struct color {
     uint8_t r, g, b;
 };
 
+/* Sides in 1..IMAGE_MAX_SIDE and no more than IMAGE_MAX_PIXELS. */
+bool image_size_fits(int64_t width, int64_t height);
+
 /* A black image, which the caller frees. Refuses sides outside 1..IMAGE_MAX_SIDE and more than IMAGE_MAX_PIXELS. */
 status image_new(int64_t width, int64_t height, struct image *image, struct error *e);
 void image_free(struct image *image); /* fine on a zeroed struct, and twice */
+
+/* A new image, which the caller frees, from a file's bytes; `name` says in messages which file it is. PNG of any kind,
+ * JPEG. Alpha is laid on white, 16 bits become 8; color profiles, gamma, and the way a camera was held (Exif) are
+ * ignored. Everything read comes from a stranger: ERR_FORMAT where a PNG is cut, altered, or not of the size that it
+ * promises, where a JPEG cannot be decoded, and where either is larger than an image may be. */
+status image_decode(const char *name, const unsigned char *bytes, size_t size, struct image *image, struct error *e);
+status image_read(const char *path, struct image *image, struct error *e);
 
 /* rgb: [height, width, 3] float, the decoder's output, nominally in [-1, 1]. The new image has
  *   round_half_even(255 * clamp(x / 2 + 0.5, 0, 1))

@@ -1,10 +1,7 @@
-/* PNG (ISO/IEC 15948): pictures on disk, with the story that made them inside.
+/* PNG (ISO/IEC 15948): pictures on disk, with the story that made them inside. Pictures are read by image.h.
  *
- * Written: 8-bit RGB, not interlaced, the filter of each row chosen by the least sum of absolute differences, and
- * texts as iTXt, which is UTF-8 (tEXt, which other programs write, is Latin-1). The same image gives the same bytes.
- * Read: 8-bit RGB, RGBA, gray, gray with alpha, not interlaced. Alpha is laid on white. Color profiles, gamma and
- * tRNS are ignored. Everything read comes from a stranger: lengths, checksums, order of chunks, and the sizes
- * promised are checked before anything is allocated by them. */
+ * Written: 8-bit RGB, not interlaced, the filter of each row chosen by the least sum of absolute differences, sRGB, and
+ * texts as iTXt, which is UTF-8 (tEXt, which other programs write, is Latin-1). The same image gives the same bytes. */
 #ifndef STORYDIFF_PNG_H
 #define STORYDIFF_PNG_H
 
@@ -25,10 +22,6 @@ status png_encode(const struct image *image, const struct png_text *texts, size_
 /* The same into a file, written aside, synced and renamed. */
 status png_write(const char *path, const struct image *image, const struct png_text *texts, size_t count,
                  struct error *e);
-
-/* A new image from a file's bytes; `name` says in messages which file it is. */
-status png_decode(const char *name, const unsigned char *bytes, size_t size, struct image *image, struct error *e);
-status png_read(const char *path, struct image *image, struct error *e);
 
 /* *text: the first iTXt text of that key, terminated, freed by the caller with free(); NULL if there is none.
  * Checks the chunks on the way to it but decodes no picture. A text above 16 MiB is refused. */
