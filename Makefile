@@ -6,6 +6,7 @@ PREFIX  ?= /usr/local
 BUILD   ?= build
 GOLDEN  ?= tests/golden
 CLIP    ?= ../shared/clip
+WEIGHTS  = $(BUILD)/weights
 VERSION = 0.1.0
 export CLIP
 
@@ -40,7 +41,7 @@ TESTS    = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 GOLDEN_C = $(wildcard tests/golden_*.c)
 objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all demo test golden bench install clean help setup
+.PHONY: all demo test golden golden-full bench install clean help setup
 .SECONDARY:
 
 all: $(BUILD)/storydiff
@@ -53,7 +54,7 @@ $(BUILD)/storydiff: $(BUILD)/obj/storydiff/cli/main.o $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
-$(BUILD)/golden: $(call objects,$(GOLDEN_C)) $(BUILD)/libstorydiff.a
+$(BUILD)/golden: $(call objects,$(GOLDEN_C) tests/sha256.c tools/synthetic_model.c) $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
@@ -78,6 +79,7 @@ $(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/flags.c) $(BUILD)
 bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline
 	$(BUILD)/bench_kernels --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg $(BENCH)
 
+$(BUILD)/test_sha256: $(BUILD)/obj/tests/sha256.o
 $(BUILD)/test_synthesize: $(BUILD)/obj/tools/synthetic_model.o
 $(BUILD)/test_allocation: OPENMP = -fopenmp
 $(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
@@ -108,9 +110,13 @@ test:
 run-tests: $(BUILD)/storydiff $(BUILD)/golden $(TESTS)
 	STORYDIFF=$(BUILD)/storydiff tests/run $(BUILD)/golden $(TESTS)
 
-# make golden GOLDEN=DIR CLIP=DIR: recorded outputs of the reference code against ours, tensor by tensor
+# make golden GOLDEN=DIR CLIP=DIR CPU=LIST: recorded outputs of the reference code against ours, tensor by tensor
 golden: $(BUILD)/golden
-	$(BUILD)/golden $(GOLDEN)
+	$(BUILD)/golden --cpu $(or $(CPU),all) --weights $(WEIGHTS) $(GOLDEN)
+
+# make golden-full WEIGHTS=DIR CPU=LIST: SDXL itself, whose 7 GB of weights are made under DIR and kept
+golden-full: $(BUILD)/golden
+	$(BUILD)/golden -q --cpu $(or $(CPU),best) --weights $(WEIGHTS) --only full $(GOLDEN)
 
 setup:
 	@tools/setup
@@ -127,7 +133,9 @@ help:
 	@echo "make              build/storydiff"
 	@echo "make demo         install what is missing, build, draw the example story into outputs/"
 	@echo "make test         install what is missing, build, run all tests; SANITIZE=1: under ASan and UBSan"
-	@echo "make golden       compare with recordings: GOLDEN=DIR (tests/golden), CLIP=DIR (../shared/clip) for the vocabulary"
+	@echo "make golden       compare with recordings: GOLDEN=DIR (tests/golden), CLIP=DIR (../shared/clip) for the vocabulary,"
+	@echo "                  CPU=LIST of avx512, avx2, portable, openblas, best, all (all) for the forms of the kernels"
+	@echo "make golden-full  the same with SDXL of full size: WEIGHTS=DIR (build/weights) takes 7 GB; CPU=LIST (best)"
 	@echo "make install      PREFIX=/usr/local, DESTDIR="
 	@echo "make bench        each kernel beside other libraries and the machine's limits: BENCH=\"--help\""
 	@echo "make setup        install the Debian packages that are missing"

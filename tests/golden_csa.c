@@ -25,7 +25,8 @@ struct csa_case {
     const char *character_names[MAX_CHARACTERS];
     struct freeu freeu;
     struct lockstep lockstep;
-    int current; /* pass whose noise is seen next */
+    int current, half; /* what is predicted now */
+    int attended;      /* attention outputs seen: layers, halves, passes */
 };
 
 /* A number or a list in a metadata value, which is itself JSON. */
@@ -124,11 +125,12 @@ static status read_text(struct csa_case *c, struct error *e)
 
 static status read_model(struct csa_case *c, const char *folder, struct error *e)
 {
-    char config_path[4500], weights_path[4500];
+    char model[4096], config_path[4200], weights_path[4200];
+    const char *name = safetensors_meta(&c->io, "model");
     struct unet_config config;
-    snprintf(config_path, sizeof config_path, "%s/%s/config.json", folder, safetensors_meta(&c->io, "model"));
-    snprintf(weights_path, sizeof weights_path, "%s/%s/diffusion_pytorch_model.safetensors", folder,
-             safetensors_meta(&c->io, "model"));
+    TRY(golden_model(c->g, folder, name != NULL ? name : "", model, e));
+    snprintf(config_path, sizeof config_path, "%s/config.json", model);
+    snprintf(weights_path, sizeof weights_path, "%s/diffusion_pytorch_model.safetensors", model);
     TRY(unet_config_read(config_path, &config, e));
     TRY(unet_open(&c->model.unet, weights_path, &config, e));
     int64_t factor = c->request.height / recorded(c, 0, "latents_init")->shape[2];
@@ -166,7 +168,7 @@ static status read_settings(struct csa_case *c, struct error *e)
 
 /* --------------------------------------------------------------------------------------------------- comparisons */
 
-/* Element [index] of the first dimension of a recording. */
+/* Element [index] of the first dimension of a recording of draws. */
 static struct tensor slice(const struct tensor *t, int64_t index)
 {
     struct tensor s = {.dtype = t->dtype, .rank = t->rank - 1};
@@ -198,14 +200,16 @@ static float *pass_latents(const struct csa_case *c, int pass)
     return out;
 }
 
-static void compare_latents(struct csa_case *c, int pass, const char *what, int step, const struct tensor *wanted)
+/* `index`: where it is in the recording. */
+static void compare_latents(struct csa_case *c, int pass, const char *what, int step, int64_t index)
 {
-    char name[96];
-    snprintf(name, sizeof name, "%s.%s[%d]", c->names[pass], what, step);
+    char name[64], label[96];
+    int64_t count = c->passes[pass].panel_count * c->lockstep.h * c->lockstep.w * c->lockstep.c;
+    snprintf(name, sizeof name, "%s.%s", c->names[pass], what);
+    snprintf(label, sizeof label, "%s[%d]", name, step);
     float *ours = pass_latents(c, pass);
-    golden_compare(c->g, c->path, name, wanted, ours,
-                   c->passes[pass].panel_count * c->lockstep.h * c->lockstep.w * c->lockstep.c, CHANNELS_FIRST,
-                   LIMIT_TRAJECTORY);
+    golden_compare_recorded(c->g, (struct golden_recording){&c->io, name, label, index * count}, ours, count,
+                            CHANNELS_FIRST, LIMIT_TRAJECTORY);
     free(ours);
 }
 
@@ -270,46 +274,73 @@ static void compare_bank(struct csa_case *c, int layer, int half, const float *h
     int step = csa->plan.step, grid = csa_grid(&csa->layers, layer);
     char name[64];
     snprintf(name, sizeof name, "bank.layer%d.step%d", layer, step);
-    const struct tensor *whole = safetensors_find(&c->io, name);
-    if (whole != NULL) {
-        struct tensor wanted = slice(whole, half);
-        golden_compare(c->g, c->path, name, &wanted, hidden, shape[0] * shape[1] * shape[2], AS_IS, LIMIT_TRAJECTORY);
+    int64_t all = shape[0] * shape[1] * shape[2];
+    if (golden_compare_recorded(c->g, (struct golden_recording){&c->io, name, NULL, half * all}, hidden, all, AS_IS,
+                                LIMIT_TRAJECTORY))
         return;
-    }
     for (int panel = 0; panel < csa->settings.id_length; panel++) {
         snprintf(name, sizeof name, "bank.layer%d.step%d.image%d", layer, step, panel);
-        const struct tensor *t = safetensors_find(&c->io, name);
-        if (t == NULL)
+        struct tensor whole;
+        if (!golden_recorded_shape(&c->io, name, &whole))
             continue;
-        struct tensor wanted = slice(t, half);
         int64_t count = csa->plan.count[grid][panel], width = shape[2];
         float *rows = malloc((size_t)(count * width + 1) * sizeof *rows);
         for (int64_t i = 0; i < count; i++)
             memcpy(rows + i * width, hidden + (panel * shape[1] + csa->plan.rows[grid][panel][i]) * width,
                    (size_t)width * sizeof *rows);
-        golden_compare(c->g, c->path, name, &wanted, rows, count * width, AS_IS, LIMIT_TRAJECTORY);
+        golden_compare_recorded(c->g, (struct golden_recording){&c->io, name, NULL, half * count * width}, rows,
+                                count * width, AS_IS, LIMIT_TRAJECTORY);
         free(rows);
     }
+}
+
+/* PASS.attn.LAYER [2n, tokens, C]: outputs in the last step, unconditional half first. In latents consistent
+ * attention is weak, here it is not: ordinary attention would be half the largest value away. */
+static void compare_attention(struct csa_case *c, const char *layer, const float *data, const int64_t *shape)
+{
+    char name[160];
+    int64_t count = shape[0] * shape[1] * shape[2];
+    snprintf(name, sizeof name, "%s.attn.%s", c->names[c->current], layer);
+    if (c->lockstep.step == c->sampler.steps - 1)
+        c->attended += golden_compare_recorded(c->g, (struct golden_recording){&c->io, name, NULL, c->half * count},
+                                               data, count, AS_IS, LIMIT_ATTENTION);
 }
 
 static void see(void *self, const char *name, const float *data, int rank, const int64_t *shape)
 {
     struct csa_case *c = self;
     int character, layer, half;
-    (void)rank;
     if (sscanf(name, "csa.character%d.layer%d.half%d", &character, &layer, &half) == 3 && character == 0)
         compare_bank(c, layer, half, data, shape);
+    size_t length = strlen(name);
+    if (rank == 3 && length > 6 && strcmp(name + length - 6, ".attn1") == 0)
+        compare_attention(c, name, data, shape);
     if (strcmp(name, "noise_pred") != 0)
         return;
-    const struct tensor *t = recorded(c, c->current, "noise_pred");
-    if (t != NULL) {
-        char full[64];
-        struct tensor wanted = slice(t, c->lockstep.step);
-        snprintf(full, sizeof full, "%s.noise_pred[%d]", c->names[c->current], c->lockstep.step);
-        golden_compare(c->g, c->path, full, &wanted, data, shape[0] * shape[1] * shape[2] * shape[3], CHANNELS_FIRST,
-                       LIMIT_TRAJECTORY);
-    }
-    c->current++;
+    char plain[64], full[96];
+    int64_t count = shape[0] * shape[1] * shape[2] * shape[3];
+    snprintf(plain, sizeof plain, "%s.noise_pred", c->names[c->current]);
+    snprintf(full, sizeof full, "%s[%d]", plain, c->lockstep.step);
+    golden_compare_recorded(c->g, (struct golden_recording){&c->io, plain, full, c->lockstep.step * count}, data,
+                            count, CHANNELS_FIRST, LIMIT_TRAJECTORY);
+}
+
+/* Each recorded attention must have been seen, in both halves. */
+static void check_attended(const struct csa_case *c)
+{
+    int recorded = 0;
+    for (size_t i = 0; i < c->io.count; i++)
+        recorded += strstr(c->io.items[i].name, ".attn.") != NULL;
+    if (c->attended != recorded * lockstep_halves(&c->request))
+        golden_check(c->g, c->path, "attn", false, "not every recorded output of an attention was computed");
+}
+
+static void begins(void *self, int step, int half, int pass)
+{
+    struct csa_case *c = self;
+    (void)step;
+    c->half = half;
+    c->current = pass;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- run */
@@ -317,27 +348,25 @@ static void see(void *self, const char *name, const float *data, int rank, const
 static status run_story(struct csa_case *c, struct error *e)
 {
     struct observer observer = {see, c};
+    const struct lockstep_watch watch = {.begins = begins, .self = c};
     struct context ctx = {.threads = c->g->threads, .observer = &observer};
     TRY(lockstep_open(&c->lockstep, &c->request, ctx.threads, &observer, e));
     for (int pass = 0; pass < c->request.pass_count; pass++)
-        compare_latents(c, pass, "latents_init", 0, recorded(c, pass, "latents_init"));
+        compare_latents(c, pass, "latents_init", 0, 0);
     while (c->lockstep.step < c->sampler.steps) {
         int step = c->lockstep.step;
-        c->current = 0;
-        lockstep_step(&c->lockstep, &ctx, NULL);
+        lockstep_step(&c->lockstep, &ctx, &watch);
         compare_draws(c, step);
         compare_gates(c, step);
         for (int pass = 0; pass < c->request.pass_count; pass++) {
             int64_t index = recorded_step(c, pass, step);
-            const struct tensor *t = recorded(c, pass, "latents");
-            if (index < 0 || t == NULL)
-                continue;
-            struct tensor wanted = slice(t, index);
-            compare_latents(c, pass, "latents", step, &wanted);
+            if (index >= 0)
+                compare_latents(c, pass, "latents", step, index);
         }
     }
     csa_plan_step(&c->lockstep.csa.plan, c->sampler.steps); /* one more draw was recorded than used */
     compare_draws(c, c->sampler.steps);
+    check_attended(c);
     lockstep_close(&c->lockstep);
     return OK;
 }
@@ -351,8 +380,7 @@ static status run_plain(struct csa_case *c, struct error *e)
     while (c->lockstep.step < c->sampler.steps)
         lockstep_step(&c->lockstep, &ctx, NULL);
     for (int pass = 0; pass < c->request.pass_count; pass++)
-        if (recorded(c, pass, "latents_plain") != NULL)
-            compare_latents(c, pass, "latents_plain", c->sampler.steps - 1, recorded(c, pass, "latents_plain"));
+        compare_latents(c, pass, "latents_plain", c->sampler.steps - 1, 0);
     lockstep_close(&c->lockstep);
     return OK;
 }

@@ -1,181 +1,16 @@
+/* Kinds of cases, their folders, and the forms of the kernels they are run with. */
 #include <dirent.h>
-#include <math.h>
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include "tensor/gemm.h"
 #include "tensor/cpu.h"
+#include "tensor/gemm.h"
 #include "tensor/parallel.h"
 #include "tests/golden.h"
-
-const double LIMIT_EXACT = 0, LIMIT_RANDN = 1e-6, LIMIT_STEP = 1e-5, LIMIT_LAYER = 2e-4, LIMIT_TRAJECTORY = 1e-3;
-
-/* Keeps the lines that used most of their limit. */
-static void remember(struct golden *g, double used, const char *where, const char *name)
-{
-    int place = CLOSEST_LINES;
-    while (place > 0 && used > g->closest[place - 1].used)
-        place--;
-    if (place == CLOSEST_LINES)
-        return;
-    memmove(&g->closest[place + 1], &g->closest[place], (size_t)(CLOSEST_LINES - 1 - place) * sizeof *g->closest);
-    g->closest[place].used = used;
-    snprintf(g->closest[place].line, sizeof g->closest[place].line, "%s %s", where, name);
-}
-
-static void print_closest(const struct golden *g)
-{
-    for (int i = 0; i < CLOSEST_LINES && g->closest[i].used > 0; i++)
-        printf("%s%8.3g of the limit  %s\n", i == 0 ? "closest to their limits:\n" : "", g->closest[i].used,
-               g->closest[i].line);
-}
-
-static void report(struct golden *g, bool ok, const char *where, const char *name, const char *detail)
-{
-    *(ok ? &g->passed : &g->failed) += 1;
-    if (!ok || !g->quiet)
-        printf("%s  %s %s  %s\n", ok ? "PASS" : "FAIL", where, name, detail);
-}
-
-void golden_check(struct golden *g, const char *where, const char *name, bool ok, const char *detail)
-{
-    report(g, ok, where, name, detail);
-}
-
-void golden_passed(struct golden *g, const char *where, const char *name, int count, const char *detail)
-{
-    g->passed += count - 1;
-    report(g, true, where, name, detail);
-}
-
-void golden_skip(struct golden *g, const char *where, const char *why)
-{
-    g->skipped++;
-    printf("SKIP  %s  %s\n", where, why);
-}
-
-void golden_error(struct golden *g, const char *where, const struct error *e)
-{
-    report(g, false, where, "", e->message);
-}
-
-/* One element of any format; a float64 keeps its digits. */
-static double element(const struct tensor *t, int64_t i)
-{
-    float value;
-    switch (t->dtype) {
-    case DTYPE_F64: return ((const double *)t->data)[i];
-    case DTYPE_I64: return (double)((const int64_t *)t->data)[i];
-    case DTYPE_I32: return ((const int32_t *)t->data)[i];
-    case DTYPE_U8:
-    case DTYPE_BOOL: return ((const uint8_t *)t->data)[i];
-    default: tensor_read(t, i, 1, &value); return value;
-    }
-}
-
-/* Where element i of a channels-last array lies in the channels-first recording. */
-static int64_t recorded_index(const struct tensor *t, int64_t i, enum layout layout)
-{
-    if (layout == AS_IS || t->rank < 3)
-        return i;
-    int64_t c = t->shape[t->rank - 3], h = t->shape[t->rank - 2], w = t->shape[t->rank - 1];
-    int64_t channel = i % c, x = i / c % w, y = i / (c * w) % h, sample = i / (c * w * h);
-    return ((sample * c + channel) * h + y) * w + x;
-}
-
-static bool same_count(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
-                       int64_t count)
-{
-    char shape[96], detail[256];
-    if (tensor_count(recorded) == count)
-        return true;
-    shape_text(recorded->rank, recorded->shape, shape, sizeof shape);
-    snprintf(detail, sizeof detail, "%s, ours has %lld values", shape, (long long)count);
-    report(g, false, where, name, detail);
-    return false;
-}
-
-/* The larger one, or the one that is no number: a comparison must not lose it. */
-static double worse(double a, double b)
-{
-    return b > a || isnan(b) ? b : a;
-}
-
-void golden_compare_doubles(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
-                            const double *ours, int64_t count, enum measure measure, double limit)
-{
-    static const char *const words[] = {
-        [OF_LARGEST] = "relative", [OF_STEP] = "relative by step", [ABSOLUTE] = "absolute"};
-    if (!same_count(g, where, name, recorded, count))
-        return;
-    int64_t part = measure == OF_STEP && recorded->rank > 0 && count > 0 ? count / recorded->shape[0] : count;
-    double worst = 0, measured = 0;
-    for (int64_t first = 0; first < count; first += part) {
-        double error = 0, scale = 0;
-        for (int64_t i = first; i < first + part; i++) {
-            double wanted = element(recorded, i);
-            error = worse(error, fabs(wanted - ours[i]));
-            scale = fmax(scale, fabs(wanted));
-        }
-        worst = worse(worst, error);
-        measured = worse(measured, measure != ABSOLUTE && scale > 0 ? error / scale : error);
-    }
-    char shape[96], detail[256];
-    shape_text(recorded->rank, recorded->shape, shape, sizeof shape);
-    snprintf(detail, sizeof detail, "%s  worst %.3g  %s %.3g  (limit %.3g)", shape, worst, words[measure], measured,
-             limit);
-    if (limit > 0)
-        remember(g, measured / limit, where, name);
-    report(g, measured <= limit, where, name, detail);
-}
-
-void golden_compare(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
-                    const float *ours, int64_t count, enum layout layout, double limit)
-{
-    if (!same_count(g, where, name, recorded, count))
-        return;
-    double *turned = malloc((size_t)(count + 1) * sizeof *turned);
-    for (int64_t i = 0; turned != NULL && i < count; i++)
-        turned[recorded_index(recorded, i, layout)] = ours[i];
-    if (turned != NULL)
-        golden_compare_doubles(g, where, name, recorded, turned, count, OF_LARGEST, limit);
-    else
-        report(g, false, where, name, "not enough memory to compare");
-    free(turned);
-}
-
-void golden_compare_image(struct golden *g, const char *where, const char *name, const struct tensor *recorded,
-                          const unsigned char *ours, int64_t count)
-{
-    char shape[96], detail[256];
-    shape_text(recorded->rank, recorded->shape, shape, sizeof shape);
-    int worst = 0;
-    int64_t beyond_one = 0;
-    bool same = tensor_count(recorded) == count && recorded->dtype == DTYPE_U8;
-    for (int64_t i = 0; same && i < count; i++) {
-        int error = abs((int)ours[i] - ((const uint8_t *)recorded->data)[i]);
-        worst = error > worst ? error : worst;
-        beyond_one += error > 1;
-    }
-    double allowed = 0.005 * (double)count;
-    snprintf(detail, sizeof detail, "%s  worst %d of 255, %lld beyond 1", shape, worst, (long long)beyond_one);
-    if (same && count > 0)
-        remember(g, fmax(worst / 2.0, (double)beyond_one / allowed), where, name);
-    report(g, same && worst <= 2 && (double)beyond_one <= allowed, where, name, detail);
-}
-
-float *golden_floats(const struct tensor *t, enum layout layout)
-{
-    if (t == NULL)
-        return NULL;
-    int64_t count = tensor_count(t);
-    float *out = malloc((size_t)(count + 1) * sizeof *out);
-    for (int64_t i = 0; out != NULL && i < count; i++)
-        out[i] = (float)element(t, recorded_index(t, i, layout));
-    return out;
-}
 
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
@@ -207,74 +42,42 @@ status golden_run(struct golden *g, void (*run)(void *arg, const struct context 
     return work_run(&ctx, (struct work){run, arg, "this case"}, e);
 }
 
-static void watch_see(void *self, const char *name, const float *data, int rank, const int64_t *shape)
+static void count_file(struct golden *g, const char *folder, const char *path)
 {
-    const struct watch *w = self;
-    char full[160];
-    snprintf(full, sizeof full, "%s%s", w->prefix, name);
-    int64_t count = 1;
-    for (int i = 0; i < rank; i++)
-        count *= shape[i];
-    for (size_t i = 0; w->seen != NULL && i < w->file->count; i++) {
-        const struct tensor *recorded = &w->file->items[i].tensor;
-        if (strcmp(w->file->items[i].name, full) != 0)
-            continue;
-        w->seen[i] = true;
-        golden_compare(w->g, w->where, full, recorded, data, count, recorded->rank == 4 ? CHANNELS_FIRST : AS_IS,
-                       LIMIT_LAYER);
-    }
+    (void)folder, (void)path;
+    g->files++;
 }
 
-struct observer golden_watch(struct watch *w)
+int golden_count_files(struct golden *g, const char *folder)
 {
-    w->seen = calloc(w->file->count + 1, sizeof *w->seen);
-    return (struct observer){watch_see, w};
+    g->files = 0;
+    golden_files(g, folder, "io", ".safetensors", count_file);
+    return g->files;
 }
 
-static bool excepted(const struct watch *w, const char *name)
-{
-    for (const char *const *except = w->except; except != NULL && *except != NULL; except++)
-        if (strcmp(*except, name) == 0)
-            return true;
-    return false;
-}
+/* ---------------------------------------------------------------------------------------------------------- kinds */
 
-void golden_watch_finish(struct watch *w)
-{
-    for (size_t i = 0; i < w->file->count; i++) {
-        const char *name = w->file->items[i].name;
-        bool expected = strncmp(name, w->prefix, strlen(w->prefix)) == 0 && !excepted(w, name);
-        if (expected && (w->seen == NULL || !w->seen[i]))
-            report(w->g, false, w->where, name, "recorded, but nothing of that name was computed");
-    }
-    free(w->seen);
-    w->seen = NULL;
-}
-
-/* How the folders of a kind are laid out. */
-static const struct kind {
-    const char *name;
-    void (*run)(struct golden *g, const char *folder);
-    enum { FOLDER_OF_CASES, ONE_CASE } layout;
-} kinds[] = {
-    {"rng", golden_rng, ONE_CASE},
-    {"schedulers", golden_schedulers, FOLDER_OF_CASES},
-    {"tokenizer", golden_tokenizer, ONE_CASE},
-    {"clip", golden_clip, FOLDER_OF_CASES},
-    {"unet-sdxl", golden_unet, ONE_CASE},
-    {"unet-sd15", golden_unet, ONE_CASE},
-    {"vae", golden_vae, ONE_CASE},
-    {"csa", golden_csa, FOLDER_OF_CASES},
-    {"pipeline", golden_pipeline, ONE_CASE},
-    {"story", golden_story, FOLDER_OF_CASES},
-    {"pipeline-sd15", golden_pipeline, ONE_CASE},
-    {"lcm", golden_pipeline, ONE_CASE},
-    {"weights", golden_weights, ONE_CASE},
-    {"taesd", golden_taesd, ONE_CASE},
-    {"lora", golden_lora, FOLDER_OF_CASES},
+static const struct golden_kind kinds[] = {
+    {"rng", golden_rng, ONE_CASE, ONCE},
+    {"schedulers", golden_schedulers, FOLDER_OF_CASES, ONCE},
+    {"tokenizer", golden_tokenizer, ONE_CASE, ONCE},
+    {"clip", golden_clip, FOLDER_OF_CASES, IN_EVERY_FAMILY},
+    {"unet-sdxl", golden_unet, ONE_CASE, IN_EVERY_FAMILY},
+    {"unet-sd15", golden_unet, ONE_CASE, IN_EVERY_FAMILY},
+    {"vae", golden_vae, ONE_CASE, IN_EVERY_FAMILY},
+    {"csa", golden_csa, FOLDER_OF_CASES, IN_EVERY_FAMILY},
+    {"pipeline", golden_pipeline, ONE_CASE, IN_EVERY_FAMILY},
+    {"story", golden_story, FOLDER_OF_CASES, IN_EVERY_FAMILY},
+    {"pipeline-sd15", golden_pipeline, ONE_CASE, IN_EVERY_FAMILY},
+    {"lcm", golden_pipeline, ONE_CASE, IN_EVERY_FAMILY},
+    {"weights", golden_weights, ONE_CASE, IN_EVERY_FAMILY},
+    {"taesd", golden_taesd, ONE_CASE, IN_EVERY_FAMILY},
+    {"lora", golden_lora, FOLDER_OF_CASES, IN_EVERY_FAMILY},
+    {"wide", golden_made, FOLDER_OF_CASES, IN_EVERY_FAMILY},
+    {"full", golden_made, ONE_CASE, WHEN_ASKED},
 };
 
-static const struct kind *find_kind(const char *name)
+static const struct golden_kind *find_kind(const char *name)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strcmp(kinds[i].name, name) == 0)
@@ -282,51 +85,25 @@ static const struct kind *find_kind(const char *name)
     return NULL;
 }
 
-/* A folder of which nothing is compared must not pass for one that agrees. */
-static void run_case(struct golden *g, const struct kind *kind, const char *folder)
+static void run_case(struct golden *g, const struct golden_kind *kind, const char *folder)
 {
     int before = g->passed + g->failed + g->skipped;
     kind->run(g, folder);
     if (g->passed + g->failed + g->skipped == before)
-        report(g, false, folder, "", "nothing in this folder was compared");
+        golden_check(g, folder, "", false, "nothing in this folder was compared");
 }
 
-static void count_file(struct golden *g, const char *folder, const char *path)
+void golden_run_kind(struct golden *g, const struct golden_kind *kind, const char *folder)
 {
-    (void)folder, (void)path;
-    g->files++;
-}
-
-/* A model that other cases draw with, and nothing recorded of it. */
-static bool is_only_a_model(struct golden *g, const char *path)
-{
-    char index[4096];
-    g->files = 0;
-    golden_files(g, path, "io", ".safetensors", count_file);
-    return g->files == 0 && path_join(index, sizeof index, path, "model_index.json", NULL) == OK &&
-           file_exists(index);
-}
-
-static void run_top_folder(struct golden *g, const char *folder, const char *path)
-{
-    (void)folder;
-    const char *name = strrchr(path, '/') + 1;
-    const struct kind *kind = find_kind(name);
-    if (!file_is_directory(path) || is_only_a_model(g, path))
-        return;
-    if (kind == NULL) {
-        golden_skip(g, path, "no runner for this kind of case yet");
-        return;
-    }
-    if (kind->layout == ONE_CASE) {
-        run_case(g, kind, path);
-        return;
-    }
     struct dirent **entries;
-    int count = scandir(path, &entries, NULL, by_name);
+    if (kind->layout == ONE_CASE) {
+        run_case(g, kind, folder);
+        return;
+    }
+    int count = scandir(folder, &entries, NULL, by_name);
     for (int i = 0; i < count; i++) {
         char sub[4096];
-        if (entries[i]->d_name[0] != '.' && path_join(sub, sizeof sub, path, entries[i]->d_name, NULL) == OK &&
+        if (entries[i]->d_name[0] != '.' && path_join(sub, sizeof sub, folder, entries[i]->d_name, NULL) == OK &&
             file_is_directory(sub))
             run_case(g, kind, sub);
         free(entries[i]);
@@ -334,6 +111,43 @@ static void run_top_folder(struct golden *g, const char *folder, const char *pat
     if (count >= 0)
         free(entries);
 }
+
+/* A model that other cases draw with, and nothing recorded of it. */
+static bool is_only_a_model(struct golden *g, const char *path)
+{
+    char index[4096];
+    return golden_count_files(g, path) == 0 && path_join(index, sizeof index, path, "model_index.json", NULL) == OK &&
+           file_exists(index);
+}
+
+static void run_top_folder(struct golden *g, const char *folder, const char *path)
+{
+    (void)folder;
+    const char *name = strrchr(path, '/') + 1;
+    const struct golden_kind *kind = find_kind(name);
+    bool asked = g->only != NULL && strcmp(g->only, name) == 0;
+    if (!file_is_directory(path) || is_only_a_model(g, path) || (g->only != NULL && !asked))
+        return;
+    if (kind == NULL && g->first)
+        golden_skip(g, path, "no runner for this kind of case yet");
+    else if (kind != NULL && kind->when == WHEN_ASKED && !asked && g->first)
+        golden_skip(g, path, "gigabytes of weights are made for it: make golden-full");
+    else if (kind != NULL && (asked || kind->when == IN_EVERY_FAMILY || (kind->when == ONCE && g->first)))
+        golden_run_kind(g, kind, path);
+}
+
+/* ------------------------------------------------------------------------------------------------------- families */
+
+static void print_closest(const struct golden *g)
+{
+    for (int i = 0; i < CLOSEST_LINES && g->closest[i].used > 0; i++)
+        printf("%s%8.3g of the limit  %s\n", i == 0 ? "closest to their limits:\n" : "", g->closest[i].used,
+               g->closest[i].line);
+}
+
+struct counts {
+    int passed, failed, skipped;
+};
 
 /* As a team is handed it. */
 struct all_cases {
@@ -347,30 +161,115 @@ static void run_all(void *arg)
     golden_files(all->g, all->folder, "", "", run_top_folder);
 }
 
+/* All cases in this process, which then is of one family for good. */
+static struct counts run_here(struct golden *g, const char *folder)
+{
+    struct error e = {0};
+    if (gemm_ready(&e) != OK) {
+        golden_skip(g, folder, e.message);
+    } else {
+        parallel_team(g->threads, run_all, &(struct all_cases){g, folder});
+        print_closest(g);
+    }
+    fflush(NULL);
+    return (struct counts){g->passed, g->failed, g->skipped};
+}
+
+/* The same in a child. A child that ends without counts has crashed. */
+static struct counts run_family(struct golden *g, const char *family, const char *folder)
+{
+    int ends[2];
+    struct counts counts = {.failed = 1};
+    printf("STORYDIFF_CPU=%s\n", family);
+    fflush(NULL);
+    if (pipe(ends) != 0)
+        return counts;
+    pid_t child = fork();
+    if (child == 0) {
+        setenv("STORYDIFF_CPU", family, 1);
+        counts = run_here(g, folder);
+        exit(write(ends[1], &counts, sizeof counts) != sizeof counts);
+    }
+    close(ends[1]);
+    int ended = 0;
+    bool told = child > 0 && read(ends[0], &counts, sizeof counts) == sizeof counts;
+    close(ends[0]);
+    if (child < 0 || waitpid(child, &ended, 0) != child || !told || ended != 0) {
+        printf("FAIL  %s: the run in %s did not end well\n", folder, family);
+        counts.failed += told;
+    }
+    return counts;
+}
+
+/* What this CPU has, the best first. */
+static int families_here(const char *names[4])
+{
+    struct cpu cpu = cpu_detect();
+    int count = 0;
+    if (cpu.avx512)
+        names[count++] = "avx512";
+    if (cpu.avx2_fma)
+        names[count++] = "avx2";
+    names[count++] = "portable";
+    names[count++] = "openblas";
+    return count;
+}
+
+/* A name, "best", or "all", in a list of these? */
+static bool is_listed(const char *list, const char *family, bool best)
+{
+    const char *const names[] = {family, "all", best ? "best" : family};
+    for (const char *at = list; *at != '\0'; at += strcspn(at, ","), at += *at == ',')
+        for (int i = 0; i < 3; i++)
+            if (strcspn(at, ",") == strlen(names[i]) && strncmp(at, names[i], strlen(names[i])) == 0)
+                return true;
+    return false;
+}
+
+static const char usage[] =
+    "usage: golden [options] [FOLDER]    recorded cases (tests/golden) against what is computed here\n"
+    "\n"
+    "  -q               no lines for what passes\n"
+    "  --cpu LIST       forms of the kernels: avx512, avx2, portable, openblas, best, all (best)\n"
+    "  --only KIND      one folder of FOLDER; needed for those that are too large for an ordinary run\n"
+    "  --weights FOLDER where models are made, and found again (build/weights)\n"
+    "  CLIP=FOLDER      environment: the CLIP vocabulary (../shared/clip)\n";
+
 int main(int argc, char **argv)
 {
-    struct golden g = {.clip = getenv("CLIP")};
-    const char *folder = "tests/golden";
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-q") == 0)
-            g.quiet = true;
-        else if (argv[i][0] != '-')
-            folder = argv[i];
-        else {
-            fprintf(stderr, "usage: golden [-q] [FOLDER]    (CLIP=folder of the CLIP vocabulary)\n");
-            return 2;
+    static const struct option flags[] = {{"cpu", required_argument, NULL, 'c'},
+                                          {"only", required_argument, NULL, 'o'},
+                                          {"weights", required_argument, NULL, 'w'},
+                                          {0}};
+    static struct golden g = {.weights = "build/weights", .first = true};
+    const char *cpu = "best", *names[4];
+    for (int flag; (flag = getopt_long(argc, argv, "q", flags, NULL)) != -1;) {
+        switch (flag) {
+        case 'q': g.quiet = true; break;
+        case 'c': cpu = optarg; break;
+        case 'o': g.only = optarg; break;
+        case 'w': g.weights = optarg; break;
+        default: fputs(usage, stderr); return 2;
         }
     }
-    struct error e = {0};
-    if (!file_is_directory(folder) || gemm_ready(&e) != OK) {
-        fprintf(stderr, "golden: %s\n", e.code != OK ? e.message : "no such folder: give that of the recorded cases");
+    const char *folder = optind < argc ? argv[optind] : "tests/golden";
+    if (!file_is_directory(folder)) {
+        fprintf(stderr, "golden: %s: no such folder: give that of the recorded cases\n", folder);
         return 2;
     }
-    if (g.clip == NULL)
-        g.clip = "../shared/clip";
+    g.clip = getenv("CLIP") != NULL ? getenv("CLIP") : "../shared/clip";
     g.threads = cpu_detect().physical_cores;
-    parallel_team(g.threads, run_all, &(struct all_cases){&g, folder});
-    print_closest(&g);
-    printf("%d passed, %d failed, %d skipped\n", g.passed, g.failed, g.skipped);
-    return g.failed > 0 || g.passed == 0;
+    struct counts total = {0};
+    int count = families_here(names);
+    for (int i = 0; i < count; i++) {
+        if (!is_listed(cpu, names[i], i == 0))
+            continue;
+        struct counts family = run_family(&g, names[i], folder);
+        total.passed += family.passed;
+        total.failed += family.failed;
+        total.skipped += family.skipped;
+        g.first = false;
+    }
+    printf("%d passed, %d failed, %d skipped\n", total.passed, total.failed, total.skipped);
+    return total.failed > 0 || total.passed == 0;
 }

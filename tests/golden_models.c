@@ -58,12 +58,10 @@ static status run_clip(struct golden *g, const char *folder, const struct clip *
     if (s == OK) {
         char name[32];
         snprintf(name, sizeof name, "hidden_states.%d", clip->config.layers - 1);
-        if (safetensors_find(io, name) != NULL)
-            golden_compare(g, folder, "penultimate", safetensors_find(io, name), c.penultimate, count * width, AS_IS,
-                           LIMIT_LAYER);
-        if (safetensors_find(io, "text_embeds") != NULL)
-            golden_compare(g, folder, "text_embeds", safetensors_find(io, "text_embeds"), c.pooled, c.n * projected,
-                           AS_IS, LIMIT_LAYER);
+        golden_compare_recorded(g, (struct golden_recording){io, name, "penultimate", 0}, c.penultimate,
+                                count * width, AS_IS, LIMIT_LAYER);
+        golden_compare_recorded(g, golden_recording(io, "text_embeds"), c.pooled, c.n * projected, AS_IS,
+                                LIMIT_LAYER);
     }
     free(c.ids);
     free(c.penultimate);
@@ -73,14 +71,16 @@ static status run_clip(struct golden *g, const char *folder, const struct clip *
 
 void golden_clip(struct golden *g, const char *folder)
 {
-    char path[4096];
+    char path[4200], model[4096] = "";
     struct clip_config config;
     struct clip clip = {0};
     struct safetensors io = {0};
     struct error e = {0};
-    snprintf(path, sizeof path, "%s/config.json", folder);
-    status s = clip_config_read(path, &config, &e);
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    status s = golden_model(g, folder, "", model, &e);
+    snprintf(path, sizeof path, "%s/config.json", model);
+    if (s == OK)
+        s = clip_config_read(path, &config, &e);
+    snprintf(path, sizeof path, "%s/model.safetensors", model);
     if (s == OK)
         s = clip_open(&clip, path, &config, &e);
     snprintf(path, sizeof path, "%s/io.safetensors", folder);
@@ -113,9 +113,13 @@ static status run_unet(struct golden *g, const char *path, const struct unet *un
                        struct error *e)
 {
     const struct tensor *sample = need(io, "sample", e), *states = need(io, "encoder_hidden_states", e);
-    const struct tensor *timestep = need(io, "timestep", e), *output = need(io, "output", e);
+    const struct tensor *timestep = need(io, "timestep", e);
+    struct tensor output;
+    if (e->code == OK && !golden_recorded_shape(io, "output", &output))
+        fail(e, ERR_FORMAT, "%s: no tensor \"output\"", io->path);
     if (e->code != OK)
         return e->code;
+    int64_t count = tensor_count(&output);
     float *x = golden_floats(sample, CHANNELS_FIRST), *context = golden_floats(states, AS_IS);
     float *t = golden_floats(timestep, AS_IS), *embeds = golden_floats(safetensors_find(io, "text_embeds"), AS_IS);
     float *sizes = golden_floats(safetensors_find(io, "time_ids"), AS_IS);
@@ -133,28 +137,30 @@ static status run_unet(struct golden *g, const char *path, const struct unet *un
                .text_embeds = embeds,
                .time_ids = sizes},
         .options = {.freeu = strengthened ? &freeu : NULL},
-        .out = malloc((size_t)tensor_count(output) * sizeof(float)),
+        .out = malloc((size_t)count * sizeof(float)),
     };
     struct watch watch = {.g = g, .where = path, .prefix = "mid.", .file = io};
     struct observer observer = golden_watch(&watch);
     status s = golden_run(g, predict, &c, &observer, e);
     golden_watch_finish(&watch);
     if (s == OK)
-        golden_compare(g, path, "output", output, c.out, tensor_count(output), CHANNELS_FIRST, LIMIT_LAYER);
+        golden_compare_recorded(g, golden_recording(io, "output"), c.out, count, CHANNELS_FIRST, LIMIT_LAYER);
     free(x), free(context), free(t), free(embeds), free(sizes), free(c.out);
     return s;
 }
 
 static void unet_file(struct golden *g, const char *folder, const char *path)
 {
-    char file[4096];
+    char file[4200], model[4096] = "";
     struct unet_config config;
     struct unet unet = {0};
     struct safetensors io = {0};
     struct error e = {0};
-    snprintf(file, sizeof file, "%s/config.json", folder);
-    status s = unet_config_read(file, &config, &e);
-    snprintf(file, sizeof file, "%s/diffusion_pytorch_model.safetensors", folder);
+    status s = golden_model(g, folder, "", model, &e);
+    snprintf(file, sizeof file, "%s/config.json", model);
+    if (s == OK)
+        s = unet_config_read(file, &config, &e);
+    snprintf(file, sizeof file, "%s/diffusion_pytorch_model.safetensors", model);
     if (s == OK)
         s = unet_open(&unet, file, &config, &e);
     if (s == OK)
@@ -184,90 +190,111 @@ static void decode_and_encode(void *arg, const struct context *ctx)
 {
     const struct vae_case *c = arg;
     vae_decode(ctx, c->vae, c->decoded, c->latents);
-    vae_encode(ctx, c->vae, c->mean, c->logvar, c->image);
+    if (c->image.x != NULL)
+        vae_encode(ctx, c->vae, c->mean, c->logvar, c->image);
 }
 
 /* std = exp(logvar / 2), sample = mean + std * sample_noise: where recorded. */
-static void compare_distribution(struct golden *g, const char *path, const struct safetensors *io,
-                                 const struct vae_case *c)
+static void compare_distribution(struct golden *g, const struct safetensors *io, const struct vae_case *c)
 {
-    const struct tensor *std = safetensors_find(io, "std"), *sample = safetensors_find(io, "sample");
     float *noise = golden_floats(safetensors_find(io, "sample_noise"), CHANNELS_FIRST);
     int64_t latents = features_count(c->latents);
     float *ours = malloc((size_t)latents * sizeof *ours);
     for (int64_t i = 0; i < latents; i++)
         ours[i] = expf(0.5f * c->logvar[i]);
-    if (std != NULL)
-        golden_compare(g, path, "std", std, ours, latents, CHANNELS_FIRST, LIMIT_LAYER);
+    golden_compare_recorded(g, golden_recording(io, "std"), ours, latents, CHANNELS_FIRST, LIMIT_LAYER);
     for (int64_t i = 0; noise != NULL && i < latents; i++)
         ours[i] = c->mean[i] + ours[i] * noise[i];
-    if (noise != NULL && sample != NULL)
-        golden_compare(g, path, "sample", sample, ours, latents, CHANNELS_FIRST, LIMIT_LAYER);
+    if (noise != NULL)
+        golden_compare_recorded(g, golden_recording(io, "sample"), ours, latents, CHANNELS_FIRST, LIMIT_LAYER);
     free(noise);
     free(ours);
 }
 
-static void compare_vae(struct golden *g, const char *path, const struct safetensors *io, const struct vae_case *c)
+static void compare_bytes(struct golden *g, const struct safetensors *io, const struct vae_case *c, int64_t pixels)
 {
-    int64_t latents = features_count(c->latents), pixels = features_count(c->image);
-    const struct tensor *decoded = safetensors_find(io, "decoded"), *mean = safetensors_find(io, "mean");
-    const struct tensor *logvar = safetensors_find(io, "logvar");
-    golden_compare(g, path, "decoded", decoded, c->decoded, pixels, CHANNELS_FIRST, LIMIT_LAYER);
-    golden_compare(g, path, "mean", mean, c->mean, latents, CHANNELS_FIRST, LIMIT_LAYER);
-    golden_compare(g, path, "logvar", logvar, c->logvar, latents, CHANNELS_FIRST, LIMIT_LAYER);
-    compare_distribution(g, path, io, c);
     const struct tensor *bytes = safetensors_find(io, "decoded_uint8");
+    int64_t n = c->latents.n, factor = vae_factor(&c->vae->config), size = pixels / n;
     if (bytes == NULL)
         return;
     unsigned char *ours = malloc((size_t)pixels);
-    for (int64_t n = 0; n < c->image.n; n++) {
+    for (int64_t i = 0; i < n; i++) {
         struct image image = {0};
-        int64_t size = pixels / c->image.n;
-        if (image_from_float(c->decoded + n * size, c->image.w, c->image.h, &image, NULL) == OK)
-            memcpy(ours + n * size, image.rgb, (size_t)size);
+        if (image_from_float(c->decoded + i * size, c->latents.w * factor, c->latents.h * factor, &image, NULL) == OK)
+            memcpy(ours + i * size, image.rgb, (size_t)size);
         image_free(&image);
     }
-    golden_compare_image(g, path, "decoded_uint8", bytes, ours, pixels);
+    golden_compare_image(g, io->path, "decoded_uint8", bytes, ours, pixels);
     free(ours);
+}
+
+/* What the encoder is given, channels last: `image`, or `image_uint8` as 2 (v / 255) - 1. Neither: nothing. */
+static struct features input_image(const struct safetensors *io, struct error *e)
+{
+    const struct tensor *image = safetensors_find(io, "image"), *bytes = safetensors_find(io, "image_uint8");
+    if ((image != NULL && image->rank != 4) || (bytes != NULL && (bytes->rank != 4 || bytes->dtype != DTYPE_U8)))
+        fail(e, ERR_FORMAT, "%s: the image is not [N, C, H, W], or in bytes [N, H, W, C]", io->path);
+    if (e->code != OK || (image == NULL && bytes == NULL))
+        return (struct features){0};
+    if (image != NULL)
+        return (struct features){golden_floats(image, CHANNELS_FIRST), image->shape[0], image->shape[2],
+                                 image->shape[3], image->shape[1]};
+    float *x = golden_floats(bytes, AS_IS);
+    for (int64_t i = 0; i < tensor_count(bytes); i++)
+        x[i] = 2 * (x[i] / 255) - 1;
+    return (struct features){x, bytes->shape[0], bytes->shape[1], bytes->shape[2], bytes->shape[3]};
 }
 
 static status run_vae(struct golden *g, const char *path, const struct vae *vae, const struct safetensors *io,
                       struct error *e)
 {
-    const struct tensor *latents = need(io, "latents", e), *image = need(io, "image", e);
-    need(io, "decoded", e), need(io, "mean", e), need(io, "logvar", e);
+    const struct tensor *latents = need(io, "latents", e);
+    struct features image = input_image(io, e);
     if (e->code != OK)
         return e->code;
-    const int64_t *l = latents->shape, *p = image->shape;
-    size_t small = (size_t)tensor_count(latents) * sizeof(float), large = (size_t)tensor_count(image) * sizeof(float);
+    const int64_t *l = latents->shape, f = vae_factor(&vae->config), pixels = l[0] * l[2] * f * l[3] * f * 3;
+    size_t small = (size_t)tensor_count(latents) * sizeof(float);
     struct vae_case c = {
         .vae = vae,
         .latents = {golden_floats(latents, CHANNELS_FIRST), l[0], l[2], l[3], l[1]},
-        .image = {golden_floats(image, CHANNELS_FIRST), p[0], p[2], p[3], p[1]},
-        .decoded = malloc(large),
+        .image = image,
+        .decoded = malloc((size_t)pixels * sizeof(float)),
         .mean = malloc(small),
         .logvar = malloc(small),
     };
     struct watch watch = {.g = g, .where = path, .prefix = "mid.", .file = io};
     struct observer observer = golden_watch(&watch);
-    status s = golden_run(g, decode_and_encode, &c, &observer, e);
+    bool alike = image.x == NULL || (image.n == l[0] && image.h == l[2] * f && image.w == l[3] * f && image.c == 3);
+    status s = alike ? golden_run(g, decode_and_encode, &c, &observer, e)
+                     : fail(e, ERR_FORMAT, "%s: image and latents are of different sizes", path);
     golden_watch_finish(&watch);
+    if (s == OK &&
+        !golden_compare_recorded(g, golden_recording(io, "decoded"), c.decoded, pixels, CHANNELS_FIRST, LIMIT_LAYER))
+        s = fail(e, ERR_FORMAT, "%s: no tensor \"decoded\"", path);
     if (s == OK)
-        compare_vae(g, path, io, &c);
+        compare_bytes(g, io, &c, pixels);
+    if (s == OK && image.x != NULL) {
+        int64_t count = features_count(c.latents);
+        golden_compare_recorded(g, golden_recording(io, "mean"), c.mean, count, CHANNELS_FIRST, LIMIT_LAYER);
+        golden_compare_recorded(g, golden_recording(io, "logvar"), c.logvar, count, CHANNELS_FIRST, LIMIT_LAYER);
+        compare_distribution(g, io, &c);
+    }
     free(c.latents.x), free(c.image.x), free(c.decoded), free(c.mean), free(c.logvar);
     return s;
 }
 
 static void vae_file(struct golden *g, const char *folder, const char *path)
 {
-    char file[4096];
+    char file[4200], model[4096] = "";
     struct vae_config config;
     struct vae vae = {0};
     struct safetensors io = {0};
     struct error e = {0};
-    snprintf(file, sizeof file, "%s/config.json", folder);
-    status s = vae_config_read(file, &config, &e);
-    snprintf(file, sizeof file, "%s/diffusion_pytorch_model.safetensors", folder);
+    status s = golden_model(g, folder, "", model, &e);
+    snprintf(file, sizeof file, "%s/config.json", model);
+    if (s == OK)
+        s = vae_config_read(file, &config, &e);
+    snprintf(file, sizeof file, "%s/diffusion_pytorch_model.safetensors", model);
     if (s == OK)
         s = vae_open(&vae, file, &config, &e);
     if (s == OK)

@@ -1,5 +1,5 @@
-/* Text to image, from the prompt to the pixels: diffusers' StableDiffusionXLPipeline and StableDiffusionPipeline, with
- * the model's own scheduler or one that the recording names. */
+/* Text to image, from the prompt to the pixels: diffusers' StableDiffusionXLPipeline and StableDiffusionPipeline,
+ * with the model's own scheduler or one that the recording names. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,39 +78,36 @@ static void compare_ids(const struct pipeline_case *c, const struct tokenizer *t
 /* Recordings have the unconditional half first, the negative prompt once per image; ours has it once, at the end. */
 static void compare_text(const struct pipeline_case *c, const char *name, const float *ours, int64_t size)
 {
-    const struct tensor *wanted = safetensors_find(&c->io, name);
-    if (wanted == NULL)
+    struct tensor wanted;
+    if (!golden_recorded_shape(&c->io, name, &wanted))
         return;
-    int64_t rows = wanted->shape[0];
+    int64_t rows = wanted.shape[0];
     float *arranged = malloc((size_t)(rows * size) * sizeof *arranged);
     for (int64_t i = 0; i < rows; i++) {
         int64_t row = rows == c->count ? i : i < c->count ? c->count : i - c->count;
         memcpy(arranged + i * size, ours + row * size, (size_t)size * sizeof *arranged);
     }
-    golden_compare(c->g, c->path, name, wanted, arranged, rows * size, AS_IS, LIMIT_LAYER);
+    golden_compare_recorded(c->g, golden_recording(&c->io, name), arranged, rows * size, AS_IS, LIMIT_LAYER);
     free(arranged);
 }
 
 static void compare_panels(const struct pipeline_case *c, const char *name)
 {
     const struct lockstep *l = &c->lockstep;
-    const struct tensor *wanted = safetensors_find(&c->io, name);
-    if (wanted != NULL)
-        golden_compare(c->g, c->path, name, wanted, l->latents, c->count * l->h * l->w * l->c, CHANNELS_FIRST,
-                       LIMIT_TRAJECTORY);
+    golden_compare_recorded(c->g, golden_recording(&c->io, name), l->latents, c->count * l->h * l->w * l->c,
+                            CHANNELS_FIRST, LIMIT_TRAJECTORY);
 }
 
 static void see(void *self, const char *name, const float *data, int rank, const int64_t *shape)
 {
     const struct pipeline_case *c = self;
-    const struct tensor *wanted = safetensors_find(&c->io, "noise_pred_first");
     (void)rank;
     const struct tensor *cond = safetensors_find(&c->io, "timestep_cond");
     if (strcmp(name, "timestep_cond") == 0 && c->lockstep.step == 0 && cond != NULL) /* float32 angles of thousands */
         golden_compare(c->g, c->path, name, cond, data, shape[0] * shape[1], AS_IS, 1e-3);
-    if (strcmp(name, "noise_pred") == 0 && c->lockstep.step == 0 && wanted != NULL)
-        golden_compare(c->g, c->path, "noise_pred_first", wanted, data, shape[0] * shape[1] * shape[2] * shape[3],
-                       CHANNELS_FIRST, LIMIT_LAYER);
+    if (strcmp(name, "noise_pred") == 0 && c->lockstep.step == 0)
+        golden_compare_recorded(c->g, golden_recording(&c->io, "noise_pred_first"), data,
+                                shape[0] * shape[1] * shape[2] * shape[3], CHANNELS_FIRST, LIMIT_LAYER);
 }
 
 static status compare_pictures(const struct pipeline_case *c, const struct context *ctx, struct error *e)
@@ -124,9 +121,9 @@ static status compare_pictures(const struct pipeline_case *c, const struct conte
         render_latents(ctx, &c->model, (struct features){l->latents, c->count, l->h, l->w, l->c}, decoded, images, e);
     for (int i = 0; s == OK && i < c->count; i++)
         memcpy(bytes + i * (pixels / c->count), images[i].rgb, (size_t)(pixels / c->count));
-    if (s == OK && safetensors_find(&c->io, "decoded") != NULL)
-        golden_compare(c->g, c->path, "decoded", safetensors_find(&c->io, "decoded"), decoded, pixels, CHANNELS_FIRST,
-                       LIMIT_TRAJECTORY);
+    if (s == OK)
+        golden_compare_recorded(c->g, golden_recording(&c->io, "decoded"), decoded, pixels, CHANNELS_FIRST,
+                                LIMIT_TRAJECTORY);
     if (s == OK && safetensors_find(&c->io, "image_uint8") != NULL)
         golden_compare_image(c->g, c->path, "image_uint8", safetensors_find(&c->io, "image_uint8"), bytes, pixels);
     for (int i = 0; i < c->count; i++)
@@ -203,9 +200,7 @@ static status open_model(struct pipeline_case *c, const char *folder, struct err
 {
     char path[4096];
     const char *other = safetensors_meta(&c->io, "model");
-    if (other == NULL)
-        return model_open(&c->model, folder, e);
-    TRY(path_join(path, sizeof path, folder, other, e));
+    TRY(golden_model(c->g, folder, other != NULL ? other : "", path, e));
     return model_open(&c->model, path, e);
 }
 

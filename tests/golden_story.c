@@ -16,7 +16,7 @@ struct story_case {
     struct safetensors io;
     const struct json *lines, *passes, *factors;
     struct settings settings;
-    char model[4500], styles[64];
+    char model[4096], styles[64];
     struct model weights;
     struct comic comic;
     struct comic_request request;
@@ -63,7 +63,8 @@ static status read_case(struct story_case *c, const char *folder, struct error *
     TRY(meta_json(c, "passes", &c->passes, e));
     TRY(meta_json(c, "freeu_factors", &c->factors, e));
     TRY(write_style(c, e));
-    snprintf(c->model, sizeof c->model, "%s/%s", folder, safetensors_meta(&c->io, "model"));
+    const char *model = safetensors_meta(&c->io, "model");
+    TRY(golden_model(c->g, folder, model != NULL ? model : "", c->model, e));
     *o = settings_default();
     o->general_prompt = safetensors_meta(&c->io, "general_prompt");
     const struct json *line = c->lines->child;
@@ -137,14 +138,11 @@ static void compare_latents(const struct story_case *c)
         const struct story_pass *pass = &c->comic.plan.passes[i];
         char name[64];
         snprintf(name, sizeof name, "pass.%d.latents", i);
-        const struct tensor *wanted = safetensors_find(&c->io, name);
         float *ours = malloc((size_t)(pass->panel_count * size) * sizeof *ours);
         for (int j = 0; j < pass->panel_count; j++)
             memcpy(ours + j * size, l->latents + pass->panels[j] * size, (size_t)size * sizeof *ours);
-        if (wanted != NULL)
-            golden_compare(c->g, c->path, name, wanted, ours, pass->panel_count * size, CHANNELS_FIRST,
-                           LIMIT_TRAJECTORY);
-        else
+        if (!golden_compare_recorded(c->g, golden_recording(&c->io, name), ours, pass->panel_count * size,
+                                     CHANNELS_FIRST, LIMIT_TRAJECTORY))
             golden_check(c->g, c->path, name, false, "is not recorded");
         free(ours);
     }
@@ -158,8 +156,8 @@ static status compare_images(const struct story_case *c, const struct context *c
     struct image *images = calloc((size_t)panels, sizeof *images);
     int64_t size = c->settings.height * c->settings.width * 3;
     unsigned char *bytes = malloc((size_t)(panels * size));
-    status s = render_latents(ctx, &c->weights, (struct features){l->latents, panels, l->h, l->w, l->c}, NULL,
-                              images, e);
+    status s =
+        render_latents(ctx, &c->weights, (struct features){l->latents, panels, l->h, l->w, l->c}, NULL, images, e);
     for (int i = 0; s == OK && i < panels; i++)
         memcpy(bytes + i * size, images[i].rgb, (size_t)size);
     if (s == OK && wanted != NULL)

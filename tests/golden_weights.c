@@ -1,5 +1,5 @@
-/* Prompt weights: what AUTOMATIC1111's web UI makes of a prompt (parse.json: pairs, ids and weights of each chunk), and
- * the states of both encoders for some (io*.safetensors). */
+/* Prompt weights: what AUTOMATIC1111's web UI makes of a prompt (parse.json: pairs, ids and weights of each chunk),
+ * and the states of both encoders for some (io*.safetensors). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,7 +154,7 @@ static status run(struct states_case *c, const char *folder, struct error *e)
     char model[4096];
     TRY(safetensors_open(c->path, &c->io, e));
     const char *other = safetensors_meta(&c->io, "model"), *prompts = safetensors_meta(&c->io, "prompts");
-    snprintf(model, sizeof model, "%s/%s", folder, other != NULL ? other : ".");
+    TRY(golden_model(c->g, folder, other != NULL ? other : "", model, e));
     TRY(model_open(&c->model, model, e));
     if (prompts == NULL)
         return fail(e, ERR_FORMAT, "%s: no \"prompts\" in its metadata", c->path);

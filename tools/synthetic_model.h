@@ -9,8 +9,7 @@
  *   matrices, filters      std 1 / sqrt(fan in): unit variance in, unit variance out
  *   ends of residual arms  a fifth of that: sixty added arms must not drown what they are added to
  *   embeddings             std 0.02, as CLIP begins its training
- *   norms                  weight 1; biases 0
- * The surprise: 1x1 convolutions are written as matrices, [o, i] for [o, i, 1, 1]. This program takes either. */
+ *   norms                  weight 1; biases 0 */
 #ifndef TOOLS_SYNTHETIC_MODEL_H
 #define TOOLS_SYNTHETIC_MODEL_H
 
