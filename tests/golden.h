@@ -98,5 +98,6 @@ void golden_story(struct golden *g, const char *folder);
 void golden_weights(struct golden *g, const char *folder);
 void golden_taesd(struct golden *g, const char *folder);
 void golden_lora(struct golden *g, const char *folder);
+void golden_single_file(struct golden *g, const char *folder);
 
 #endif

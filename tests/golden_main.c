@@ -272,6 +272,7 @@ static const struct kind {
     {"weights", golden_weights, ONE_CASE},
     {"taesd", golden_taesd, ONE_CASE},
     {"lora", golden_lora, FOLDER_OF_CASES},
+    {"single-file", golden_single_file, ONE_CASE},
 };
 
 static const struct kind *find_kind(const char *name)
