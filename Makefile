@@ -43,7 +43,7 @@ objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 .PHONY: all demo test golden bench install clean help setup
 .SECONDARY:
 
-all: $(BUILD)/storydiff
+all: $(BUILD)/storydiff $(BUILD)/storydiff-convert $(BUILD)/storydiff-inspect
 
 $(BUILD)/libstorydiff.a: $(call objects,$(LIBRARY))
 	@rm -f $@
@@ -54,6 +54,14 @@ $(BUILD)/storydiff: $(BUILD)/obj/storydiff/cli/main.o $(BUILD)/libstorydiff.a
 	$(CC) -o $@ $^ $(LIBS)
 
 $(BUILD)/golden: $(call objects,$(GOLDEN_C)) $(BUILD)/libstorydiff.a
+	echo "  $@"
+	$(CC) -o $@ $^ $(LIBS)
+
+$(BUILD)/storydiff-convert: $(call objects,tools/convert.c tools/conversion.c tools/layout.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
+	$(CC) -o $@ $^ $(LIBS)
+
+$(BUILD)/storydiff-inspect: $(call objects,tools/inspect.c tools/inspection.c) $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
