@@ -65,8 +65,10 @@ $(BUILD)/storydiff-inspect: $(call objects,tools/inspect.c tools/inspection.c) $
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
+SYNTHETIC_C = tools/synthetic_model.c tools/synthetic_numbers.c tools/torch_writer.c tools/layout.c
+
 # A model of full size with random weights: build/synthesize --help
-$(BUILD)/synthesize: $(call objects,tools/synthesize.c tools/synthetic_model.c) $(BUILD)/libstorydiff.a
+$(BUILD)/synthesize: $(call objects,tools/synthesize.c $(SYNTHETIC_C)) $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
@@ -86,8 +88,8 @@ $(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/flags.c) $(BUILD)
 bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline
 	$(BUILD)/bench_kernels --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg $(BENCH)
 
-$(BUILD)/test_synthesize: $(BUILD)/obj/tools/synthetic_model.o
 $(BUILD)/test_allocation: OPENMP = -fopenmp
+$(BUILD)/test_synthesize: $(call objects,$(SYNTHETIC_C))
 $(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
 $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
 	echo "  $@"
