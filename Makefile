@@ -40,7 +40,7 @@ TESTS    = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 GOLDEN_C = $(wildcard tests/golden_*.c)
 objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all demo test golden bench install clean help setup
+.PHONY: all demo test golden fuzz bench install clean help setup
 .SECONDARY:
 
 all: $(BUILD)/storydiff $(BUILD)/storydiff-convert $(BUILD)/storydiff-inspect
@@ -91,6 +91,7 @@ bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline
 $(BUILD)/test_allocation: OPENMP = -fopenmp
 $(BUILD)/test_synthesize: $(call objects,$(SYNTHETIC_C))
 $(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
+$(BUILD)/test_fuzz: $(call objects,tests/fuzz/fuzz.c tests/fuzz/targets.c)
 $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka
@@ -102,7 +103,26 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/cli/main.c $(wildcard tests/*.c tools/*.c bench/*.c))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/cli/main.c $(wildcard tests/*.c tests/fuzz/*.c tools/*.c bench/*.c))
+
+# make fuzz SECONDS=60: every parser against made-up bytes, each for so long (Debian: clang, libclang-rt-14-dev). What is
+# found lies in build/fuzz/found; what is worth keeping goes into tests/fuzz/corpus.
+SECONDS ?= 60
+FUZZ     = $(patsubst tests/fuzz/corpus/%,%,$(wildcard tests/fuzz/corpus/*))
+fuzz:
+	@mkdir -p $(BUILD)/fuzz/found
+	$(MAKE) CC=clang BUILD=$(BUILD)/fuzz CFLAGS="-O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	    -fno-sanitize-recover=all" LIBS="$(LIBS) -fsanitize=fuzzer,address,undefined" $(BUILD)/fuzz/fuzzer
+	for target in $(FUZZ); do \
+	    mkdir -p $(BUILD)/fuzz/corpus/$$target; ln -sf fuzzer $(BUILD)/fuzz/$$target; echo "$$target:"; \
+	    $(BUILD)/fuzz/$$target -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 -max_len=65536 -verbosity=0 \
+	        -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/found/$$target- $(BUILD)/fuzz/corpus/$$target \
+	        tests/fuzz/corpus/$$target || exit 1; \
+	done
+
+$(BUILD)/fuzzer: $(call objects,tests/fuzz/fuzz.c tests/fuzz/targets.c tests/fuzz/libfuzzer.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
+	$(CC) -o $@ $^ $(LIBS)
 
 # The two commands. Each installs what is missing and builds in a make of its own, which then sees what is new.
 demo:
@@ -127,7 +147,7 @@ setup:
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/storydiff
-	install $(BUILD)/storydiff $(DESTDIR)$(PREFIX)/bin/storydiff
+	install $(BUILD)/storydiff $(BUILD)/storydiff-convert $(BUILD)/storydiff-inspect $(DESTDIR)$(PREFIX)/bin/
 	cp -R storydiff/models storydiff/examples $(DESTDIR)$(PREFIX)/share/storydiff/
 
 clean:
@@ -138,6 +158,7 @@ help:
 	@echo "make demo         install what is missing, build, draw the example story into outputs/"
 	@echo "make test         install what is missing, build, run all tests; SANITIZE=1: under ASan and UBSan"
 	@echo "make golden       compare with recordings: GOLDEN=DIR (tests/golden), CLIP=DIR (../shared/clip) for the vocabulary"
+	@echo "make fuzz         every parser against made-up bytes: SECONDS=60 for each"
 	@echo "make install      PREFIX=/usr/local, DESTDIR="
 	@echo "make bench        each kernel beside other libraries and the machine's limits: BENCH=\"--help\""
 	@echo "make setup        install the Debian packages that are missing"
