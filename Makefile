@@ -38,13 +38,14 @@ endif
 
 LIBRARY  = $(filter-out storydiff/cli/main.c,$(wildcard tensor/*.c nn/*.c sdxl/*.c sdxl/*/*.c storydiff/*/*.c))
 TESTS    = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
+SYNTHETIC_C = tools/synthetic_model.c tools/synthetic_numbers.c tools/torch_writer.c tools/layout.c
 GOLDEN_C = $(wildcard tests/golden_*.c)
 objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all demo test golden golden-full bench install clean help setup
+.PHONY: all demo test golden golden-full fuzz bench install clean help setup
 .SECONDARY:
 
-all: $(BUILD)/storydiff
+all: $(BUILD)/storydiff $(BUILD)/storydiff-convert $(BUILD)/storydiff-inspect
 
 $(BUILD)/libstorydiff.a: $(call objects,$(LIBRARY))
 	@rm -f $@
@@ -54,12 +55,21 @@ $(BUILD)/storydiff: $(BUILD)/obj/storydiff/cli/main.o $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
-$(BUILD)/golden: $(call objects,$(GOLDEN_C) tests/sha256.c tools/synthetic_model.c) $(BUILD)/libstorydiff.a
+$(BUILD)/golden: $(call objects,$(GOLDEN_C) tests/sha256.c $(SYNTHETIC_C)) $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
+$(BUILD)/storydiff-convert: $(call objects,tools/convert.c tools/conversion.c tools/layout.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
+	$(CC) -o $@ $^ $(LIBS)
+
+$(BUILD)/storydiff-inspect: $(call objects,tools/inspect.c tools/inspection.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
+	$(CC) -o $@ $^ $(LIBS)
+
+
 # A model of full size with random weights: build/synthesize --help
-$(BUILD)/synthesize: $(call objects,tools/synthesize.c tools/synthetic_model.c) $(BUILD)/libstorydiff.a
+$(BUILD)/synthesize: $(call objects,tools/synthesize.c $(SYNTHETIC_C)) $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
@@ -80,9 +90,10 @@ bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline
 	$(BUILD)/bench_kernels --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg $(BENCH)
 
 $(BUILD)/test_sha256: $(BUILD)/obj/tests/sha256.o
-$(BUILD)/test_synthesize: $(BUILD)/obj/tools/synthetic_model.o
 $(BUILD)/test_allocation: OPENMP = -fopenmp
+$(BUILD)/test_synthesize: $(call objects,$(SYNTHETIC_C))
 $(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
+$(BUILD)/test_fuzz: $(call objects,tests/fuzz/fuzz.c tests/fuzz/targets.c)
 $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -lcmocka
@@ -94,7 +105,26 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/cli/main.c $(wildcard tests/*.c tools/*.c bench/*.c))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/cli/main.c $(wildcard tests/*.c tests/fuzz/*.c tools/*.c bench/*.c))
+
+# make fuzz SECONDS=60: every parser against made-up bytes, each for so long (Debian: clang, libclang-rt-14-dev). What is
+# found lies in build/fuzz/found; what is worth keeping goes into tests/fuzz/corpus.
+SECONDS ?= 60
+FUZZ     = $(patsubst tests/fuzz/corpus/%,%,$(wildcard tests/fuzz/corpus/*))
+fuzz:
+	@mkdir -p $(BUILD)/fuzz/found
+	$(MAKE) CC=clang BUILD=$(BUILD)/fuzz CFLAGS="-O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	    -fno-sanitize-recover=all" LIBS="$(LIBS) -fsanitize=fuzzer,address,undefined" $(BUILD)/fuzz/fuzzer
+	for target in $(FUZZ); do \
+	    mkdir -p $(BUILD)/fuzz/corpus/$$target; ln -sf fuzzer $(BUILD)/fuzz/$$target; echo "$$target:"; \
+	    $(BUILD)/fuzz/$$target -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 -max_len=65536 -verbosity=0 \
+	        -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/found/$$target- $(BUILD)/fuzz/corpus/$$target \
+	        tests/fuzz/corpus/$$target || exit 1; \
+	done
+
+$(BUILD)/fuzzer: $(call objects,tests/fuzz/fuzz.c tests/fuzz/targets.c tests/fuzz/libfuzzer.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
+	$(CC) -o $@ $^ $(LIBS)
 
 # The two commands. Each installs what is missing and builds in a make of its own, which then sees what is new.
 demo:
@@ -123,7 +153,7 @@ setup:
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/storydiff
-	install $(BUILD)/storydiff $(DESTDIR)$(PREFIX)/bin/storydiff
+	install $(BUILD)/storydiff $(BUILD)/storydiff-convert $(BUILD)/storydiff-inspect $(DESTDIR)$(PREFIX)/bin/
 	cp -R storydiff/models storydiff/examples $(DESTDIR)$(PREFIX)/share/storydiff/
 
 clean:
@@ -136,6 +166,7 @@ help:
 	@echo "make golden       compare with recordings: GOLDEN=DIR (tests/golden), CLIP=DIR (../shared/clip) for the vocabulary,"
 	@echo "                  CPU=LIST of avx512, avx2, portable, openblas, best, all (all) for the forms of the kernels"
 	@echo "make golden-full  the same with SDXL of full size: WEIGHTS=DIR (build/weights) takes 7 GB; CPU=LIST (best)"
+	@echo "make fuzz         every parser against made-up bytes: SECONDS=60 for each"
 	@echo "make install      PREFIX=/usr/local, DESTDIR="
 	@echo "make bench        each kernel beside other libraries and the machine's limits: BENCH=\"--help\""
 	@echo "make setup        install the Debian packages that are missing"

@@ -320,7 +320,7 @@ static status push_global(struct machine *m, const char *module, size_t module_l
         if (strcmp(globals[i].name, joined) == 0)
             return push_node(m, (struct pickle_node){.kind = PICKLE_GLOBAL, .string = globals[i].name,
                                                      .integer = (int64_t)strlen(globals[i].name)});
-    for (int i = 0; i < length && (size_t)i < sizeof joined; i++)
+    for (int i = 0; i < length && (size_t)i < sizeof joined - 1; i++)
         if ((unsigned char)joined[i] < ' ' || (unsigned char)joined[i] >= 0x7f)
             joined[i] = '?';
     return fail(m->e, ERR_FORMAT, "%s: its pickle refers to %s, which has no place in a checkpoint: it may be meant to "

@@ -39,11 +39,16 @@ struct reader {
     size_t item_room, block_room, names_length, names_room;
     size_t unpacked, copied; /* bytes */
     size_t visited;
+    const char *tensor; /* the name, of tensor_length bytes, of the one that is being read, or NULL */
+    size_t tensor_length;
     struct error *e;
 };
 
 static status broken(const struct reader *r, const char *what)
 {
+    if (r->tensor != NULL)
+        return fail(r->e, ERR_FORMAT, "%s: tensor '%.*s': %s: the file is damaged or incomplete, fetch it again",
+                    r->file->path, (int)(r->tensor_length < 200 ? r->tensor_length : 200), r->tensor, what);
     return fail(r->e, ERR_FORMAT, "%s: %s: the file is damaged or incomplete, fetch it again", r->file->path, what);
 }
 
@@ -85,7 +90,7 @@ static status read_storage_id(const struct reader *r, pickle_ref id, struct stor
     pickle_ref parts[6] = {0};
     const struct pickle_node *node = &p->nodes[id];
     if (node->kind != PICKLE_PERSISTENT || node->count < 5 || node->count > 6)
-        return broken(r, "a tensor without a storage");
+        return broken(r, "there is no storage");
     for (size_t i = 0; i < node->count; i++)
         parts[i] = pickle_member(p, id, i);
     const struct pickle_node *key = &p->nodes[parts[2]], *elements = &p->nodes[parts[4]];
@@ -255,7 +260,7 @@ static status place_tensor(struct reader *r, const struct storage *s, int64_t of
     if (count == 0)
         return OK;
     if (offset > (int64_t)s->elements || !reach(t, strides, (int64_t)s->elements - offset))
-        return broken(r, "a tensor reaches beyond its storage");
+        return broken(r, "it reaches beyond its storage");
     const unsigned char *first = s->data + (size_t)offset * dtype_size(t->dtype);
     bool contiguous = is_contiguous(t, strides);
     t->data = first;
@@ -289,11 +294,11 @@ static status read_tensor(struct reader *r, pickle_ref arguments, struct tensor 
     if (p->nodes[arguments].count < 4 || p->nodes[offset].kind != PICKLE_INT || p->nodes[offset].integer < 0 ||
         !read_extents(p, pickle_member(p, arguments, 2), t->shape, &t->rank) ||
         !read_extents(p, pickle_member(p, arguments, 3), strides, &rank) || rank != t->rank)
-        return broken(r, "a tensor that is described in an unknown way");
+        return broken(r, "it is described in an unknown way");
     TRY(find_storage(r, pickle_member(p, arguments, 0), &storage));
     t->dtype = storage.dtype;
     if (!shape_bytes(t->dtype, t->rank, t->shape, &bytes))
-        return broken(r, "a tensor of impossible shape");
+        return broken(r, "its shape is impossible");
     return place_tensor(r, &storage, p->nodes[offset].integer, strides, t);
 }
 
@@ -377,11 +382,10 @@ static status visit(struct reader *r, pickle_ref value, char *name, size_t lengt
     }
     if (!name_ok(name, length))
         return broken(r, "a tensor's name is empty or contains control characters");
-    status s = read_tensor(r, arguments, &t);
-    if (s != OK) {
-        fail_context(r->e, "tensor '%.*s'", (int)(length < 200 ? length : 200), name);
-        return s;
-    }
+    r->tensor = name;
+    r->tensor_length = length;
+    TRY(read_tensor(r, arguments, &t));
+    r->tensor = NULL;
     return add_item(r, name, length, &t);
 }
 

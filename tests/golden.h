@@ -162,5 +162,6 @@ void golden_weights(struct golden *g, const char *folder);
 void golden_taesd(struct golden *g, const char *folder);
 void golden_lora(struct golden *g, const char *folder);
 void golden_made(struct golden *g, const char *folder);
+void golden_single_file(struct golden *g, const char *folder);
 
 #endif

@@ -73,6 +73,7 @@ static const struct golden_kind kinds[] = {
     {"weights", golden_weights, ONE_CASE, IN_EVERY_FAMILY},
     {"taesd", golden_taesd, ONE_CASE, IN_EVERY_FAMILY},
     {"lora", golden_lora, FOLDER_OF_CASES, IN_EVERY_FAMILY},
+    {"single-file", golden_single_file, ONE_CASE, IN_EVERY_FAMILY},
     {"wide", golden_made, FOLDER_OF_CASES, IN_EVERY_FAMILY},
     {"full", golden_made, ONE_CASE, WHEN_ASKED},
 };

@@ -10,13 +10,15 @@
 enum { EXIT_MISTAKE = 2 };
 
 static const char usage[] =
-    "usage: synthesize [options] BLUEPRINT FOLDER\n"
+    "usage: synthesize [options] BLUEPRINT OUT\n"
     "\n"
     "Writes a model of random weights, in the diffusers layout, for timing: its pictures are noise.\n"
     "\n"
     "  BLUEPRINT          sdxl (3.5 billion parameters: 7 GB in f16), sd15 (2 GB; without safety checker),\n"
     "                     or any model folder: its configs count, its weights are not needed\n"
-    "  FOLDER             where to\n"
+    "  OUT                a folder; or a file that ends in .safetensors, for a single file in the original layout,\n"
+    "                     with the tokenizer in a folder beside it\n"
+    "  --bin              the weights in a folder as PyTorch's .bin files\n"
     "  --dtype FORMAT     f16, bf16 or f32 (f16)\n"
     "  --seed N           other numbers (0)\n"
     "  --tokenizer FOLDER for a blueprint without its own (tests/models/default/tokenizer: small, it knows\n"
@@ -57,6 +59,7 @@ int main(int argc, char **argv)
                                           {"seed", required_argument, NULL, 's'},
                                           {"tokenizer", required_argument, NULL, 't'},
                                           {"blueprints", required_argument, NULL, 'b'},
+                                          {"bin", no_argument, NULL, 'p'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     const char *blueprints = "tools/blueprints";
@@ -72,6 +75,7 @@ int main(int argc, char **argv)
         case 's': m.seed = strtoull(optarg, &end, 10); break;
         case 't': m.tokenizer = optarg; break;
         case 'b': blueprints = optarg; break;
+        case 'p': m.form = SYNTHETIC_BIN; break;
         case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
         default: return mistake("wrong option", "");
         }
@@ -79,11 +83,14 @@ int main(int argc, char **argv)
             return mistake("--seed is a whole number, not ", optarg);
     }
     if (argc - optind != 2)
-        return mistake("BLUEPRINT and FOLDER are wanted", "");
+        return mistake("BLUEPRINT and OUT are wanted", "");
     struct error e = {0};
     char known[4096];
     m.blueprint = argv[optind];
     m.out = argv[optind + 1];
+    const char *dot = strrchr(m.out, '.');
+    if (dot != NULL && strcmp(dot, ".safetensors") == 0)
+        m.form = SYNTHETIC_SINGLE;
     if (path_join(known, sizeof known, blueprints, m.blueprint, &e) == OK && file_is_directory(known))
         m.blueprint = known;
     if (synthetic_model_write(&m, &e) != OK) {

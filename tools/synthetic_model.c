@@ -1,6 +1,5 @@
 #include "tools/synthetic_model.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +7,10 @@
 #include "sdxl/text/clip.h"
 #include "sdxl/unet/unet.h"
 #include "sdxl/vae/vae.h"
-#include "tensor/rng.h"
+#include "tensor/file.h"
+#include "tools/layout.h"
+#include "tools/synthetic_numbers.h"
+#include "tools/torch_writer.h"
 
 /* ---------------------------------------------------------------------------------------------- what to write */
 
@@ -72,127 +74,102 @@ static status list_clip(const char *config_path, const struct tensor_visitor *vi
 }
 
 static const struct part {
-    const char *folder, *tokenizer, *weights;
+    const char *folder, *tokenizer, *weights, *bin;
     status (*list)(const char *config_path, const struct tensor_visitor *visitor, struct error *e);
 } parts[] = {
-    {"text_encoder", "tokenizer", "model.safetensors", list_clip},
-    {"text_encoder_2", "tokenizer_2", "model.safetensors", list_clip},
-    {"unet", NULL, "diffusion_pytorch_model.safetensors", list_unet},
-    {"vae", NULL, "diffusion_pytorch_model.safetensors", list_vae},
+    {"text_encoder", "tokenizer", "model.safetensors", "pytorch_model.bin", list_clip},
+    {"text_encoder_2", "tokenizer_2", "model.safetensors", "pytorch_model.bin", list_clip},
+    {"unet", NULL, "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", list_unet},
+    {"vae", NULL, "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", list_vae},
 };
 
-/* -------------------------------------------------------------------------------------------------- the numbers */
+enum { PARTS = sizeof parts / sizeof *parts };
 
-/* Box and Muller for three billion numbers would take minutes. So 65,536 normal numbers are drawn once, brought to a
- * tensor's scale and format once per tensor, and each element is one of them, chosen by 16 random bits. */
-enum { DRAWS = 1 << 16, PIECE = 1 << 19 };
+/* ----------------------------------------------------------------------------------------------- files of weights */
 
-struct generator {
-    float normal[DRAWS];
-    union {
-        uint16_t halves[DRAWS];
-        float floats[DRAWS];
-    } scaled;
-    union {
-        uint16_t halves[PIECE];
-        float floats[PIECE];
-    } piece;
-};
-
-static bool ends_with(const char *name, const char *end)
+static status append(void *self, const void *bytes, size_t size, struct error *e)
 {
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
+    return file_append(self, bytes, size, e);
 }
 
-static double deviation(const char *name, const struct tensor *t)
+static status write_safetensors(struct synthetic_numbers *g, const char *path, const struct list *list,
+                                struct error *e)
 {
-    static const char *const arms[] = {"conv2.weight", "to_out.0.weight", "ff.net.2.weight", "proj_out.weight",
-                                       "out_proj.weight", "fc2.weight"};
-    if (ends_with(name, "embedding.weight"))
-        return 0.02;
-    double fan_in = (double)tensor_count(t) / (double)t->shape[0];
-    for (size_t i = 0; i < sizeof arms / sizeof *arms; i++)
-        if (ends_with(name, arms[i]))
-            return 0.2 / sqrt(fan_in);
-    return 1 / sqrt(fan_in);
+    struct file_writer w;
+    TRY(safetensors_create(path, list->items, list->count, NULL, &w, e));
+    for (size_t i = 0; i < list->count; i++)
+        TRY(synthetic_numbers_emit(g, &list->items[i], append, &w, e));
+    return file_commit(&w, e);
 }
 
-static void store(enum dtype dtype, float value, size_t at, uint16_t *halves, float *floats)
+static status append_torch(void *self, const void *bytes, size_t size, struct error *e)
 {
-    if (dtype == DTYPE_F32)
-        floats[at] = value;
-    else
-        halves[at] = dtype == DTYPE_F16 ? f32_to_f16(value) : f32_to_bf16(value);
+    return torch_append(self, bytes, size, e);
 }
 
-/* FNV-1a: a name as 32 bits. */
-static uint32_t hash(const char *name)
+static status write_torch(struct synthetic_numbers *g, const char *path, const struct list *list, struct error *e)
 {
-    uint32_t h = 2166136261u;
-    for (; *name != '\0'; name++)
-        h = (h ^ (unsigned char)*name) * 16777619u;
-    return h;
-}
-
-/* Two elements from each word of the generator. */
-static void draw(struct generator *g, struct mt19937 *mt, enum dtype dtype, size_t count)
-{
-    for (size_t i = 0; i < count; i += 2) {
-        uint32_t word = mt19937_next(mt), low = word & 0xffff, high = word >> 16;
-        size_t second = i + 1 < count ? i + 1 : i;
-        if (dtype == DTYPE_F32) {
-            g->piece.floats[i] = g->scaled.floats[low];
-            g->piece.floats[second] = g->scaled.floats[high];
-        } else {
-            g->piece.halves[i] = g->scaled.halves[low];
-            g->piece.halves[second] = g->scaled.halves[high];
+    struct torch_writer w;
+    TRY(torch_create(path, list->items, list->count, &w, e));
+    for (size_t i = 0; i < list->count; i++) {
+        status s = synthetic_numbers_emit(g, &list->items[i], append_torch, &w, e);
+        if (s != OK) {
+            torch_discard(&w);
+            return s;
         }
     }
+    return torch_commit(&w, e);
 }
 
-static status write_tensor(struct generator *g, const struct named_tensor *item, uint64_t seed, struct file_writer *w,
-                           struct error *e)
+/* A tensor in memory, to be turned. */
+struct held {
+    unsigned char *bytes;
+    size_t at;
+};
+
+static status hold(void *self, const void *bytes, size_t size, struct error *e)
 {
-    const struct tensor *t = &item->tensor;
-    bool random = t->rank > 1;
-    struct mt19937 mt;
-    mt19937_seed_array(&mt, (uint32_t[]){(uint32_t)seed, (uint32_t)(seed >> 32), hash(item->name)}, 3);
-    if (random) {
-        double std = deviation(item->name, t);
-        for (size_t i = 0; i < DRAWS; i++)
-            store(t->dtype, (float)(std * g->normal[i]), i, g->scaled.halves, g->scaled.floats);
-    }
-    float constant = ends_with(item->name, "weight") ? 1 : 0; /* of a norm: other vectors are biases */
-    for (int64_t left = tensor_count(t); left > 0;) {
-        size_t count = left < PIECE ? (size_t)left : PIECE;
-        if (random)
-            draw(g, &mt, t->dtype, count);
-        else
-            for (size_t i = 0; i < count; i++)
-                store(t->dtype, constant, i, g->piece.halves, g->piece.floats);
-        TRY(file_append(w, &g->piece, count * dtype_size(t->dtype), e));
-        left -= (int64_t)count;
-    }
+    struct held *held = self;
+    (void)e;
+    memcpy(held->bytes + held->at, bytes, size);
+    held->at += size;
     return OK;
 }
 
-static status write_list(const char *path, const struct list *list, uint64_t seed, struct error *e)
+static status write_turned(struct synthetic_numbers *g, const struct named_tensor *source, struct file_writer *w,
+                           struct error *e)
 {
-    struct generator *g = malloc(sizeof *g);
-    if (g == NULL)
-        return fail(e, ERR_MEMORY, "%s: no memory to make numbers in", path);
-    struct torch_rng normal;
-    torch_seed(&normal, seed);
-    torch_randn(&normal, g->normal, DRAWS);
-    struct file_writer w;
-    status s = safetensors_create(path, list->items, list->count, NULL, &w, e);
-    for (size_t i = 0; i < list->count && s == OK; i++)
-        s = write_tensor(g, &list->items[i], seed, &w, e);
+    const struct tensor *t = &source->tensor;
+    size_t size = dtype_size(t->dtype), rows = (size_t)t->shape[0], columns = (size_t)t->shape[1];
+    struct held held = {malloc(rows * columns * size), 0};
+    unsigned char *turned = malloc(rows * columns * size);
+    status s = held.bytes && turned ? synthetic_numbers_emit(g, source, hold, &held, e)
+                                    : fail(e, ERR_MEMORY, "no memory to turn \"%s\"", source->name);
+    for (size_t i = 0; s == OK && i < rows; i++)
+        for (size_t j = 0; j < columns; j++)
+            memcpy(turned + (j * rows + i) * size, held.bytes + (i * columns + j) * size, size);
     if (s == OK)
-        s = file_commit(&w, e);
-    free(g);
+        s = file_append(w, turned, rows * columns * size, e);
+    free(held.bytes);
+    free(turned);
     return s;
+}
+
+static status write_layout(struct synthetic_numbers *g, const char *path, const struct layout *l, struct error *e)
+{
+    struct file_writer w;
+    TRY(safetensors_create(path, l->items, l->count, (const char *const[]){"format", "pt", NULL}, &w, e));
+    for (size_t i = 0; i < l->count; i++) {
+        const struct layout_row *row = &l->rows[i];
+        status s = row->transposed ? write_turned(g, row->sources[0], &w, e) : OK;
+        for (int p = 0; s == OK && !row->transposed && p < row->source_count; p++)
+            s = synthetic_numbers_emit(g, row->sources[p], append, &w, e);
+        if (s != OK) {
+            file_discard(&w);
+            return s;
+        }
+    }
+    return file_commit(&w, e);
 }
 
 /* --------------------------------------------------------------------------------------------------- the folder */
@@ -228,13 +205,13 @@ static status copy(const char *from, const char *to, const char *name, struct er
     return s;
 }
 
-static status copy_tokenizer(const struct synthetic_model *m, const char *name, struct error *e)
+static status copy_tokenizer(const struct synthetic_model *m, const char *out, const char *name, struct error *e)
 {
     static const char *const files[] = {"vocab.json", "merges.txt"};
     static const char *const optional[] = {"special_tokens_map.json", "tokenizer_config.json"};
     struct path own, to, file;
     TRY(join(&own, m->blueprint, name, e));
-    TRY(join(&to, m->out, name, e));
+    TRY(join(&to, out, name, e));
     const char *from = file_is_directory(own.text) ? own.text : m->tokenizer;
     for (size_t i = 0; i < 2; i++)
         TRY(copy(from, to.text, files[i], e));
@@ -246,49 +223,136 @@ static status copy_tokenizer(const struct synthetic_model *m, const char *name, 
     return OK;
 }
 
-/* The weights of a part: listed from its config, then written. */
-static status write_weights(const struct synthetic_model *m, const struct part *part, const char *config,
-                            struct error *e)
+/* The tensors of a part, by its config. */
+static status list_part(const struct synthetic_model *m, const struct part *part, const char *config,
+                        struct list *list, struct error *e)
 {
-    struct list list = {.dtype = m->dtype};
+    list->dtype = m->dtype;
+    TRY(part->list(config, &(struct tensor_visitor){collect, list}, e));
+    if (list->failed)
+        return fail(e, ERR_MEMORY, "%s: no memory for the list of its tensors", config);
+    if (m->begins != NULL)
+        m->begins(m->self, part->folder, list->count, list->parameters);
+    return OK;
+}
+
+/* Whether the blueprint has a part: SD 1.5 has one text encoder. */
+static status find_config(const struct synthetic_model *m, const struct part *part, struct path *config, bool *there,
+                          struct error *e)
+{
+    TRY(join_part(config, m->blueprint, part->folder, "config.json", e));
+    *there = file_exists(config->text);
+    return OK;
+}
+
+static status write_weights(const struct synthetic_model *m, struct synthetic_numbers *g, const struct part *part,
+                            const char *config, struct error *e)
+{
+    struct list list = {0};
     struct path path;
-    TRY(join_part(&path, m->out, part->folder, part->weights, e));
-    status s = part->list(config, &(struct tensor_visitor){collect, &list}, e);
-    if (s == OK && list.failed)
-        s = fail(e, ERR_MEMORY, "%s: no memory for the list of its tensors", config);
-    if (s == OK) {
-        if (m->begins != NULL)
-            m->begins(m->self, part->folder, list.count, list.parameters);
-        s = write_list(path.text, &list, m->seed, e);
-    }
+    bool bin = m->form == SYNTHETIC_BIN;
+    TRY(join_part(&path, m->out, part->folder, bin ? part->bin : part->weights, e));
+    status s = list_part(m, part, config, &list, e);
+    if (s == OK)
+        s = bin ? write_torch(g, path.text, &list, e) : write_safetensors(g, path.text, &list, e);
     list_free(&list);
     return s;
 }
 
-static status write_part(const struct synthetic_model *m, const struct part *part, struct error *e)
+static status write_part(const struct synthetic_model *m, struct synthetic_numbers *g, const struct part *part,
+                         struct error *e)
 {
     struct path from, to, config;
+    bool there;
+    TRY(find_config(m, part, &config, &there, e));
+    if (!there)
+        return OK;
     TRY(join(&from, m->blueprint, part->folder, e));
     TRY(join(&to, m->out, part->folder, e));
-    TRY(join(&config, from.text, "config.json", e));
-    if (!file_exists(config.text)) /* SD 1.5 has one text encoder */
-        return OK;
     TRY(copy(from.text, to.text, "config.json", e));
     if (part->tokenizer != NULL)
-        TRY(copy_tokenizer(m, part->tokenizer, e));
-    return write_weights(m, part, config.text, e);
+        TRY(copy_tokenizer(m, m->out, part->tokenizer, e));
+    return write_weights(m, g, part, config.text, e);
 }
 
-status synthetic_model_write(const struct synthetic_model *m, struct error *e)
+static status write_folder(const struct synthetic_model *m, struct synthetic_numbers *g, struct error *e)
 {
-    if (m->dtype != DTYPE_F16 && m->dtype != DTYPE_BF16 && m->dtype != DTYPE_F32)
-        return fail(e, ERR_ARGUMENT, "weights are written as F16, BF16 or F32, not as %s", dtype_name(m->dtype));
     struct path from, to;
     TRY(copy(m->blueprint, m->out, "model_index.json", e));
     TRY(join(&from, m->blueprint, "scheduler", e));
     TRY(join(&to, m->out, "scheduler", e));
     TRY(copy(from.text, to.text, "scheduler_config.json", e));
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        TRY(write_part(m, &parts[i], e));
+    for (size_t i = 0; i < PARTS; i++)
+        TRY(write_part(m, g, &parts[i], e));
     return OK;
+}
+
+/* ---------------------------------------------------------------------------------------------------- a single file */
+
+static status names_of(const struct part *part, const char *config, bool two_encoders, struct original_names *names,
+                       struct error *e)
+{
+    struct unet_config unet;
+    struct vae_config vae;
+    if (part->list == list_unet) {
+        TRY(unet_config_read(config, &unet, e));
+        *names = original_unet(&unet);
+    } else if (part->list == list_vae) {
+        TRY(vae_config_read(config, &vae, e));
+        *names = original_vae(&vae);
+    } else {
+        bool second = strcmp(part->folder, "text_encoder_2") == 0;
+        *names = original_clip(second ? PART_TEXT_ENCODER_2 : PART_TEXT_ENCODER, second);
+        if (!two_encoders)
+            snprintf(names->prefix, sizeof names->prefix, "cond_stage_model.transformer.");
+    }
+    return OK;
+}
+
+static status collect_all(const struct synthetic_model *m, struct list lists[PARTS], struct layout *layout,
+                          struct error *e)
+{
+    struct path config;
+    struct original_names names;
+    bool there, two_encoders;
+    TRY(find_config(m, &parts[1], &config, &two_encoders, e));
+    for (size_t i = 0; i < PARTS; i++) {
+        TRY(find_config(m, &parts[i], &config, &there, e));
+        if (!there)
+            continue;
+        TRY(list_part(m, &parts[i], config.text, &lists[i], e));
+        TRY(names_of(&parts[i], config.text, two_encoders, &names, e));
+        TRY(layout_add_original(layout, &names, lists[i].items, lists[i].count, e));
+    }
+    return layout_finish(layout, e);
+}
+
+/* The tokenizer goes where the program looks: into a folder beside, that is called as the file without its ending. */
+static status write_single(const struct synthetic_model *m, struct synthetic_numbers *g, struct error *e)
+{
+    struct list lists[PARTS] = {{0}};
+    struct layout layout = {0};
+    struct path beside;
+    const char *dot = strrchr(m->out, '.');
+    snprintf(beside.text, sizeof beside.text, "%.*s", dot != NULL ? (int)(dot - m->out) : 4000, m->out);
+    status s = collect_all(m, lists, &layout, e);
+    if (s == OK)
+        s = write_layout(g, m->out, &layout, e);
+    if (s == OK)
+        s = copy_tokenizer(m, beside.text, "tokenizer", e);
+    layout_free(&layout);
+    for (size_t i = 0; i < PARTS; i++)
+        list_free(&lists[i]);
+    return s;
+}
+
+status synthetic_model_write(const struct synthetic_model *m, struct error *e)
+{
+    struct synthetic_numbers *g = NULL;
+    if (m->dtype != DTYPE_F16 && m->dtype != DTYPE_BF16 && m->dtype != DTYPE_F32)
+        return fail(e, ERR_ARGUMENT, "weights are written as F16, BF16 or F32, not as %s", dtype_name(m->dtype));
+    TRY(synthetic_numbers_new(m->seed, &g, e));
+    status s = m->form == SYNTHETIC_SINGLE ? write_single(m, g, e) : write_folder(m, g, e);
+    synthetic_numbers_free(g);
+    return s;
 }

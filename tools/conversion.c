@@ -1,0 +1,515 @@
+#include "tools/conversion.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sdxl/text/clip.h"
+#include "sdxl/unet/unet.h"
+#include "sdxl/vae/vae.h"
+#include "tensor/file.h"
+#include "tools/layout.h"
+
+enum { PIECE = 1 << 18, PATH_BYTES = 4600 };
+
+struct job {
+    struct conversion *c;
+    struct model_parts parts;
+    struct clip text_encoder, text_encoder_2;
+    struct unet unet;
+    struct vae vae;
+    uint64_t done, all;
+    uint64_t odd; /* values that are no numbers */
+    struct error *e;
+};
+
+/* ------------------------------------------------------------------------------------------- the bytes of a tensor */
+
+/* Takes bytes that follow each other. */
+struct sink {
+    status (*take)(struct sink *s, const void *bytes, size_t size, struct error *e);
+    struct file_writer *writer;
+    const unsigned char *expected; /* of the checking one: what comes next */
+};
+
+static status append_bytes(struct sink *s, const void *bytes, size_t size, struct error *e)
+{
+    return file_append(s->writer, bytes, size, e);
+}
+
+static status compare_bytes(struct sink *s, const void *bytes, size_t size, struct error *e)
+{
+    if (memcmp(s->expected, bytes, size) != 0)
+        return fail(e, ERR_IO, "what was written cannot be read back: is the disk failing?");
+    s->expected += size;
+    return OK;
+}
+
+static bool is_float(enum dtype dtype)
+{
+    return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16 || dtype == DTYPE_F64;
+}
+
+static enum dtype dtype_after(const struct conversion *c, enum dtype dtype)
+{
+    return is_float(dtype) && c->dtype != DTYPE_OTHER ? c->dtype : dtype;
+}
+
+static void told(struct job *w, size_t bytes)
+{
+    w->done += bytes;
+    if (w->c->progress != NULL)
+        w->c->progress(w->c->self, w->done, w->all);
+}
+
+/* Floats to a format. False: one does not fit. */
+static bool store(enum dtype dtype, const float *in, size_t count, void *out, uint64_t *odd)
+{
+    uint16_t *halves = out;
+    bool fits = true;
+    for (size_t i = 0; i < count; i++) {
+        *odd += !isfinite(in[i]);
+        if (dtype == DTYPE_F32)
+            ((float *)out)[i] = in[i];
+        else if (dtype == DTYPE_BF16)
+            halves[i] = f32_to_bf16(in[i]);
+        else
+            halves[i] = f32_to_f16(in[i]);
+        bool infinite = dtype == DTYPE_F16    ? (halves[i] & 0x7fff) == 0x7c00
+                        : dtype == DTYPE_BF16 ? (halves[i] & 0x7fff) == 0x7f80
+                                              : false;
+        fits = fits && !(infinite && isfinite(in[i]));
+    }
+    return fits;
+}
+
+/* Hands a tensor's bytes on, in the format that is asked for. */
+static status emit(struct job *w, const char *name, const struct tensor *t, struct sink *sink)
+{
+    float floats[4096], stored[4096];
+    enum dtype dtype = dtype_after(w->c, t->dtype);
+    size_t count = (size_t)tensor_count(t), size = dtype_size(dtype);
+    if (dtype == t->dtype) {
+        for (size_t at = 0, bytes = count * size; at < bytes;) {
+            size_t piece = bytes - at < PIECE ? bytes - at : PIECE;
+            TRY(sink->take(sink, (const char *)t->data + at, piece, w->e));
+            told(w, piece);
+            at += piece;
+        }
+        return OK;
+    }
+    for (size_t at = 0; at < count;) {
+        size_t piece = count - at < 4096 ? count - at : 4096;
+        tensor_read(t, (int64_t)at, (int64_t)piece, floats);
+        if (!store(dtype, floats, piece, stored, &w->odd))
+            return fail(w->e, ERR_ARGUMENT, "tensor \"%s\" has numbers that are too large for %s: choose another --dtype",
+                        name, dtype_name(dtype));
+        TRY(sink->take(sink, stored, piece * size, w->e));
+        told(w, piece * size);
+        at += piece;
+    }
+    return OK;
+}
+
+static status emit_transposed(struct job *w, const struct named_tensor *source, struct sink *sink)
+{
+    const struct tensor *t = &source->tensor;
+    int64_t rows = t->shape[0], columns = t->shape[1];
+    size_t size = dtype_size(t->dtype);
+    unsigned char *turned = malloc((size_t)tensor_count(t) * size + 1);
+    if (turned == NULL)
+        return fail(w->e, ERR_MEMORY, "no memory to turn \"%s\"", source->name);
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            memcpy(turned + (size_t)(j * rows + i) * size, (const char *)t->data + (size_t)(i * columns + j) * size,
+                   size);
+    struct tensor whole = *t;
+    whole.data = turned;
+    status s = emit(w, source->name, &whole, sink);
+    free(turned);
+    return s;
+}
+
+static status emit_row(struct job *w, const struct layout_row *row, struct sink *sink)
+{
+    if (row->transposed)
+        return emit_transposed(w, row->sources[0], sink);
+    for (int i = 0; i < row->source_count; i++)
+        TRY(emit(w, row->sources[i]->name, &row->sources[i]->tensor, sink));
+    return OK;
+}
+
+/* --------------------------------------------------------------------------------------------------------- one file */
+
+static uint64_t layout_bytes(const struct layout *l)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < l->count; i++)
+        bytes += (uint64_t)tensor_count(&l->items[i].tensor) * dtype_size(l->items[i].tensor.dtype);
+    return bytes;
+}
+
+static status verify(struct job *w, const char *path, const struct layout *l)
+{
+    struct safetensors file;
+    TRY(safetensors_open(path, &file, w->e));
+    status s = OK;
+    for (size_t i = 0; i < l->count && s == OK; i++) {
+        const struct tensor *t = safetensors_find(&file, l->items[i].name), *wanted = &l->items[i].tensor;
+        if (t == NULL || t->dtype != wanted->dtype || !tensor_is(t, wanted->rank, wanted->shape))
+            s = fail(w->e, ERR_IO, "tensor \"%s\" is not as it was written", l->items[i].name);
+        else
+            s = emit_row(w, &l->rows[i], &(struct sink){.take = compare_bytes, .expected = t->data});
+    }
+    safetensors_close(&file);
+    if (s != OK)
+        fail_context(w->e, "%s", path);
+    return s;
+}
+
+/* Sorted for the formats that will be written. */
+static status finish_layout(struct job *w, struct layout *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        l->items[i].tensor.dtype = dtype_after(w->c, l->items[i].tensor.dtype);
+    TRY(layout_finish(l, w->e));
+    w->all += 2 * layout_bytes(l); /* written, and read again */
+    return OK;
+}
+
+static status write_layout(struct job *w, const char *path, const struct layout *l, const char *const *metadata)
+{
+    struct file_writer writer;
+    TRY(safetensors_create(path, l->items, l->count, metadata, &writer, w->e));
+    for (size_t i = 0; i < l->count; i++) {
+        status s = emit_row(w, &l->rows[i], &(struct sink){.take = append_bytes, .writer = &writer});
+        if (s != OK) {
+            file_discard(&writer);
+            return s;
+        }
+    }
+    TRY(file_commit(&writer, w->e));
+    return verify(w, path, l);
+}
+
+/* ------------------------------------------------------------------------------------------------------ whole models */
+
+static const struct part {
+    enum checkpoint_part part;
+    const char *weights; /* in a folder */
+} parts[] = {
+    {PART_TEXT_ENCODER, "text_encoder/model.safetensors"},
+    {PART_TEXT_ENCODER_2, "text_encoder_2/model.safetensors"},
+    {PART_UNET, "unet/diffusion_pytorch_model.safetensors"},
+    {PART_VAE, "vae/diffusion_pytorch_model.safetensors"},
+};
+
+enum { PARTS = sizeof parts / sizeof *parts };
+
+static bool has_part(const struct job *w, enum checkpoint_part part)
+{
+    return part != PART_TEXT_ENCODER_2 || !w->parts.one_encoder;
+}
+
+static const struct weights *weights_of_part(const struct job *w, enum checkpoint_part part)
+{
+    switch (part) {
+    case PART_UNET: return &w->unet.weights;
+    case PART_VAE: return &w->vae.weights;
+    case PART_TEXT_ENCODER_2: return &w->text_encoder_2.weights;
+    default: return &w->text_encoder.weights;
+    }
+}
+
+/* Binding sees that everything is there and of the right shape. */
+static status bind_clip(struct job *w, struct clip *clip, enum checkpoint_part part)
+{
+    struct clip_config config;
+    struct weights weights;
+    TRY(parts_clip(&w->parts, part, &config, &weights, w->e));
+    return clip_bind(clip, &weights, &config, w->e);
+}
+
+static status bind_model(struct job *w)
+{
+    struct unet_config unet;
+    struct vae_config vae;
+    struct weights weights;
+    TRY(bind_clip(w, &w->text_encoder, PART_TEXT_ENCODER));
+    if (has_part(w, PART_TEXT_ENCODER_2))
+        TRY(bind_clip(w, &w->text_encoder_2, PART_TEXT_ENCODER_2));
+    TRY(parts_unet(&w->parts, &unet, &weights, w->e));
+    TRY(unet_bind(&w->unet, &weights, &unet, w->e));
+    TRY(parts_vae(&w->parts, &vae, &weights, w->e));
+    return vae_bind(&w->vae, &weights, &vae, w->e);
+}
+
+static void note_unused(struct job *w)
+{
+    for (int i = 0; i < PARTS; i++) {
+        const struct weights *p = weights_of_part(w, parts[i].part);
+        if (p->own_file != NULL)
+            weights_note_unused(p->file, p->used, &w->c->notes);
+    }
+    parts_note_unused(&w->parts, &w->c->notes);
+}
+
+/* The rule of a part in a single file of this family. */
+static struct original_names names_of(const struct job *w, enum checkpoint_part part)
+{
+    if (part == PART_UNET)
+        return original_unet(&w->unet.config);
+    if (part == PART_VAE)
+        return original_vae(&w->vae.config);
+    struct original_names names = original_clip(part, part == PART_TEXT_ENCODER_2);
+    if (w->parts.one_encoder)
+        snprintf(names.prefix, sizeof names.prefix, "cond_stage_model.transformer.");
+    return names;
+}
+
+static status describe_all(const struct job *w, struct text texts[DESCRIPTIONS])
+{
+    for (enum description d = 0; d < DESCRIPTIONS; d++) {
+        char name[PATH_BYTES];
+        if (d != DESCRIBES_TEXT_ENCODER_2 || !w->parts.one_encoder)
+            TRY(parts_describe(&w->parts, d, &texts[d], name, sizeof name, w->e));
+    }
+    return OK;
+}
+
+static status write_single(struct job *w, const struct text texts[DESCRIPTIONS])
+{
+    const char *metadata[2 * (DESCRIPTIONS + 2) + 1] = {
+        "format", "pt", "modelspec.architecture",
+        w->parts.one_encoder ? "stable-diffusion-v1" : "stable-diffusion-xl-v1-base"};
+    size_t count = 4;
+    for (enum description d = 0; d < DESCRIPTIONS; d++)
+        if (texts[d].data != NULL) {
+            metadata[count++] = description_files[d];
+            metadata[count++] = texts[d].data;
+        }
+    struct layout layout = {0};
+    status s = OK;
+    for (int i = 0; i < PARTS && s == OK; i++) {
+        const struct weights *p = weights_of_part(w, parts[i].part);
+        struct original_names names = names_of(w, parts[i].part);
+        if (has_part(w, parts[i].part))
+            s = layout_add_original(&layout, &names, p->bound, p->bound_count, w->e);
+    }
+    if (s == OK)
+        s = finish_layout(w, &layout);
+    if (s == OK)
+        s = write_layout(w, w->c->out, &layout, metadata);
+    layout_free(&layout);
+    return s;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- folders */
+
+static status write_text(struct job *w, const char *folder, const char *name, const void *text, size_t length)
+{
+    char path[PATH_BYTES], *slash;
+    TRY(path_join(path, sizeof path, folder, name, w->e));
+    slash = strrchr(path, '/');
+    *slash = '\0';
+    TRY(file_make_directory(path, w->e));
+    *slash = '/';
+    return file_write(path, text, length, w->e);
+}
+
+/* The files of a tokenizer that are there; a vocabulary is not needed to convert, but to draw. */
+static status copy_tokenizer(struct job *w, const char *folder, enum checkpoint_part part, const char *name)
+{
+    static const char *const files[] = {"vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"};
+    char from[PATH_BYTES], path[PATH_BYTES], to[PATH_BYTES];
+    bool borrowed;
+    struct error none = {0};
+    if (parts_tokenizer(&w->parts, part, from, sizeof from, &borrowed, &none) != OK || !file_is_directory(from)) {
+        text_append(&w->c->notes, "%sno tokenizer was found for %s: put vocab.json and merges.txt there, or name one with "
+                    "--tokenizer", w->c->notes.length > 0 ? "\n" : "", name);
+        return OK;
+    }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        struct file_map map;
+        TRY(path_join(path, sizeof path, from, files[i], w->e));
+        snprintf(to, sizeof to, "%s/%s", name, files[i]);
+        bool pads = i >= 2 && borrowed && part == PART_TEXT_ENCODER_2; /* it would say how the first encoder pads */
+        if (!file_exists(path) || pads)
+            continue;
+        TRY(file_map(path, &map, w->e));
+        status s = write_text(w, folder, to, map.data, map.size);
+        file_unmap(&map);
+        TRY(s);
+    }
+    static const char pad[] = "{\n  \"pad_token\": \"!\"\n}\n";
+    if (borrowed && part == PART_TEXT_ENCODER_2) {
+        snprintf(to, sizeof to, "%s/special_tokens_map.json", name);
+        return write_text(w, folder, to, pad, sizeof pad - 1);
+    }
+    return OK;
+}
+
+static status write_part(struct job *w, const char *folder, const struct part *part, const struct layout *layout)
+{
+    static const char *const metadata[] = {"format", "pt", NULL};
+    char path[PATH_BYTES];
+    TRY(path_join(path, sizeof path, folder, part->weights, w->e));
+    return write_layout(w, path, layout, metadata);
+}
+
+static status fill_folder(struct job *w, const char *folder, const struct text texts[DESCRIPTIONS],
+                          struct layout layouts[PARTS])
+{
+    for (int i = 0; i < PARTS; i++) {
+        const struct weights *p = weights_of_part(w, parts[i].part);
+        if (!has_part(w, parts[i].part))
+            continue;
+        TRY(layout_add(&layouts[i], p->bound, p->bound_count, w->e));
+        for (size_t t = 0; t < layouts[i].count; t++) /* linear layers, where the original has 1x1 convolutions */
+            if (parts[i].part == PART_VAE && strstr(layouts[i].items[t].name, ".attentions.") != NULL &&
+                layouts[i].items[t].tensor.rank == 4)
+                layouts[i].items[t].tensor.rank = 2;
+        TRY(finish_layout(w, &layouts[i]));
+    }
+    for (enum description d = 0; d < DESCRIPTIONS; d++)
+        if (texts[d].data != NULL)
+            TRY(write_text(w, folder, description_files[d], texts[d].data, texts[d].length));
+    TRY(copy_tokenizer(w, folder, PART_TEXT_ENCODER, "tokenizer"));
+    if (has_part(w, PART_TEXT_ENCODER_2))
+        TRY(copy_tokenizer(w, folder, PART_TEXT_ENCODER_2, "tokenizer_2"));
+    for (int i = 0; i < PARTS; i++)
+        if (has_part(w, parts[i].part))
+            TRY(write_part(w, folder, &parts[i], &layouts[i]));
+    return OK;
+}
+
+static void remove_folder(const char *folder);
+
+/* A new folder is filled aside and renamed; one that is there and may be overwritten, file by file. */
+static status write_folder(struct job *w, const struct text texts[DESCRIPTIONS])
+{
+    char aside[PATH_BYTES];
+    struct layout layouts[PARTS] = {{0}};
+    bool anew = !file_exists(w->c->out);
+    size_t length = strlen(w->c->out);
+    while (length > 1 && w->c->out[length - 1] == '/')
+        length--;
+    snprintf(aside, sizeof aside, "%.*s%s", (int)length, w->c->out, "");
+    if (anew)
+        snprintf(aside + length, sizeof aside - length, ".tmp-%ld", (long)getpid());
+    status s = file_make_directory(aside, w->e);
+    if (s == OK)
+        s = fill_folder(w, aside, texts, layouts);
+    if (s == OK && anew && rename(aside, w->c->out) != 0)
+        s = fail(w->e, ERR_IO, "%s: cannot be given its name", w->c->out);
+    if (s != OK && anew)
+        remove_folder(aside);
+    for (int i = 0; i < PARTS; i++)
+        layout_free(&layouts[i]);
+    return s;
+}
+
+/* Only what was made here: known names in known folders. */
+static void remove_folder(const char *folder)
+{
+    static const char *const names[] = {
+        "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/special_tokens_map.json",
+        "tokenizer/tokenizer_config.json", "tokenizer_2/vocab.json", "tokenizer_2/merges.txt",
+        "tokenizer_2/special_tokens_map.json", "tokenizer_2/tokenizer_config.json"};
+    static const char *const folders[] = {"tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae",
+                                          "scheduler"};
+    char path[PATH_BYTES];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (path_join(path, sizeof path, folder, names[i], NULL) == OK)
+            unlink(path);
+    for (int i = 0; i < DESCRIPTIONS; i++)
+        if (path_join(path, sizeof path, folder, description_files[i], NULL) == OK)
+            unlink(path);
+    for (int i = 0; i < PARTS; i++)
+        if (path_join(path, sizeof path, folder, parts[i].weights, NULL) == OK)
+            unlink(path);
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+        if (path_join(path, sizeof path, folder, folders[i], NULL) == OK)
+            rmdir(path);
+    rmdir(folder);
+}
+
+/* -------------------------------------------------------------------------------------------------------- the choice */
+
+static bool names_file(const char *out)
+{
+    static const char end[] = ".safetensors";
+    size_t length = strlen(out);
+    return length > sizeof end - 1 && strcmp(out + length - (sizeof end - 1), end) == 0;
+}
+
+static status convert_model(struct job *w)
+{
+    struct text texts[DESCRIPTIONS] = {{0}};
+    status s = bind_model(w);
+    if (s == OK)
+        s = describe_all(w, texts);
+    if (s == OK) {
+        note_unused(w);
+        s = names_file(w->c->out) ? write_single(w, texts) : write_folder(w, texts);
+    }
+    for (int i = 0; i < DESCRIPTIONS; i++)
+        text_free(&texts[i]);
+    return s;
+}
+
+/* Names stay, metadata does not: it may speak of what is no longer so (hashes, formats). */
+static status convert_tensors(struct job *w, const struct tensor_file *file)
+{
+    static const char *const metadata[] = {"format", "pt", NULL};
+    struct layout layout = {0};
+    if (!names_file(w->c->out))
+        return fail(w->e, ERR_ARGUMENT, "%s: is %s, not a whole model: OUT must be a file that ends in .safetensors",
+                    w->c->in, checkpoint_name(checkpoint_recognise(file)));
+    status s = layout_add(&layout, file->items, file->count, w->e);
+    if (s == OK)
+        s = finish_layout(w, &layout);
+    if (s == OK)
+        s = write_layout(w, w->c->out, &layout, metadata);
+    layout_free(&layout);
+    return s;
+}
+
+static status choose(struct job *w)
+{
+    struct conversion *c = w->c;
+    enum checkpoint_kind kind = CHECKPOINT_SDXL;
+    if (file_exists(c->out) && !c->overwrite)
+        return fail(w->e, ERR_ARGUMENT, "%s: is there already: -f overwrites it", c->out);
+    if (file_exists(c->in) && !file_is_directory(c->in)) {
+        struct tensor_file file;
+        TRY(tensor_file_open(c->in, &file, w->e));
+        kind = checkpoint_recognise(&file);
+        status s = OK;
+        if (kind != CHECKPOINT_SDXL && kind != CHECKPOINT_SD15)
+            s = convert_tensors(w, &file);
+        tensor_file_close(&file);
+        TRY(s);
+    }
+    if (kind != CHECKPOINT_SDXL && kind != CHECKPOINT_SD15)
+        return OK;
+    TRY(parts_open(c->in, &c->sources, &w->parts, w->e));
+    return convert_model(w);
+}
+
+status convert(struct conversion *c, struct error *e)
+{
+    struct job w = {.c = c, .e = e};
+    status s = choose(&w);
+    if (s == OK && w.odd > 0)
+        text_append(&c->notes, "%s%llu values are infinite or no numbers at all: pictures will be black",
+                    c->notes.length > 0 ? "\n" : "", (unsigned long long)w.odd / 2);
+    clip_close(&w.text_encoder);
+    clip_close(&w.text_encoder_2);
+    unet_close(&w.unet);
+    vae_close(&w.vae);
+    parts_close(&w.parts);
+    return s;
+}
