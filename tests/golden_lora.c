@@ -1,3 +1,2 @@
 #include "tests/golden.h"
-void golden_taesd(struct golden *g, const char *folder) { golden_skip(g, folder, "soon"); }
 void golden_lora(struct golden *g, const char *folder) { golden_skip(g, folder, "soon"); }
