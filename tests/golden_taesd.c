@@ -1,4 +1,5 @@
 /* The tiny autoencoder, in every file of the case that has a half of it: diffusers' layout, the original's. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
