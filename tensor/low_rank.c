@@ -34,16 +34,17 @@ void low_rank_add(const struct low_rank *d, int64_t first, int64_t count, float 
 
 /* ---------------------------------------------------------------------------------------------------------- rows */
 
-enum { RANKS = 64, MOST_MR = 16, MOST_NR = 64 }; /* what the micro-kernels have, and as much rank as a step takes */
+/* What a step takes at most; the micro-kernels of this house have MR and NR within. */
+enum { ROWS = 16, RANKS = 64, COLUMNS = 128 };
 
 /* Ranks r .. r + ranks - 1 of one addition: the micro-kernel's product of scaled up [rows, ranks] and strips of NR
  * columns of down [ranks, NR], onto the rows that were read. */
 static void add_ranks(const struct low_rank *d, int64_t first, int64_t rows, int64_t k, int64_t count, int64_t r,
                       int64_t ranks, float *out)
 {
-    const struct gemm_kernel *kernel = gemm_large_kernel();
+    const struct gemm_kernel *kernel = gemm_kernel();
     int64_t K = columns_of(d), rank = low_rank_rank(d), NR = kernel->NR;
-    float up[MOST_MR * GEMM_STRIDE], down[RANKS * MOST_NR];
+    float up[ROWS * GEMM_STRIDE], down[RANKS * COLUMNS];
     for (int64_t i = 0; i < rows; i++) {
         float *row = up + i * GEMM_STRIDE;
         tensor_read(&d->up, (first + i) * rank + r, ranks, row);
@@ -67,7 +68,7 @@ void weight_rows(const struct tensor *weight, int64_t K, int64_t first, int64_t 
     base.delta = NULL;
     for (int64_t i = 0; i < rows; i++)
         tensor_read(&base, (first + i) * K + k, count, out + i * GEMM_STRIDE);
-    int64_t MR = gemm_large_kernel()->MR;
+    int64_t MR = smaller(gemm_kernel()->MR, ROWS);
     for (const struct low_rank *d = weight->delta; d != NULL; d = d->next)
         for (int64_t r = 0; r < low_rank_rank(d); r += RANKS)
             for (int64_t i = 0; i < rows; i += MR)
