@@ -93,6 +93,7 @@ static void rows_are_those_of_the_sum(void **state)
     struct sum s = make_sum(37, 150);
     struct tensor t = tensor_of(&s);
     float *wanted = merged(&s), *out = room(64 * GEMM_STRIDE, sizeof *out);
+    assert_int_equal(gemm_ready(NULL), OK);
     static const struct {
         int64_t first, rows, k, count;
     } parts[] = {{0, 32, 0, 150}, {5, 32, 17, 133}, {36, 1, 3, 140}, {3, 14, 138, 12}};
