@@ -23,6 +23,7 @@
 
 #include "nn/winograd_transform.h"
 #include "tensor/gemm_kernel.h"
+#include "tensor/low_rank.h"
 
 enum {
     NB = 128,   /* output channels per block */
@@ -82,13 +83,10 @@ static void transform_filters(const struct job *job, const struct scratch *s, st
                               float *out)
 {
     int64_t NR = job->kernel->NR, channels = c.end - c.begin;
-    for (int64_t i = 0; i < NR; i++) {
-        float *row = s->rows + i * GEMM_STRIDE;
-        if (n.begin + i < n.end)
-            tensor_read(&job->layer->weight, ((n.begin + i) * job->C + c.begin) * 9, channels * 9, row);
-        else
-            memset(row, 0, (size_t)(channels * 9) * sizeof(float));
-    }
+    int64_t used = smaller(NR, n.end - n.begin);
+    weight_rows(&job->layer->weight, 9 * job->C, n.begin, used, 9 * c.begin, 9 * channels, s->rows);
+    for (int64_t i = used; i < NR; i++)
+        memset(s->rows + i * GEMM_STRIDE, 0, (size_t)(channels * 9) * sizeof(float));
     job->kernel->transpose(s->rows, channels * 9, s->strip);
     for (int64_t i = 0; i < channels; i++)
         job->transform->filter(s->strip + i * 9 * NR, NR, out + i * NR, job->filter_step);

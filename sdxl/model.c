@@ -2,22 +2,45 @@
 #include "tensor/finite.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-static status open_clip(struct clip *clip, struct model_parts *parts, enum checkpoint_part part, struct error *e)
+static status open_loras(struct model *m, const struct model_sources *sources, struct error *e)
+{
+    if (sources->lora_count == 0)
+        return OK;
+    m->loras = calloc((size_t)sources->lora_count, sizeof *m->loras);
+    if (m->loras == NULL)
+        return fail(e, ERR_MEMORY, "not enough memory for %d LoRAs", sources->lora_count);
+    for (; m->lora_count < sources->lora_count; m->lora_count++)
+        TRY(lora_open(&m->loras[m->lora_count], &sources->loras[m->lora_count], e));
+    return OK;
+}
+
+/* LoRAs are read while a part is bound, and forgotten by its weights afterwards. */
+static status open_clip(struct clip *clip, struct model *m, enum checkpoint_part part, struct error *e)
 {
     struct clip_config config;
     struct weights weights;
-    TRY(parts_clip(parts, part, &config, &weights, e));
-    return clip_bind(clip, &weights, &config, e);
+    struct lora_part loras = {.items = m->loras, .count = m->lora_count, .part = part};
+    TRY(parts_clip(&m->parts, part, &config, &weights, e));
+    weights.loras = &loras;
+    TRY(clip_bind(clip, &weights, &config, e));
+    clip->weights.loras = NULL;
+    return OK;
 }
 
-static status open_unet(struct unet *unet, struct model_parts *parts, struct error *e)
+static status open_unet(struct model *m, struct error *e)
 {
     struct unet_config config;
     struct weights weights;
-    TRY(parts_unet(parts, &config, &weights, e));
-    return unet_bind(unet, &weights, &config, e);
+    struct lora_part loras = {.items = m->loras, .count = m->lora_count, .part = PART_UNET};
+    TRY(parts_unet(&m->parts, &config, &weights, e));
+    loras.original = original_unet(&config);
+    weights.loras = &loras;
+    TRY(unet_bind(&m->unet, &weights, &config, e));
+    m->unet.weights.loras = NULL;
+    return OK;
 }
 
 static status open_vae(struct vae *vae, struct model_parts *parts, struct error *e)
@@ -137,16 +160,19 @@ static status open_parts(struct model *m, const struct model_sources *sources, s
 {
     struct model_parts *p = &m->parts;
     TRY(parts_open(m->path, sources, p, e));
+    TRY(open_loras(m, sources, e));
     TRY(open_index(m, e));
     TRY(open_tokenizer(&m->tokenizer, p, PART_TEXT_ENCODER, e));
-    TRY(open_clip(&m->text_encoder, p, PART_TEXT_ENCODER, e));
+    TRY(open_clip(&m->text_encoder, m, PART_TEXT_ENCODER, e));
     if (m->family == MODEL_SDXL) {
         TRY(open_tokenizer(&m->tokenizer_2, p, PART_TEXT_ENCODER_2, e));
-        TRY(open_clip(&m->text_encoder_2, p, PART_TEXT_ENCODER_2, e));
+        TRY(open_clip(&m->text_encoder_2, m, PART_TEXT_ENCODER_2, e));
     }
-    TRY(open_unet(&m->unet, p, e));
+    TRY(open_unet(m, e));
     TRY(open_vae(&m->vae, p, e));
     TRY(open_scheduler(&m->scheduler, p, e));
+    for (int i = 0; i < m->lora_count; i++)
+        TRY(lora_finish(&m->loras[i], NULL, e));
     return check_fit(m, e);
 }
 
@@ -177,6 +203,9 @@ void model_close(struct model *m)
     vae_close(&m->vae);
     scheduler_config_free(&m->scheduler);
     parts_close(&m->parts);
+    for (int i = 0; i < m->lora_count; i++)
+        lora_close(&m->loras[i]);
+    free(m->loras);
     *m = (struct model){0};
 }
 
@@ -188,6 +217,8 @@ void model_note_unused(const struct model *m, struct text *notes)
         if (parts[i]->own_file != NULL)
             weights_note_unused(parts[i]->file, parts[i]->used, notes);
     parts_note_unused(&m->parts, notes);
+    for (int i = 0; i < m->lora_count; i++)
+        lora_finish(&m->loras[i], notes, NULL);
 }
 
 int64_t model_size_multiple(const struct model *m)

@@ -38,6 +38,8 @@ struct model {
     struct unet unet;
     struct vae vae;
     struct scheduler_config scheduler;
+    struct lora *loras; /* [lora_count], what is added to its weights */
+    int lora_count;
     struct model_parts parts; /* private: the files of what is not in a folder */
 };
 
@@ -45,11 +47,12 @@ struct model {
  * vocabulary. The message of a failure names the file and says what is wrong or missing. */
 status model_open(struct model *m, const char *path, struct error *e);
 
-/* The same with parts from elsewhere, whose paths must outlive the model. */
+/* The same with parts from elsewhere, whose paths must outlive the model, and LoRAs: one that has nothing for this
+ * model is refused. */
 status model_open_from(struct model *m, const char *path, const struct model_sources *sources, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
-/* Appends a line for each of its files that has tensors which nothing uses (weights_note_unused). */
+/* Appends a line for each of its files, LoRAs among them, that has tensors which nothing uses (weights_note_unused). */
 void model_note_unused(const struct model *m, struct text *notes);
 
 /* Says why a stage gave values that are no numbers: "unet: 'conv_in.weight' of FILE has infinities or NaNs", or that the

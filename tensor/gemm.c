@@ -18,6 +18,7 @@
 #include "tensor/gemm_int8.h"
 #include "tensor/gemm_kernel.h"
 #include "tensor/int8_kernel.h"
+#include "tensor/low_rank.h"
 
 enum {
     NC = 1280, /* 6.25 MiB of packed weight at most, twice that with GEGLU */
@@ -84,8 +85,7 @@ static void pack_strip(void *arg, int64_t index, int thread)
     int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
     int64_t used = smaller(NR, job->n.end - first), K = job->k.end - job->k.begin;
     float *packed = job->packed + index * GEMM_K * NR;
-    for (int64_t i = 0; i < used; i++)
-        tensor_read(g->weight.tensor, (part * g->N + first + i) * g->K + job->k.begin, K, s->rows + i * GEMM_STRIDE);
+    weight_rows(g->weight.tensor, g->K, part * g->N + first, used, job->k.begin, K, s->rows);
     for (int64_t i = used; i < NR; i++)
         memset(s->rows + i * GEMM_STRIDE, 0, (size_t)K * sizeof(float));
     job->kernel->transpose(s->rows, K, g->weight.taps == 1 ? packed : s->strip);

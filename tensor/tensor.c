@@ -4,6 +4,8 @@
  *   bfloat16   1 sign   8 exponent (bias 127)   7 fraction: the upper half of a float32 */
 #include "tensor/tensor.h"
 
+#include "tensor/low_rank.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -174,7 +176,7 @@ static void f16_read(const uint16_t *in, int64_t count, float *out)
         out[i] = f16_to_f32(in[i]);
 }
 
-void tensor_read(const struct tensor *t, int64_t first, int64_t count, float *out)
+static void read_data(const struct tensor *t, int64_t first, int64_t count, float *out)
 {
     switch (t->dtype) {
     case DTYPE_F32:
@@ -192,4 +194,11 @@ void tensor_read(const struct tensor *t, int64_t first, int64_t count, float *ou
     default: /* integer tensors are not numbers to compute with: binding refuses them */
         memset(out, 0, (size_t)count * sizeof *out);
     }
+}
+
+void tensor_read(const struct tensor *t, int64_t first, int64_t count, float *out)
+{
+    read_data(t, first, count, out);
+    if (t->delta != NULL)
+        low_rank_add(t->delta, first, count, out);
 }

@@ -20,11 +20,14 @@ enum dtype {
 
 enum { TENSOR_MAX_RANK = 6 };
 
+struct low_rank;
+
 struct tensor {
     const void *data; /* NULL: there is no such tensor (an absent bias) */
     enum dtype dtype;
     int rank;
     int64_t shape[TENSOR_MAX_RANK]; /* shape[0] is the slowest; unused entries are 0 */
+    const struct low_rank *delta;   /* what is added to it (low_rank.h), or NULL: the data is all */
 };
 
 /* The smaller of two extents: what is left of a dimension for its last block. */
@@ -47,7 +50,7 @@ char *shape_text(int rank, const int64_t *shape, char *text, size_t size);
 bool tensor_is(const struct tensor *t, int rank, const int64_t *shape);
 
 /* out[i] = float(element first + i), for count elements of any of the float formats (F32, F16, BF16, F64). Exact
- * except for F64, which rounds. This is the one way numbers get out of a weight. */
+ * except for F64, which rounds, and for a delta, which is added. This is the one way numbers get out of a weight. */
 void tensor_read(const struct tensor *t, int64_t first, int64_t count, float *out);
 
 /* Half precision (IEEE 754 binary16) and bfloat16. To float is exact; from float rounds to nearest, ties to even;

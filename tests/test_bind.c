@@ -14,7 +14,7 @@ struct attempt {
 
 static struct named_tensor made(const char *name, enum dtype dtype, int rank, const int64_t *shape)
 {
-    struct named_tensor t = {name, {zeros, dtype, rank, {0}}};
+    struct named_tensor t = {name, {.data = zeros, .dtype = dtype, .rank = rank}};
     memcpy(t.tensor.shape, shape, (size_t)rank * sizeof *shape);
     return t;
 }

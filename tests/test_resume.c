@@ -423,7 +423,7 @@ static void write_state(const struct folder *f, const char *step, int64_t n)
     struct safetensors file;
     assert_int_equal(safetensors_open(folder_path(f, "good").text, &file, &e), OK);
     float *values = some_floats(1, n);
-    struct tensor tensor = {values, DTYPE_F32, 1, {n}};
+    struct tensor tensor = {.data = values, .dtype = DTYPE_F32, .rank = 1, .shape = {n}};
     struct named_tensor tensors[] = {{"latents", tensor}, {"history", tensor}};
     const char *const metadata[] = {"step", step, "recipe", safetensors_meta(&file, "recipe"), NULL};
     struct file_path path = folder_path(f, "o/unfinished.safetensors");

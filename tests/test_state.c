@@ -189,7 +189,7 @@ static void steps_that_the_run_does_not_have_are_refused(void **state)
     struct file_path path = state_path(own_folder(), 0);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         struct error e = {0};
-        struct tensor t = {l.latents, DTYPE_F32, 4, {STORY_PANELS, l.h, l.w, l.c}};
+        struct tensor t = {.data = l.latents, .dtype = DTYPE_F32, .rank = 4, .shape = {STORY_PANELS, l.h, l.w, l.c}};
         struct named_tensor tensors[] = {{"latents", t}, {"history", t}};
         const char *const metadata[] = {steps[i] != NULL ? "step" : NULL, steps[i], NULL};
         assert_int_equal(safetensors_write(path.text, tensors, 2, metadata, &e), OK);

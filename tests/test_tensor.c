@@ -152,12 +152,12 @@ static void reads_any_part_of_a_tensor_in_any_float_format(void **state)
     float x[5] = {0, -1.5f, 0x1p-14f, 3e4f, 0.3333f}, out[3];
     double wide[5] = {0, 1.0 + 0x1p-30, -1e300, 1e-300, 0.1};
     for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
-        struct tensor t = {stored(dtype, x, 5), dtype, 1, {5}};
+        struct tensor t = {.data = stored(dtype, x, 5), .dtype = dtype, .rank = 1, .shape = {5}};
         tensor_read(&t, 2, 3, out);
         check_same(dtype_name(dtype), out, x + 2, 3);
         free((void *)t.data);
     }
-    tensor_read(&(struct tensor){wide, DTYPE_F64, 1, {5}}, 1, 3, out);
+    tensor_read(&(struct tensor){.data = wide, .dtype = DTYPE_F64, .rank = 1, .shape = {5}}, 1, 3, out);
     assert_true(out[0] == 1.0f && out[1] == -INFINITY && bits_of(out[2]) == 0);
 }
 
@@ -169,7 +169,7 @@ static void reads_halves_in_bulk_as_one_by_one(void **state)
     float *out = room(0x10000, sizeof *out);
     for (int i = 0; i < 0x10000; i++)
         halves[i] = (uint16_t)i;
-    struct tensor t = {halves, DTYPE_F16, 1, {0x10000}};
+    struct tensor t = {.data = halves, .dtype = DTYPE_F16, .rank = 1, .shape = {0x10000}};
     tensor_read(&t, 0, 0x10000, out);
     for (int i = 0; i < 0x10000; i++)
         assert_true(same_number(out[i], value_of((uint32_t)i, 5, 10)));

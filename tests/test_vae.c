@@ -137,7 +137,7 @@ static void log_variances_are_clamped(void **state)
     struct vae other = vae; /* with moments pushed far out: the means and two variances up, two variances down */
     for (int i = 0; i < 8; i++)
         biases[i] = i < 6 ? 1000 : -1000;
-    other.quant_conv.bias = (struct tensor){biases, DTYPE_F32, 1, {8}};
+    other.quant_conv.bias = (struct tensor){.data = biases, .dtype = DTYPE_F32, .rank = 1, .shape = {8}};
     p.vae = &other;
     compute(1, encode, &p);
     for (int i = 0; i < 16; i++) {

@@ -74,6 +74,8 @@ void bind_rows(struct binder *b, const char *module, const struct binding *rows,
         } else if (t.dtype != DTYPE_F32 && t.dtype != DTYPE_F16 && t.dtype != DTYPE_BF16) {
             snprintf(found, sizeof found, "is stored as %s", dtype_name(t.dtype));
             problem(b, name, "F32, F16 or BF16", found);
+        } else if (b->weights->loras != NULL && lora_add(b->weights->loras, name, &t, &b->first) != OK) {
+            b->problems++;
         } else if (t.data == NULL || !weights_take(b->weights, name, &t, place)) {
             b->problems++;
             fail(&b->first, ERR_MEMORY, "%s: out of memory", b->weights->file->path);

@@ -22,6 +22,8 @@ struct model_sources {
     const char *tokenizer;     /* a folder with vocab.json and merges.txt; a model's folder; OpenAI's .gz */
     const char *other_tokenizer; /* the same, where neither `tokenizer` nor the model has one */
     const char *config;        /* a model's folder, for a single file that is like no other */
+    const struct lora_source *loras; /* [lora_count], applied to what is bound (model.c) */
+    int lora_count;
 };
 
 struct model_origin {

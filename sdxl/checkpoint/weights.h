@@ -10,6 +10,7 @@
 #ifndef SDXL_WEIGHTS_H
 #define SDXL_WEIGHTS_H
 
+#include "sdxl/checkpoint/lora.h"
 #include "sdxl/checkpoint/original_names.h"
 #include "tensor/tensor_file.h"
 #include "tensor/text.h"
@@ -20,6 +21,7 @@ struct weights {
     bool *used;                      /* [file->count] taken by somebody: weights_take */
     struct named_tensor *bound;      /* [bound_count] in the order of binding, then (bind_finish) sorted by name */
     size_t bound_count, bound_room;
+    const struct lora_part *loras; /* read while binding, or NULL: there are none */
     /* private */
     struct tensor_file *own_file;
     bool *own_used;

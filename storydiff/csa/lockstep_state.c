@@ -12,7 +12,8 @@
 /* `times`: latents per panel */
 static struct named_tensor state_tensor(const struct lockstep *l, const char *name, const float *data, int times)
 {
-    return (struct named_tensor){name, {data, DTYPE_F32, 4, {l->request->panels * times, l->h, l->w, l->c}}};
+    return (struct named_tensor){
+        name, {.data = data, .dtype = DTYPE_F32, .rank = 4, .shape = {l->request->panels * times, l->h, l->w, l->c}}};
 }
 
 /* Of all that counts: a file that was damaged must not go on as another picture. */
@@ -21,7 +22,8 @@ static void checksum(const struct lockstep *l, const char *step, const void *lat
 {
     size_t bytes = (size_t)lockstep_latents_size(l) * sizeof(float);
     uLong crc = crc32(crc32(0, NULL, 0), (const Bytef *)step, (uInt)strlen(step));
-    snprintf(sum, 16, "%08lx", crc32_z(crc32_z(crc, latents, bytes), history, (size_t)lockstep_history(l->request) * bytes));
+    snprintf(sum, 16, "%08lx", 
+             crc32_z(crc32_z(crc, latents, bytes), history, (size_t)lockstep_history(l->request) * bytes));
 }
 
 status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e)
