@@ -114,7 +114,7 @@ static void help_lists_every_option_with_its_default(void **state)
         "--cache_dir", "--local_files_only", "--height", "--width", "--sampling_steps", "--guidance_scale", "--seed",
         "default: 3407", "--sampler", "--eta", "--long_prompt", "default: windows", "--noise", "default: reference",
         "--csa", "default: masked", "--id_length", "--sa32", "default: 0.5", "--sa64", "--csa_start", "--freeu",
-        "--comic_type", "default: four", "--font", "--output_dir", "default: outputs", "-t, --threads", "--resume",
+        "--comic_type", "default: four", "--font", "--format", "--from PNG", "--pages_only", "--output_dir", "default: outputs", "-t, --threads", "--resume",
         "--save_every_step", "--no_save", "--only", "--preview_every", "--overwrite", "--dry_run", "--consistency",
         "--profile", "--dump", "--progress_fd", "-v, --verbose", "-h, --help", "default: Comic book", NULL};
     assert_outcome(*state, "--help", 0, texts);
@@ -166,6 +166,50 @@ static void a_descriptor_is_told_in_lines_of_json_what_is_done(void **state)
     assert_int_equal(finished, 1);
     assert_outcome(*state, BOB QUICK "--output_dir $F/b --progress_fd 9", 2, SAYS("not open for writing"));
     assert_outcome(*state, BOB QUICK "--output_dir $F/c --progress_fd 5 5>/dev/full", 0, SAYS("2 panels"));
+}
+
+/* ------------------------------------------------------------------------------------------------- again, and pages */
+
+static void a_picture_of_ours_is_drawn_again_from_itself(void **state)
+{
+    put(*state, "s", two_friends);
+    assert_done(*state, "--story $F/s  --height 64 --width 64 --comic_type classic --output_dir $F/a --csa_start 2 --guidance_scale 3.3");
+    assert_done(*state, "--from $F/a/panel-04.png --output_dir $F/b");
+    assert_same_pictures(*state, "a", "b");
+    assert_done(*state, "--from $F/a/page-01.png --output_dir $F/c");
+    assert_same_pictures(*state, "a", "c");
+    assert_done(*state, BOB QUICK "--output_dir $F/d"); /* a character without brackets */
+    assert_done(*state, "--from $F/d/panel-02.png --output_dir $F/e");
+    assert_same_pictures(*state, "d", "e");
+    assert_done(*state, "--from $F/d/panel-02.png --output_dir $F/f --seed 9");
+    assert_true(difference(*state, "d/panel-01.png", "f/panel-01.png") > 0);
+    assert_mistake(*state, "--from $F/a/panel-01.png --story $F/s --output_dir $F/o", "--from excludes --story");
+    assert_mistake(*state, "--from $F/s --output_dir $F/o", "s");
+    assert_outcome(*state, "--from $F/d/panel-01.png --model storydiff/models/world --output_dir $F/g", 0,
+                   SAYS("drawn with another model"));
+}
+
+/* The same captions give the same pages, whether they were there before the panels or after. */
+static void captions_change_without_drawing(void **state)
+{
+    put(*state, "s", two_friends);
+    assert_done(*state, "--story $F/s  --height 64 --width 64 --comic_type four --output_dir $F/a --format png,pdf,cbz");
+    prepare(*state, "sed 's/goes out/stays in/' $F/s >$F/t");
+    assert_done(*state, "--story $F/t  --height 64 --width 64 --comic_type four --output_dir $F/a --pages_only --format png,pdf,cbz");
+    assert_done(*state, "--story $F/t  --height 64 --width 64 --comic_type four --output_dir $F/b --format png,pdf,cbz");
+    struct listing a = listing_of(*state, "a"), b = listing_of(*state, "b");
+    for (int i = 0; i < b.count; i++) {
+        int found = listing_find(&a, b.files[i].name);
+        assert_true(found >= 0);
+        if (strncmp(b.files[i].name, "panel-", 6) != 0) /* their recipe is that of the drawing */
+            assert_true(a.files[found].content == b.files[i].content);
+    }
+    assert_true(listing_find(&a, "page-01.before-1.png") >= 0);
+    assert_true(listing_find(&a, "comic.before-1.pdf") >= 0);
+    prepare(*state, "sed s/roof/moon/ $F/s >$F/t");
+    assert_outcome(*state, "--story $F/t  --height 64 --width 64 --comic_type four --output_dir $F/a --pages_only", 2,
+                   SAYS("panel-05.png was made with another story"));
+    assert_mistake(*state, "--story $F/t --output_dir $F/o --format jpg", "png, pdf, cbz");
 }
 
 /* ------------------------------------------------------------------------------------------------------ mistakes */
@@ -889,6 +933,8 @@ int main(void)
         TEST(tells_its_version_and_what_it_runs_on),
         TEST(help_lists_every_option_with_its_default),
         TEST(a_descriptor_is_told_in_lines_of_json_what_is_done),
+        TEST(a_picture_of_ours_is_drawn_again_from_itself),
+        TEST(captions_change_without_drawing),
         TEST(dashes_and_underscores_and_equals_signs_are_the_same),
         TEST(says_when_standard_output_cannot_be_written),
         TEST(wrong_options_are_refused_in_one_line),

@@ -257,7 +257,7 @@ static void print_drawn(struct run *r, const struct draw_result *result)
 
 static status draw(struct run *r, struct error *e)
 {
-    struct draw_watch watch = {
+    const struct draw_watch watch = {
         .begins = begins,
         .passes = {pass_begins, pass_done, r},
         .step_saved = step_saved,
@@ -269,7 +269,9 @@ static status draw(struct run *r, struct error *e)
         .stop = &stop,
     };
     struct draw_result result;
-    status s = draw_comic(&r->comic, &r->request, &r->ctx, &watch, &result, e);
+    status s = r->comic.settings.pages_only
+                   ? draw_pages_only(&r->comic, &watch, &result, e)
+                   : draw_comic(&r->comic, &r->request, &r->ctx, &watch, &result, e);
     progress_end(&r->progress);
     if ((s == OK || s == ERR_STOPPED) && r->dump.error.code != OK)
         s = fail(e, r->dump.error.code, "%s", r->dump.error.message);
@@ -396,7 +398,8 @@ static status work(struct run *r, struct error *e)
         return OK;
     catch_signals();
     print_lines(r, &r->comic.notices); /* not before: a mistake is told in one line */
-    TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
+    if (!r->comic.settings.pages_only)
+        TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
     if (r->options.verbose)
         fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, seed %llu, %d threads, %s kernels\n",
                 r->comic.model_name, (long long)r->comic.settings.width, (long long)r->comic.settings.height,

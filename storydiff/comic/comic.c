@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "storydiff/comic/models.h"
+#include "storydiff/comic/recipe.h"
 #include "tensor/cpu.h"
 
 static void notice(struct comic *c, const char *line)
@@ -15,10 +17,22 @@ static void notice(struct comic *c, const char *line)
 
 /* --------------------------------------------------------------------------------------------------------- script */
 
+/* `from`: what a picture's recipe says. */
+static status read_picture(struct comic *c, struct error *e)
+{
+    struct settings *o = &c->settings;
+    if (o->story != NULL || o->general_prompt != NULL || o->prompt_count > 0)
+        return fail(e, ERR_ARGUMENT, "`from` excludes `story`, `general_prompt` and `prompt`: the picture has them");
+    TRY(recipe_of_picture(o->from, &c->recipe, e));
+    return recipe_settings(&c->recipe, o, e);
+}
+
 /* To go on, or to draw a panel anew, the story need not be said again: it lies in the folder. */
 static status read_recipe(struct comic *c, struct error *e)
 {
     struct settings *o = &c->settings;
+    if (o->from != NULL)
+        return read_picture(c, e);
     bool story_given = o->story != NULL || o->prompt_count > 0 || o->general_prompt != NULL;
     if (story_given || (!o->resume && o->only == NULL))
         return OK;
@@ -90,7 +104,7 @@ static void choose_seeds(struct comic *c)
 {
     struct settings *o = &c->settings;
     int panels = c->story.panel_count;
-    bool anew = settings_given(o, "seed") == GIVEN_BY_PERSON;
+    bool anew = settings_given(o, "seed") == GIVEN_BY_PERSON, again = o->from != NULL && !anew;
     uint64_t given = o->seed;
     bool found = o->only == NULL;
     for (int i = 0; i < panels && !found; i++) { /* the first one says the seed of all */
@@ -105,9 +119,9 @@ static void choose_seeds(struct comic *c)
         struct recipe r = {0};
         if (o->only != NULL)
             recipe_of_panel(o->output_dir, i + 1, &r, NULL); /* what cannot be read does not count here */
-        const struct recipe *says = c->recipe.of_run ? &c->recipe : r.values != NULL ? &r : NULL;
+        const struct recipe *says = c->recipe.of_run || again ? &c->recipe : r.values != NULL ? &r : NULL;
         c->seeds[i] = says != NULL ? recipe_seed(says, i) : o->seed;
-        if (o->only == NULL || (anew && c->wanted[i]))
+        if ((o->only == NULL && !again) || (anew && c->wanted[i]))
             c->seeds[i] = given;
         recipe_free(&r);
     }
@@ -152,6 +166,23 @@ static status style_texts(struct comic *c, struct error *e)
 
 /* ---------------------------------------------------------------------------------------------------------- model */
 
+/* A picture drawn again with other weights is another picture. */
+static status check_fingerprint(struct comic *c, struct error *e)
+{
+    const struct settings *o = &c->settings;
+    const char *then = recipe_value(&c->recipe, "model_fingerprint");
+    char now[16], line[512];
+    recipe_fingerprint(c->model, now);
+    if (o->from == NULL || (then != NULL && strcmp(then, now) == 0))
+        return OK;
+    snprintf(line, sizeof line, "`from` %.200s: it was drawn with another model %.64s than this (fingerprint %.8s, "
+                                "not %s)", o->from, c->model_name, then != NULL ? then : "unknown", now);
+    if (settings_given(o, "model") != GIVEN_BY_PERSON && settings_given(o, "sd_model_name") != GIVEN_BY_PERSON)
+        return fail(e, ERR_ARGUMENT, "%s: name its folder with `model`", line);
+    notice(c, line);
+    return OK;
+}
+
 static status open_model(struct comic *c, struct model *model, struct error *e)
 {
     char path[4096];
@@ -165,6 +196,7 @@ static status open_model(struct comic *c, struct model *model, struct error *e)
     TRY(model_open_from(model, path, &sources, e));
     c->model = model;
     model_note_unused(model, &c->notices);
+    TRY(check_fingerprint(c, e));
     if (c->model->hints.note[0] != '\0') {
         char line[512];
         snprintf(line, sizeof line, "model %s: %s", c->model_name, c->model->hints.note);
@@ -343,12 +375,35 @@ static status check_characters(const struct comic *c, struct error *e)
     return OK;
 }
 
+/* "png,pdf,cbz" */
+static status read_formats(struct comic *c, struct error *e)
+{
+    static const char *const names[] = {"png", "pdf", "cbz"};
+    const char *text = c->settings.format;
+    unsigned formats = 0;
+    for (const char *p = text; p != NULL;) {
+        size_t length = strcspn(p, ","), i = 0;
+        while (i < 3 && (strlen(names[i]) != length || strncasecmp(p, names[i], length) != 0))
+            i++;
+        if (i == 3)
+            return fail(e, ERR_ARGUMENT, "`format` \"%s\": it takes png, pdf, cbz or several, such as png,pdf", text);
+        formats |= 1u << i;
+        p = p[length] == ',' ? p + length + 1 : NULL;
+    }
+    if (c->settings.comic_type != PAGE_NONE)
+        c->formats = formats;
+    else if (formats != FORMAT_PNG)
+        notice(c, "`format` has no effect: with `comic_type` none there are no pages");
+    return OK;
+}
+
 static status plan(struct comic *c, struct model *model, struct error *e)
 {
     TRY(read_script(c, e));
     TRY(read_only(c, e));
     choose_seeds(c);
     TRY(read_style(c, e));
+    TRY(read_formats(c, e));
     TRY(story_plan_make(&c->story, (int)c->settings.id_length, &c->plan, e));
     notice(c, c->plan.notice);
     c->settings.id_length = c->plan.id_length;

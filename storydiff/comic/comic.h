@@ -15,6 +15,9 @@
 #include "storydiff/page/page.h"
 #include "storydiff/story/styles.h"
 
+/* What the pages are written as: settings.format, parsed. */
+enum { FORMAT_PNG = 1, FORMAT_PDF = 2, FORMAT_CBZ = 4 };
+
 struct comic {
     struct settings settings; /* with the story file's, and every "the model decides" decided */
     struct story story;
@@ -28,13 +31,14 @@ struct comic {
     struct sampler sampler;
     char **prompts;        /* [panel_count] styled */
     char **negatives;      /* [plan.pass_count] of each pass; NULL: none, which is not the same as "" */
+    unsigned formats;      /* FORMAT_*, or-ed; 0 with PAGE_NONE */
     bool *wanted;          /* [panel_count] what `only` asks for; all without it */
     uint64_t *seeds;       /* [panel_count] of each panel's noise */
     struct font *font;     /* this and the next two: zero with PAGE_NONE */
     const char **captions; /* [panel_count] */
     struct page_plan pages;
     struct text notices; /* what the person should know, one line each, no newline at the end */
-    struct recipe recipe; /* of the output folder, where the settings name no story: they point into it */
+    struct recipe recipe; /* of `from`, or of the output folder, where the settings name no story: they point into it */
 };
 
 /* Reads and checks all that `settings` name. The model that they name is opened into *model, which outlives the comic

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "storydiff/comic/output.h"
+#include "storydiff/comic/publish.h"
 #include "storydiff/comic/recipe.h"
 #include "storydiff/comic/render.h"
 #include "storydiff/picture/png.h"
@@ -114,25 +115,10 @@ static bool wants(void *self, int panel)
     return j->c->wanted[panel];
 }
 
-static status write_picture(const struct job *j, const char *path, const struct image *image, enum recipe_use use,
-                            int panel, struct error *e)
-{
-    struct text recipe = {0};
-    recipe_append(&recipe, j->c, use, panel);
-    status s = recipe.failed ? fail(e, ERR_MEMORY, "not enough memory for the recipe")
-                             : png_write(path, image, &(struct png_text){RECIPE_KEY, recipe.data}, 1, e);
-    text_free(&recipe);
-    if (s == OK)
-        written(j, path);
-    return s;
-}
-
 static status picture(void *self, int panel, struct image *image, struct error *e)
 {
     struct job *j = self;
-    struct output_path path;
-    TRY(output_path(j->c, OUTPUT_PANEL, panel + 1, &path, e));
-    TRY(write_picture(j, path.text, image, RECIPE_OF_PANEL, panel, e));
+    TRY(publish_panel(j->c, panel, image, j->watch, e));
     j->result->panels++;
     if (j->c->settings.comic_type == PAGE_NONE)
         return OK;
@@ -154,26 +140,6 @@ static bool read_panel(struct job *j, int panel)
     return fits;
 }
 
-static status write_pages(struct job *j, struct error *e)
-{
-    const struct comic *c = j->c;
-    struct page_story story = comic_page_story(c);
-    struct image *pages = NULL;
-    status s = page_draw(&story, &c->pages, j->panels, &pages, e);
-    memory_look(j->watch->memory);
-    for (int i = 0; s == OK && i < c->pages.page_count; i++) {
-        struct output_path path;
-        s = output_path(c, OUTPUT_PAGE, i + 1, &path, e);
-        if (s == OK)
-            s = write_picture(j, path.text, &pages[i], RECIPE_OF_PAGE, 0, e);
-        if (s == OK && i == 0)
-            memcpy(j->result->first_page, path.text, sizeof path.text);
-        j->result->pages += s == OK;
-    }
-    page_images_free(pages, c->pages.page_count);
-    return s;
-}
-
 static status make_pages(struct job *j, struct error *e)
 {
     int missing = 0;
@@ -182,7 +148,7 @@ static status make_pages(struct job *j, struct error *e)
     for (int i = 0; i < j->c->story.panel_count; i++)
         missing += !j->c->wanted[i] && !read_panel(j, i);
     if (missing == 0)
-        return write_pages(j, e);
+        return publish_pages(j->c, j->panels, j->watch, j->result, e);
     notice(j, "no page: the output folder does not have the panels that `only` left out");
     return OK;
 }
@@ -207,14 +173,21 @@ static status check_memory(const struct job *j, const struct lockstep *l, struct
     return OK;
 }
 
-static status begin(struct job *j, struct lockstep *l, struct error *e)
+static status prepare(struct job *j, struct error *e)
 {
     const struct comic *c = j->c;
-    TRY(output_path(c, OUTPUT_STATE, 0, &j->state, e));
     recipe_append(&j->state_recipe, c, RECIPE_OF_STATE, 0);
     j->panels = calloc((size_t)c->story.panel_count, sizeof *j->panels);
     if (j->state_recipe.failed || j->panels == NULL)
         return fail(e, ERR_MEMORY, "not enough memory for %d panels", c->story.panel_count);
+    return OK;
+}
+
+static status begin(struct job *j, struct lockstep *l, struct error *e)
+{
+    const struct comic *c = j->c;
+    TRY(output_path(c, OUTPUT_STATE, 0, &j->state, e));
+    TRY(prepare(j, e));
     struct memory_limit limit = memory_left(); /* before any is taken */
     TRY(lockstep_open(l, &j->request->lockstep, j->ctx->threads, j->ctx->observer, e));
     TRY(check_memory(j, l, limit, e));
@@ -239,6 +212,15 @@ static status draw(struct job *j, struct lockstep *l, struct error *e)
     return OK;
 }
 
+static void job_free(struct job *j)
+{
+    for (int i = 0; j->panels != NULL && i < j->c->story.panel_count; i++)
+        image_free(&j->panels[i]);
+    free(j->panels);
+    text_free(&j->state_recipe);
+    mapped_files_free(&j->files);
+}
+
 status draw_comic(const struct comic *c, const struct comic_request *request, const struct context *ctx,
                   const struct draw_watch *watch, struct draw_result *result, struct error *e)
 {
@@ -247,10 +229,27 @@ status draw_comic(const struct comic *c, const struct comic_request *request, co
     *result = (struct draw_result){0};
     status s = draw(&j, &lockstep, e);
     lockstep_close(&lockstep);
-    for (int i = 0; j.panels != NULL && i < c->story.panel_count; i++)
-        image_free(&j.panels[i]);
-    free(j.panels);
-    text_free(&j.state_recipe);
-    mapped_files_free(&j.files);
+    job_free(&j);
+    return s;
+}
+
+static status lay_out_again(struct job *j, struct error *e)
+{
+    TRY(prepare(j, e));
+    for (int i = 0; i < j->c->story.panel_count; i++)
+        if (!read_panel(j, i))
+            return fail(e, ERR_ARGUMENT, "`pages_only`: %s has no panel %d of that size: draw it with `only` %d",
+                        j->c->settings.output_dir, i + 1, i + 1);
+    TRY(output_keep(j->c, e));
+    return publish_pages(j->c, j->panels, j->watch, j->result, e);
+}
+
+status draw_pages_only(const struct comic *c, const struct draw_watch *watch, struct draw_result *result,
+                       struct error *e)
+{
+    struct job j = {.c = c, .watch = watch, .result = result};
+    *result = (struct draw_result){0};
+    status s = lay_out_again(&j, e);
+    job_free(&j);
     return s;
 }

@@ -18,4 +18,9 @@ int draw_preview_columns(int panels);
 status draw_comic(const struct comic *c, const struct comic_request *request, const struct context *ctx,
                   const struct draw_watch *watch, struct draw_result *result, struct error *e);
 
+/* Lays out the pages again, from the panels that lie in the folder and with the captions that the story has now.
+ * output_open has compared their recipes. A panel that is not there is a failure that says which. */
+status draw_pages_only(const struct comic *c, const struct draw_watch *watch, struct draw_result *result,
+                       struct error *e);
+
 #endif

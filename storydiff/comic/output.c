@@ -10,7 +10,8 @@
 #include "storydiff/picture/png.h"
 #include "storydiff/comic/recipe.h"
 
-static const char STATE[] = "unfinished.safetensors", PREVIEW[] = "preview.png", DIGITS[] = "0123456789";
+static const char STATE[] = "unfinished.safetensors", PREVIEW[] = "preview.png", PDF[] = "comic.pdf",
+                  CBZ[] = "comic.cbz", DIGITS[] = "0123456789";
 
 status output_path(const struct comic *c, enum output_file file, int number, struct output_path *path,
                    struct error *e)
@@ -19,6 +20,8 @@ status output_path(const struct comic *c, enum output_file file, int number, str
     switch (file) {
     case OUTPUT_PANEL: snprintf(name, sizeof name, "panel-%02d.png", number); break;
     case OUTPUT_PAGE: snprintf(name, sizeof name, "page-%02d.png", number); break;
+    case OUTPUT_PDF: snprintf(name, sizeof name, "%s", PDF); break;
+    case OUTPUT_CBZ: snprintf(name, sizeof name, "%s", CBZ); break;
     case OUTPUT_PREVIEW: snprintf(name, sizeof name, "%s", PREVIEW); break;
     case OUTPUT_STATE: snprintf(name, sizeof name, "%s", STATE); break;
     }
@@ -27,18 +30,19 @@ status output_path(const struct comic *c, enum output_file file, int number, str
 
 /* --------------------------------------------------------------------------------------------------------- names */
 
-/* panel-NN.png, page-NN.png: not what a person may have put beside them. */
+/* panel-NN.png, page-NN.png, comic.pdf, comic.cbz: not what a person may have put beside them. */
 static bool is_result(const char *name)
 {
     size_t prefix = strncmp(name, "panel-", 6) == 0 ? 6 : strncmp(name, "page-", 5) == 0 ? 5 : 0;
     size_t digits = strspn(name + prefix, DIGITS);
-    return prefix > 0 && digits > 0 && strcmp(name + prefix + digits, ".png") == 0;
+    return (prefix > 0 && digits > 0 && strcmp(name + prefix + digits, ".png") == 0) || strcmp(name, PDF) == 0 ||
+           strcmp(name, CBZ) == 0;
 }
 
 /* A name of ours with the ending of a file written aside (tensor/file.h). */
 static bool is_leftover(const char *name)
 {
-    static const char *const ours[] = {"panel-", "page-", PREVIEW, STATE};
+    static const char *const ours[] = {"panel-", "page-", PDF, CBZ, PREVIEW, STATE};
     const char *aside = strstr(name, ".tmp-");
     bool matches = aside != NULL && aside[5] != '\0' && aside[5 + strspn(aside + 5, DIGITS)] == '\0';
     for (size_t i = 0; i < sizeof ours / sizeof *ours && matches; i++)
@@ -122,6 +126,14 @@ static status check_panel(const struct comic *c, int panel, bool *there, struct 
     return s;
 }
 
+static status check_there(const struct comic *c, enum output_file file, int number, bool *complete, struct error *e)
+{
+    struct output_path path;
+    TRY(output_path(c, file, number, &path, e));
+    *complete = *complete && file_exists(path.text);
+    return OK;
+}
+
 /* Whether everything that this run would write is there, made from the same recipe. */
 static status check_results(const struct comic *c, bool *complete, struct error *e)
 {
@@ -129,12 +141,11 @@ static status check_results(const struct comic *c, bool *complete, struct error 
     for (int i = 0; i < c->story.panel_count; i++)
         if (c->wanted[i])
             TRY(check_panel(c, i, complete, e));
-    for (int i = 0; i < c->pages.page_count; i++) {
-        struct output_path path;
-        TRY(output_path(c, OUTPUT_PAGE, i + 1, &path, e));
-        *complete = *complete && file_exists(path.text);
-    }
-    return OK;
+    for (int i = 0; i < c->pages.page_count && (c->formats & FORMAT_PNG); i++)
+        TRY(check_there(c, OUTPUT_PAGE, i + 1, complete, e));
+    if (c->formats & FORMAT_PDF)
+        TRY(check_there(c, OUTPUT_PDF, 0, complete, e));
+    return c->formats & FORMAT_CBZ ? check_there(c, OUTPUT_CBZ, 0, complete, e) : OK;
 }
 
 /* --resume without a saved state. */
@@ -187,7 +198,7 @@ static status check_folder(const struct comic *c, const struct output_lock *lock
     const struct settings *o = &c->settings;
     struct output_path state;
     char found[256];
-    if (o->overwrite)
+    if (o->overwrite || o->pages_only)
         return OK;
     TRY(output_path(c, OUTPUT_STATE, 0, &state, e));
     if (file_exists(state.text) && o->resume)
@@ -230,7 +241,7 @@ static status check_pages(const struct comic *c, struct text *notices, struct er
     struct text older = {0};
     status s = OK;
     for (int i = 0; i < c->story.panel_count && s == OK && c->settings.comic_type != PAGE_NONE; i++)
-        if (!c->wanted[i])
+        if (!c->wanted[i] || c->settings.pages_only)
             s = check_kept(c, i, &older, notices, e);
     if (older.length > 0)
         text_append(notices, "%spanels that are kept were drawn looking at an id panel as it was before: if they no longer "
@@ -262,6 +273,9 @@ status output_open(const struct comic *c, struct output_lock *lock, bool *finish
     *lock = (struct output_lock){0};
     if (o->overwrite && o->resume)
         return fail(e, ERR_ARGUMENT, "`overwrite` and `resume` exclude each other: start anew, or go on?");
+    if (o->pages_only && (o->resume || o->only != NULL || o->comic_type == PAGE_NONE))
+        return fail(e, ERR_ARGUMENT, "`pages_only` draws pages and no panel: it excludes `resume`, `only` and `comic_type` "
+                                     "none");
     TRY(check_writable(o->output_dir, e));
     TRY(file_make_directory(o->output_dir, e));
     TRY(output_lock_take(lock, o->output_dir, e));
@@ -287,8 +301,9 @@ static bool has_content(const char *path, const struct file_map *content)
 static status copy_aside(const char *path, const struct file_map *content, struct error *e)
 {
     char kept[4300];
+    const char *ending = strrchr(path, '.');
     for (int i = 1; i < 1000; i++) {
-        snprintf(kept, sizeof kept, "%.*s.before-%d.png", (int)(strlen(path) - strlen(".png")), path, i);
+        snprintf(kept, sizeof kept, "%.*s.before-%d%s", (int)(ending - path), path, i, ending);
         if (!file_exists(kept))
             return file_write(kept, content->data, content->size, e);
         if (has_content(kept, content))
@@ -312,12 +327,14 @@ static status keep(const struct comic *c, enum output_file file, int number, str
 
 status output_keep(const struct comic *c, struct error *e)
 {
-    if (c->settings.only == NULL || c->settings.overwrite)
+    const struct settings *o = &c->settings;
+    if ((o->only == NULL && !o->pages_only) || o->overwrite)
         return OK;
     for (int i = 0; i < c->story.panel_count; i++)
-        if (c->wanted[i])
+        if (c->wanted[i] && !o->pages_only)
             TRY(keep(c, OUTPUT_PANEL, i + 1, e));
     for (int i = 0; i < c->pages.page_count; i++)
         TRY(keep(c, OUTPUT_PAGE, i + 1, e));
-    return OK;
+    TRY(keep(c, OUTPUT_PDF, 0, e));
+    return keep(c, OUTPUT_CBZ, 0, e);
 }

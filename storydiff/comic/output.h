@@ -3,6 +3,7 @@
  *   panel-01.png ..          the panels, with the recipe inside
  *   page-01.png ..           the comic, likewise
  *   panel-03.before-1.png    a panel that --only has redrawn, as it was before; pages likewise
+ *   comic.pdf, comic.cbz     all pages, as --format wants them
  *   preview.png              with --preview_every
  *   unfinished.safetensors   the state of a run that is not finished; removed at the end
  *   drawing.lock             while somebody draws (output_lock.h); left by a killed run
@@ -14,7 +15,7 @@
 #include "storydiff/comic/comic.h"
 #include "storydiff/comic/output_lock.h"
 
-enum output_file { OUTPUT_PANEL, OUTPUT_PAGE, OUTPUT_PREVIEW, OUTPUT_STATE };
+enum output_file { OUTPUT_PANEL, OUTPUT_PAGE, OUTPUT_PDF, OUTPUT_CBZ, OUTPUT_PREVIEW, OUTPUT_STATE };
 
 struct output_path {
     char text[4200];
@@ -33,7 +34,7 @@ status output_path(const struct comic *c, enum output_file file, int number, str
 status output_open(const struct comic *c, struct output_lock *lock, bool *finished, struct text *notices,
                    struct error *e);
 
-/* Before --only begins: copies of the panels and pages that it will replace, unless --overwrite says that they are
+/* Before --only or --pages_only begins: copies of the panels and pages that it will replace, unless --overwrite says that they are
  * not wanted. Doing it twice makes no second copies. */
 status output_keep(const struct comic *c, struct error *e);
 

@@ -59,14 +59,21 @@ static uLong checksum(uLong crc, const struct weights *w)
 
 /* Models of one name need not be the same. A checksum of a few bytes of every tensor tells them apart, in no time; it
  * is the same for a folder and for a single file made of it. */
-static void fingerprint(struct text *out, const struct model *m)
+void recipe_fingerprint(const struct model *m, char digits[16])
 {
     const struct weights *const parts[] = {&m->text_encoder.weights, &m->text_encoder_2.weights, &m->unet.weights,
                                            &m->vae.weights};
     uLong crc = crc32(0, NULL, 0);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         crc = checksum(crc, parts[i]);
-    append_crc(out, "model_fingerprint", crc);
+    snprintf(digits, 16, "%08lx", crc);
+}
+
+static void fingerprint(struct text *out, const struct model *m)
+{
+    char digits[16];
+    recipe_fingerprint(m, digits);
+    member(out, "model_fingerprint", digits);
 }
 
 /* Its file's name: where it lies is nobody's business. */
@@ -221,10 +228,12 @@ status recipe_same(const char *source, const char *saved, const char *ours, stru
 
 /* ------------------------------------------------------------------------------------------------- a kept panel */
 
-/* Compared apart: a story may have another line elsewhere, and a panel a seed of its own. */
+/* Compared apart, or no part of the picture: a story may have another line elsewhere, a panel a seed of its own, and
+ * a page may look otherwise. */
 static bool is_of_panels(const char *key)
 {
-    return strcmp(key, "story") == 0 || strcmp(key, "panel_seed") == 0;
+    return strcmp(key, "story") == 0 || strcmp(key, "panel_seed") == 0 || strcmp(key, "comic_type") == 0 ||
+           strcmp(key, "font") == 0;
 }
 
 /* Line `number` from 0 of a story's text, without what follows it; NULL beyond the end. Panels begin after ---. */
@@ -245,11 +254,26 @@ static const char *panels_of(const char *story)
     return rule != NULL ? strstr(rule, "---\n") + 4 : "";
 }
 
+/* A panel's line up to its last `#`, without blanks at the end: what a caption says is no part of the picture. */
+static size_t without_caption(const char *line, size_t length)
+{
+    size_t end = length;
+    while (end > 0 && line[end - 1] != '#')
+        end--;
+    end = end > 0 ? end - 1 : length;
+    while (end > 0 && (line[end - 1] == ' ' || line[end - 1] == '\t'))
+        end--;
+    return end;
+}
+
 static bool same_line(const char *story, const struct comic *c, int panel)
 {
     size_t length;
     const char *line = line_at(panels_of(story), panel, &length), *ours = c->story.panels[panel].text;
-    return line != NULL && strlen(ours) == length && memcmp(line, ours, length) == 0;
+    if (line == NULL)
+        return false;
+    size_t then = without_caption(line, length), now = without_caption(ours, strlen(ours));
+    return then == now && memcmp(line, ours, now) == 0;
 }
 
 /* Whether a panel that this one looks at has another line now, or is drawn from another seed. */

@@ -25,4 +25,7 @@ status recipe_same(const char *source, const char *saved, const char *ours, stru
  * characters, same line. Fails like recipe_same. *older: it looked at an id panel whose line, or seed, was another. */
 status recipe_fits(const struct recipe *saved, const struct comic *c, int panel, bool *older, struct error *e);
 
+/* 8 digits that tell models of one name apart: a checksum of a few bytes of every tensor. */
+void recipe_fingerprint(const struct model *m, char digits[16]);
+
 #endif

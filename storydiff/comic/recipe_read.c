@@ -63,6 +63,13 @@ static status from_picture(const char *path, struct recipe *r, struct error *e)
     return s;
 }
 
+status recipe_of_picture(const char *path, struct recipe *r, struct error *e)
+{
+    *r = (struct recipe){0};
+    TRY(from_picture(path, r, e));
+    return r->values != NULL ? OK : fail(e, ERR_FORMAT, "%s has no recipe: it was not made by storydiff", path);
+}
+
 status recipe_of_panel(const char *folder, int number, struct recipe *r, struct error *e)
 {
     char name[32], path[4200];
@@ -164,17 +171,18 @@ uint64_t recipe_seed(const struct recipe *r, int panel)
 {
     uint64_t seed = strtoull(recipe_value(r, "seed"), NULL, 10);
     const char *own = recipe_value(r, "panel_seed"), *list = recipe_value(r, "panel_seeds");
+    const char *number = recipe_value(r, "panel");
     if (panel < 0)
         return seed;
-    if (own != NULL)
+    if (own != NULL && strtol(number != NULL ? number : "0", NULL, 10) == panel + 1)
         return strtoull(own, NULL, 10);
     for (const char *p = list; p != NULL && *p != '\0';) {
         char *end;
-        long number = strtol(p, &end, 10);
+        long listed = strtol(p, &end, 10);
         if (end == p || *end != ':')
             return seed;
         uint64_t value = strtoull(end + 1, &end, 10);
-        if (number == panel + 1)
+        if (listed == panel + 1)
             return value;
         p = end + strspn(end, ", ");
     }

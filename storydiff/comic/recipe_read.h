@@ -25,6 +25,9 @@ void recipe_free(struct recipe *r); /* fine on a zeroed struct */
  * zeroed. */
 status recipe_in_folder(const char *folder, struct recipe *r, struct error *e);
 
+/* Of any picture of ours; without a recipe, a failure. */
+status recipe_of_picture(const char *path, struct recipe *r, struct error *e);
+
 /* Of one panel in the folder, number from 1; likewise. */
 status recipe_of_panel(const char *folder, int number, struct recipe *r, struct error *e);
 

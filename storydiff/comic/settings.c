@@ -22,6 +22,8 @@ const struct setting settings_table[] = {
      "one panel; give it once per panel"},
     {SETTING_STORY, "story", SETTING_TEXT, AT(story), "FILE", 0, 0, NULL,
      "characters, a line ---, panels; may have settings, too"},
+    {SETTING_STORY, "from", SETTING_TEXT, AT(from), "PNG", 0, 0, NULL,
+     "draw the story of this picture of ours again, with its settings: the same bytes"},
     {SETTING_STORY, "negative_prompt", SETTING_TEXT, AT(negative_prompt), "TEXT", 0, 0, NULL, "what not to draw"},
     {SETTING_STORY, "style_name", SETTING_TEXT, AT(style_name), "NAME", 0, 0, NULL,
      "a drawing style; an unknown name lists all"},
@@ -77,6 +79,7 @@ const struct setting settings_table[] = {
      "four panels a page, classic, or none"},
     {SETTING_PAGE, "font", SETTING_TEXT, AT(font), "FILE", 0, 0, NULL,
      "TrueType or OpenType font of the captions (default: DejaVu Sans)"},
+    {SETTING_PAGE, "format", SETTING_TEXT, AT(format), "png,pdf,cbz", 0, 0, NULL, "what the pages are written as"},
 
     {SETTING_RUN, "output_dir", SETTING_TEXT, AT(output_dir), "DIR", 0, 0, NULL,
      "where pictures and the state of the run go"},
@@ -88,6 +91,8 @@ const struct setting settings_table[] = {
     {SETTING_RUN, "no_save", SETTING_FLAG, AT(no_save), NULL, 0, 0, NULL, "do not save the state after every step"},
     {SETTING_RUN, "only", SETTING_TEXT, AT(only), "3,5", 0, 0, NULL,
      "redraw these panels only, with the same characters"},
+    {SETTING_RUN, "pages_only", SETTING_FLAG, AT(pages_only), NULL, 0, 0, NULL,
+     "lay out the pages again, with the captions as they are now; draw nothing"},
     {SETTING_RUN, "preview_every", SETTING_INTEGER, AT(preview_every), "N", 1, 1000, NULL,
      "a rough preview.png every N steps"},
     {SETTING_RUN, "overwrite", SETTING_FLAG, AT(overwrite), NULL, 0, 0, NULL, "replace what the output folder has"},
@@ -107,6 +112,7 @@ struct settings settings_default(void)
         .csa = CSA_MASKED,
         .sa32 = 0.5,
         .sa64 = 0.5,
+        .format = "png",
         .output_dir = "outputs",
     };
 }
@@ -254,7 +260,6 @@ static bool names_model(const struct setting *row)
     return row->offset == AT(model) || row->offset == AT(sd_model_name);
 }
 
-/* Whether a person has given this, or the other of the two ways to say which model. */
 static bool given_by_person(const struct settings *s, const struct setting *row)
 {
     bool given = s->given[row - settings_table] == GIVEN_BY_PERSON;
@@ -264,10 +269,10 @@ static bool given_by_person(const struct settings *s, const struct setting *row)
 }
 
 /* What a panel, a character or the run needs has its own place: in the file, or in what a person says. */
-static bool belongs_in_story(const struct setting *row)
+bool setting_belongs_in_story(const struct setting *row)
 {
     return row->group != SETTING_RUN && row->kind != SETTING_TEXT_LIST && row->offset != AT(story) &&
-           row->offset != AT(general_prompt);
+           row->offset != AT(from) && row->offset != AT(general_prompt);
 }
 
 static status unknown(const char *where, const char *key, struct error *e)
@@ -293,7 +298,7 @@ status settings_from_story(struct settings *s, const struct story *story, struct
             continue;
         if (row == NULL)
             return unknown(where, key, e);
-        if (!belongs_in_story(row))
+        if (!setting_belongs_in_story(row))
             return fail(e, ERR_ARGUMENT, "%s cannot be set in a story file, only for a run", called);
         if (!given_by_person(s, row))
             TRY(settings_set(s, row, GIVEN_BY_STORY, called, setting->value, e));

@@ -26,7 +26,7 @@ enum given { GIVEN_BY_NOBODY, GIVEN_BY_STORY, GIVEN_BY_PERSON };
 /* Texts are referenced, not copied: they outlive the struct. */
 struct settings {
     /* the story */
-    const char *general_prompt, *story, *negative_prompt, *style_name, *styles;
+    const char *from, *general_prompt, *story, *negative_prompt, *style_name, *styles;
     const char *style_prompt, *style_negative_prompt; /* the style itself, as a recipe has it; NULL: it is looked up */
     const char *prompts[SETTINGS_PROMPTS];
     int prompt_count;
@@ -47,11 +47,11 @@ struct settings {
     bool freeu;
     /* the page */
     enum page_kind comic_type;
-    const char *font;
+    const char *font, *format;
     /* the run */
     const char *output_dir, *only;
     int64_t threads, preview_every;
-    bool resume, save_every_step, no_save, overwrite;
+    bool pages_only, resume, save_every_step, no_save, overwrite;
     unsigned char given[SETTINGS_MAX]; /* enum given, by row of the table */
 };
 
@@ -111,6 +111,9 @@ enum given settings_given(const struct settings *s, const char *key);
 /* Gives a setting its value, and notes by whom. */
 status settings_set(struct settings *s, const struct setting *row, enum given by, const char *called,
                     const char *text, struct error *e);
+
+/* Whether a story file may set it: not what names the story, nor what is for one run. */
+bool setting_belongs_in_story(const struct setting *row);
 
 /* Sets what a story file's settings give, except what a person has given. Settings of the run, unknown keys (with the
  * nearest known one) and wrong values are refused; positions are the file's. */

@@ -297,14 +297,23 @@ static status draw_run(const struct font *font, const char *text, size_t length,
     return OK;
 }
 
+void lettering_place(const struct font *font, const struct lettering *lettering, int line, struct rect box,
+                     enum lettering_align align, int *x, int *baseline)
+{
+    const int size = lettering->size;
+    *x = box.x + (align == LETTERING_CENTER ? (box.width - lettering->lines[line].width) / 2 : 0);
+    *baseline = box.y + (box.height - lettering->height) / 2 + font_ascent(font, size) +
+                line * font_line_height(font, size);
+}
+
 status lettering_draw(const struct font *font, const struct lettering *lettering, struct image *image,
                       struct rect box, enum lettering_align align, struct color color, struct error *e)
 {
-    const int size = lettering->size, line_height = font_line_height(font, size);
-    int baseline = box.y + (box.height - lettering->height) / 2 + font_ascent(font, size);
-    for (int i = 0; i < lettering->count; i++, baseline += line_height) {
+    const int size = lettering->size;
+    for (int i = 0; i < lettering->count; i++) {
         const struct lettering_line *line = &lettering->lines[i];
-        const int left = box.x + (align == LETTERING_CENTER ? (box.width - line->width) / 2 : 0);
+        int left, baseline;
+        lettering_place(font, lettering, i, box, align, &left, &baseline);
         int64_t x = (int64_t)left * FONT_UNITS;
         TRY(draw_run(font, line->text, line->length, size, image, &x, baseline, color, e));
         if (lettering->cut && i == lettering->count - 1)

@@ -41,6 +41,10 @@ void lettering_free(struct lettering *lettering); /* fine on a zeroed struct, an
  * shortened to end in "..." within `width`. */
 void lettering_cut(const struct font *font, struct lettering *lettering, int width, int height);
 
+/* Where a line of the block begins when it is drawn: its left edge and its baseline, in pixels. */
+void lettering_place(const struct font *font, const struct lettering *lettering, int line, struct rect box,
+                     enum lettering_align align, int *x, int *baseline);
+
 /* Draws the block vertically centred in `box`. Letters outside the image are clipped. */
 status lettering_draw(const struct font *font, const struct lettering *lettering, struct image *image,
                       struct rect box, enum lettering_align align, struct color color, struct error *e);

@@ -18,6 +18,16 @@ static struct rect grown(struct rect r, int by)
     return (struct rect){r.x - by, r.y - by, r.width + 2 * by, r.height + 2 * by};
 }
 
+struct rect page_letters(const struct page_plan *plan, const struct page_panel *panel)
+{
+    return grown(panel->caption, -plan->padding);
+}
+
+enum lettering_align page_alignment(const struct page_story *story)
+{
+    return story->kind == PAGE_FOUR ? LETTERING_CENTER : LETTERING_LEFT;
+}
+
 static status draw_picture(const struct image *panel, const struct rect *place, struct image *page, struct error *e)
 {
     if (panel->width == place->width && panel->height == place->height) {
@@ -39,9 +49,8 @@ static status draw_caption(const struct page_story *story, const struct page_pla
         return OK;
     image_fill(page, grown(panel->caption, plan->border), ink);
     image_fill(page, panel->caption, caption_paper[story->kind]);
-    const struct rect letters = grown(panel->caption, -plan->padding);
-    return lettering_draw(story->font, &panel->lettering, page, letters,
-                          story->kind == PAGE_FOUR ? LETTERING_CENTER : LETTERING_LEFT, ink, e);
+    return lettering_draw(story->font, &panel->lettering, page, page_letters(plan, panel), page_alignment(story), ink,
+                          e);
 }
 
 static status draw_panel(const struct page_story *story, const struct page_plan *plan, int64_t i,

@@ -63,6 +63,10 @@ struct page_plan {
 status page_layout(const struct page_story *story, struct page_plan *plan, struct error *e);
 void page_plan_free(struct page_plan *plan); /* fine on a zeroed struct, and twice */
 
+/* Where a caption's letters are within its white area, and how its lines are set. */
+struct rect page_letters(const struct page_plan *plan, const struct page_panel *panel);
+enum lettering_align page_alignment(const struct page_story *story);
+
 /* Draws a plan. panels: [count], all of the story's size. *pages: [plan->page_count] new images, freed by the
  * caller with page_images_free. */
 status page_draw(const struct page_story *story, const struct page_plan *plan, const struct image *panels,

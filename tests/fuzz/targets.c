@@ -217,7 +217,7 @@ static void fuzz_png(const uint8_t *bytes, size_t size)
     struct image image = {0};
     char *text = NULL;
     struct error e = {0}, in_text = {0};
-    fuzz_check(png_decode("picture", bytes, size, &image, &e), &e);
+    fuzz_check(image_decode("picture", bytes, size, &image, &e), &e);
     if (e.code == OK)
         look_at(image.rgb, (size_t)image.width * (size_t)image.height * 3);
     image_free(&image);
