@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <glob.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 
 /* What is drawn here is not drawn again: without the state after every step it goes faster. */
@@ -249,7 +250,7 @@ static void numbers_have_ranges(void **state)
         {"width", "8", "8192", "7", "8193"},
         {"sampling_steps", "1", "1000", "0", "1001"},
         {"guidance_scale", "0", "100", "-0.1", "100.5"},
-        {"seed", "0", "9223372036854775807", "-1", "9223372036854775808"},
+        {"seed", "-1", "9223372036854775807", "-2", "9223372036854775808"},
         {"eta", "0", "1", "-1e-9", "1.01"},
         {"id_length", "1", "16", "0", "17"},
         {"sa32", "0", "1", "-0.5", "1.5"},
@@ -582,7 +583,7 @@ static void a_missing_glyph_is_reported_once_with_a_package(void **state)
 
 static void a_caption_that_is_cut_is_announced(void **state)
 {
-    char words[8192] = "--general_prompt bob --dry-run -p 'x #";
+    char words[8192] = "--general_prompt bob --dry-run --comic_type four -p 'x #";
     for (int i = 0; i < 800; i++)
         strcat(words, "and ");
     strcat(words, "'");
@@ -903,28 +904,163 @@ static void peak_memory_is_reported_and_is_what_the_dry_run_says(void **state)
     outcome_free(&o);
 }
 
-static void a_terminal_has_a_progress_line(void **state)
+/* What the program says on a terminal of so many columns; the caller frees. NULL: a container without terminals. */
+static char *on_a_terminal(const struct folder *f, const char *kind, unsigned short columns)
 {
-    struct folder *f = *state;
-    char words[512], shown[4096] = "";
+    char words[512], *shown = room(4096, 1);
     int terminal = posix_openpt(O_RDWR | O_NOCTTY);
-    if (terminal < 0)
-        skip(); /* a container without pseudo terminals */
-    assert_true(grantpt(terminal) == 0 && unlockpt(terminal) == 0);
-    snprintf(words, sizeof words, BOB QUICK "--output_dir $F/o 2>%s", ptsname(terminal));
+    if (terminal < 0 || grantpt(terminal) != 0 || unlockpt(terminal) != 0) {
+        free(shown);
+        return NULL;
+    }
+    struct winsize size = {.ws_row = 24, .ws_col = columns};
+    assert_int_equal(ioctl(terminal, TIOCSWINSZ, &size), 0);
+    snprintf(words, sizeof words, BOB QUICK "--output_dir $F/o --overwrite 2>%s", ptsname(terminal));
     int other = open(ptsname(terminal), O_RDWR | O_NOCTTY); /* what is written stays readable while this is open */
+    assert_int_equal(setenv("TERM", kind, 1), 0);
     struct outcome o = run(f, words);
     assert_int_equal(o.status, 0);
-    assert_true(read(terminal, shown, sizeof shown - 1) > 0);
+    outcome_free(&o);
     assert_int_equal(fcntl(terminal, F_SETFL, O_NONBLOCK), 0);
-    for (size_t used = strlen(shown); used < sizeof shown - 1; used = strlen(shown))
-        if (read(terminal, shown + used, sizeof shown - 1 - used) <= 0)
+    shown[0] = '\0';
+    for (size_t used = 0; used < 4095; used = strlen(shown)) {
+        ssize_t got = read(terminal, shown + used, 4095 - used);
+        if (got <= 0)
             break;
-    assert_non_null(strstr(shown, "\rstep 6 of 6, panel 1"));
-    assert_non_null(strstr(shown, "s left"));
+        shown[used + (size_t)got] = '\0';
+    }
     close(other);
     close(terminal);
-    outcome_free(&o);
+    return shown;
+}
+
+static void a_terminal_has_a_progress_line(void **state)
+{
+    char *shown = on_a_terminal(*state, "xterm", 80);
+    if (shown == NULL)
+        skip();
+    assert_non_null(strstr(shown, "\rstep 6 of 6, panel 1"));
+    assert_non_null(strstr(shown, "s left"));
+    free(shown);
+}
+
+static void progress_is_cut_to_a_narrow_terminal(void **state)
+{
+    char *shown = on_a_terminal(*state, "xterm", 20);
+    if (shown == NULL)
+        skip();
+    assert_non_null(strstr(shown, "\rstep 6 of 6, panel \033[K"));
+    assert_null(strstr(shown, "s left"));
+    free(shown);
+}
+
+static void a_terminal_that_knows_no_codes_gets_none(void **state)
+{
+    char *shown = on_a_terminal(*state, "dumb", 80);
+    if (shown == NULL)
+        skip();
+    assert_null(strchr(shown, '\033'));
+    assert_non_null(strstr(shown, "step 6 of 6"));
+    free(shown);
+}
+
+static void words_of_other_programs_are_understood_where_they_mean_the_same(void **state)
+{
+    struct folder *f = *state;
+    assert_done(f, BOB QUICK "--height 64 --width 128 --seed 9 --sampling_steps 3 --guidance_scale 2 --sampler euler_a "
+                   "--output_dir $F/ours");
+    assert_done(f, BOB "-H 64 -W 128 -s 9 --steps 3 --cfg-scale 2 --sampling-method 'Euler a' -o $F/theirs -t 1 "
+                   "--comic_type none --no_save");
+    assert_same_pictures(f, "ours", "theirs");
+    static const struct {
+        const char *words, *says;
+    } cases[] = {
+        {"-b 4", "-b is not an option: each story is drawn once"},
+        {"--clip-skip 2", "--clip-skip is not an option: "},
+        {"--type q8_0", "storydiff-convert"},
+        {"--scheduler karras", "dpmpp_2m_karras"},
+        {"-y", "-y is not an option"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_mistake(f, cases[i].words, cases[i].says);
+    assert_outcome(f, BOB "--dry_run --sampler 'DPM++ 2M Karras'", 0, SAYS("steps of dpmpp_2m_karras"));
+    assert_outcome(f, BOB "--dry_run --sampler 'DPM++ 2M SDE Karras'", 0, SAYS("steps of dpmpp_2m_sde_karras"));
+}
+
+static void a_prompt_alone_is_a_picture(void **state)
+{
+    struct folder *f = *state;
+    assert_outcome(f, "-p 'a tree' --height 64 --width 64 --sampling_steps 2 --output_dir $F/o", 0,
+                   SAYS("1 panel and 0 pages", "o/panel-01.png\n"));
+    struct listing l = listing_of(f, "o");
+    assert_int_equal(l.count, 1);
+    assert_outcome(f, "-p 'a tree' --comic_type four --height 64 --width 64 --sampling_steps 2 --output_dir $F/page", 0,
+                   SAYS("1 panel and 1 page"));
+}
+
+static void all_paths_are_said(void **state)
+{
+    struct folder *f = *state;
+    assert_outcome(f, BOB QUICK "-p 3 -p 4 -p 5 --comic_type four --output_dir $F/o", 0,
+                   SAYS("o/page-01.png\n", "o/page-02.png\n"));
+    assert_outcome(f, BOB QUICK "--output_dir $F/p", 0, SAYS("p/panel-01.png\n", "p/panel-02.png\n"));
+}
+
+static void any_seed_is_another_each_time_and_is_printed(void **state)
+{
+    struct folder *f = *state;
+    unsigned long long seeds[2];
+    for (int i = 0; i < 2; i++) {
+        struct outcome o = run_to(f, BOB QUICK "--seed -1 --output_dir $F/any --overwrite", 0);
+        const char *at = strstr(o.out, ", seed ");
+        assert_non_null(at);
+        assert_int_equal(sscanf(at, ", seed %llu", &seeds[i]), 1);
+        outcome_free(&o);
+    }
+    assert_true(seeds[0] != seeds[1]);
+    char words[256];
+    snprintf(words, sizeof words, BOB QUICK "--seed %llu --output_dir $F/same", seeds[1]);
+    assert_done(f, words);
+    assert_same_pictures(f, "any", "same");
+}
+
+/* Whatever is given and changes nothing is said; given where it has an effect, it is not. */
+static void what_has_no_effect_is_said(void **state)
+{
+    static const struct {
+        const char *given, *without, *with;
+    } cases[] = {
+        {"--negative_prompt x", "--guidance_scale 1", "--guidance_scale 2"},
+        {"--id_length 2", "--csa off", "--csa sampled"},
+        {"--sa32 0.3", "--csa off", "--csa sampled"},
+        {"--sa64 0.3", "--csa off", "--csa sampled"},
+        {"--csa_start 2", "--csa off", "--csa sampled"},
+        {"--long_prompt truncate", "", "-p 'a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a "
+                                       "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a'"},
+        {"--font /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "--comic_type none", "--comic_type four"},
+        {"--save_every_step", "--no_save", ""},
+        {"--preview_every 9", "--sampling_steps 8", "--sampling_steps 9"},
+        {"--cache_dir $F", "", NULL},
+        {"--local_files_only", "", NULL},
+    };
+    struct folder *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char words[1024], says[64];
+        int key = (int)strcspn(cases[i].given, " ");
+        snprintf(says, sizeof says, "%.*s has no effect: ", key, cases[i].given);
+        snprintf(words, sizeof words, BOB "--height 64 --width 64 --dry_run %s %s", cases[i].given, cases[i].without);
+        assert_outcome(f, words, 0, SAYS(says));
+        if (cases[i].with == NULL)
+            continue;
+        snprintf(words, sizeof words, BOB "--height 64 --width 64 --dry_run %s %s", cases[i].given, cases[i].with);
+        struct outcome o = run_to(f, words, 0);
+        if (strstr(o.err, says) != NULL)
+            fail_msg("%s: %s", words, o.err);
+        outcome_free(&o);
+    }
+    assert_outcome(f, "--general_prompt bob -p '[NC] a' -p '[NC] b' --csa sampled --dry_run", 0,
+                   SAYS("--csa has no effect: no panel shows a character"));
+    assert_outcome(f, "-p a --noise own --dry_run", 0, SAYS("--noise has no effect: there is one panel"));
 }
 
 int main(void)
@@ -978,6 +1114,13 @@ int main(void)
         TEST(dumped_tensors_can_be_loaded),
         TEST(peak_memory_is_reported_and_is_what_the_dry_run_says),
         TEST(a_terminal_has_a_progress_line),
+        TEST(progress_is_cut_to_a_narrow_terminal),
+        TEST(a_terminal_that_knows_no_codes_gets_none),
+        TEST(words_of_other_programs_are_understood_where_they_mean_the_same),
+        TEST(a_prompt_alone_is_a_picture),
+        TEST(all_paths_are_said),
+        TEST(any_seed_is_another_each_time_and_is_printed),
+        TEST(what_has_no_effect_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 
 #include <string.h>
 
+#include "tests/check.h"
 #include "tests/made_sampler.h"
 
 enum { HISTORY = 4 }; /* the most that a sampler remembers of one value */
@@ -344,6 +345,35 @@ static void noise_is_drawn_when_the_reference_draws_it(void **state)
     sampler_free(&dpm);
 }
 
+/* Where a step is said to stand still, no output of the model moves x; every other step does move it (but PNDM's from
+ * timestep 0, which this config has, to itself). */
+static void a_step_of_no_length_changes_nothing_and_no_other_does(void **state)
+{
+    (void)state;
+    enum { N = 64, STEPS = 9 };
+    for (int k = 0; sampler_name_at(k) != NULL; k++) {
+        struct sampler s = make("{" SD "}", sampler_name_at(k), STEPS, 0);
+        bool karras = strncmp(sampler_name_at(k), "dpmpp", 5) == 0 && strstr(sampler_name_at(k), "karras") != NULL;
+        float *history = room(N * 4, sizeof *history), *x = some_floats(7, N), *before = room(N, sizeof *before);
+        for (int i = 0; i < s.steps; i++) {
+            float *output = some_floats(20 + i, N), *noise = some_floats(50 + i, N);
+            memcpy(before, x, N * sizeof *x);
+            sampler_step(&s, i, output, noise, x, history, NULL, N);
+            bool same = memcmp(before, x, N * sizeof *x) == 0, still = sampler_stands_still(&s, i);
+            assert_int_equal(still, karras && i == s.steps - 1);
+            bool pndm_at_0 = s.kind == SAMPLER_PNDM && s.timesteps[i] == 0;
+            if (same != (still || pndm_at_0))
+                fail_msg("%s, step %d of %d", sampler_name_at(k), i + 1, s.steps);
+            free(output);
+            free(noise);
+        }
+        free(history);
+        free(x);
+        free(before);
+        sampler_free(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +390,7 @@ int main(void)
         cmocka_unit_test(no_step_count_makes_infinities),
         cmocka_unit_test(a_trajectory_is_x_history_and_index),
         cmocka_unit_test(noise_is_drawn_when_the_reference_draws_it),
+        cmocka_unit_test(a_step_of_no_length_changes_nothing_and_no_other_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

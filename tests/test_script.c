@@ -344,6 +344,21 @@ static void a_story_may_have_no_character_at_all(void **state)
     story_free(&s);
 }
 
+/* A prompt alone, as people type it elsewhere, needs no mark. */
+static void prompts_without_characters_show_nobody(void **state)
+{
+    (void)state;
+    static const char *const general[] = {NULL, "", " \n"}, *const panels[] = {"a tree", "[NC] a lake"};
+    for (int i = 0; i < 3; i++) {
+        struct story s;
+        assert_int_equal(story_from_prompts(general[i], panels, 2, &s, NULL), OK);
+        assert_string_equal(s.panels[0].prompt, "a tree");
+        assert_int_equal(s.panels[0].character_count, 0);
+        assert_int_equal(s.panels[1].character_count, 0);
+        story_free(&s);
+    }
+}
+
 /* ------------------------------------------------------------------------------------------------ general prompts */
 
 static void a_general_prompt_without_brackets_is_in_every_panel(void **state)
@@ -405,8 +420,6 @@ static void general_prompts_and_panels_are_refused_with_their_positions(void **s
         {"a man", {"x", "a [] b"}, "panels:2:3: ", "known: [NC]"},
         {"a man", {"x", "at [Bob]"}, "panels:2:4: ", "known: [NC]"},
         {"a man", {NULL}, "panels: ", "at least one"},
-        {NULL, {"a tree"}, "panels:1:1: ", "begin the panel with [NC]"},
-        {" \n", {"a tree"}, "panels:1:1: ", "begin the panel with [NC]"},
         {"[Bob]a man", {"[Bob] x", "a tree"}, "panels:2:1: ", "begin it with [Bob], or with [NC]"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -798,6 +811,7 @@ int main(void)
         cmocka_unit_test(captions_without_a_hash_are_the_line_without_its_opening_key),
         cmocka_unit_test(captions_without_a_hash_keep_names_that_the_sentence_needs),
         cmocka_unit_test(a_story_may_have_no_character_at_all),
+        cmocka_unit_test(prompts_without_characters_show_nobody),
         cmocka_unit_test(a_general_prompt_without_brackets_is_in_every_panel),
         cmocka_unit_test(the_default_panels_fit_any_general_prompt),
         cmocka_unit_test(general_prompts_and_panels_are_refused_with_their_positions),

@@ -72,11 +72,32 @@ const char *sampler_name(const struct sampler *s)
     return s->name;
 }
 
+/* The next letter or digit of a name in small letters, "p" for "+", 0 at the end: "DPM++ 2M Karras" and dpmpp_2m_karras
+ * are one. */
+static int next_letter(const char **name)
+{
+    while (**name == ' ' || **name == '_' || **name == '-')
+        ++*name;
+    int c = (unsigned char)**name;
+    *name += c != '\0';
+    return c == '+' ? 'p' : c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+    int one, other;
+    do {
+        one = next_letter(&a);
+        other = next_letter(&b);
+    } while (one == other && one != 0);
+    return one == other;
+}
+
 static status find_name(const char *name, int *found, struct error *e)
 {
     char known[256] = "";
     for (int i = 0; i < NAMES; i++) {
-        if (strcmp(name, names[i].name) == 0) {
+        if (same_name(name, names[i].name)) {
             *found = i;
             return OK;
         }
@@ -208,6 +229,12 @@ void sampler_scale_input(const struct sampler *s, int i, const float *x, float *
     float sigma = s->sigmas[i], scale = sqrtf(sigma * sigma + 1);
     for (int64_t k = 0; k < n; k++)
         scaled[k] = x[k] / scale;
+}
+
+bool sampler_stands_still(const struct sampler *s, int i)
+{
+    bool dpmpp = s->kind == SAMPLER_DPMPP_2M || s->kind == SAMPLER_DPMPP_2M_SDE;
+    return dpmpp && i == s->steps - 1 && s->sigmas[i + 1] == s->sigmas[i];
 }
 
 bool sampler_draws_noise(const struct sampler *s, int i)

@@ -41,6 +41,7 @@ struct run {
     struct memory_watch memory;
     struct output_lock lock;
     struct draw_result drawn;
+    struct text paths; /* of what a person asked for, a line each */
     bool finished; /* every picture is in its folder */
     double start;
 };
@@ -239,7 +240,11 @@ static void decodes(void *self, int panel)
 static void written(void *self, const char *path)
 {
     struct run *r = self;
+    const char *slash = strrchr(path, '/');
+    bool panel = strncmp(slash != NULL ? slash + 1 : path, "panel-", 6) == 0;
     events_written(&r->events, &r->comic, path);
+    if (!panel || r->comic.settings.comic_type == PAGE_NONE)
+        text_append(&r->paths, "%s\n", path);
 }
 
 static void print_drawn(struct run *r, const struct draw_result *result)
@@ -251,8 +256,8 @@ static void print_drawn(struct run *r, const struct draw_result *result)
         printf(", at most %.0f MB of memory besides %.1f MB of mapped weights", (double)r->memory.most / 1e6,
                (double)memory_of_weights(&r->model) / 1e6);
     printf("\n");
-    if (result->first_page[0] != '\0')
-        printf("%s\n", result->first_page);
+    if (r->paths.data != NULL)
+        fputs(r->paths.data, stdout);
 }
 
 static status draw(struct run *r, struct error *e)
@@ -491,6 +496,7 @@ int main(int argc, char **argv)
     *r = (struct run){.argc = argc, .argv = argv, .options = options_default(), .events = {-1}, .start = seconds_now()};
     int exit_status = obey(r, &e);
     output_lock_drop(&r->lock, OUTPUT_DONE);
+    text_free(&r->paths);
     comic_request_free(&r->request);
     comic_free(&r->comic);
     model_close(&r->model);

@@ -23,13 +23,53 @@ static const struct setting own_table[] = {
 };
 enum { OWN_COUNT = sizeof own_table / sizeof *own_table };
 
-/* One letter after one dash. */
-static const struct {
-    char letter;
-    const char *key;
-} letters[] = {{'p', "prompt"},  {'n', "negative_prompt"}, {'m', "model"},
-               {'t', "threads"}, {'v', "verbose"},         {'h', "help"}};
-enum { LETTERS = sizeof letters / sizeof *letters };
+/* Other spellings: one letter after one dash, and the words of other programs where they mean the same. */
+static const struct spelling {
+    const char *typed, *key;
+} spellings[] = {
+    {"p", "prompt"},
+    {"n", "negative_prompt"},
+    {"m", "model"},
+    {"t", "threads"},
+    {"v", "verbose"},
+    {"h", "help"},
+    {"W", "width"},
+    {"H", "height"},
+    {"s", "seed"},
+    {"o", "output_dir"},
+    {"steps", "sampling_steps"},
+    {"num_inference_steps", "sampling_steps"},
+    {"cfg_scale", "guidance_scale"},
+    {"cfg", "guidance_scale"},
+    {"sampling_method", "sampler"},
+    {"sampler_name", "sampler"},
+    {"output", "output_dir"},
+    {"style", "style_name"},
+    {"lora_model_dir", "lora_dir"},
+};
+enum { SPELLINGS = sizeof spellings / sizeof *spellings };
+
+/* Words of other programs that mean nothing here: what to do instead. */
+static const struct hint {
+    const char *typed, *instead;
+} hints[] = {
+    {"b", "each story is drawn once: start storydiff again with another --seed and --output_dir"},
+    {"batch_count", "each story is drawn once: start storydiff again with another --seed and --output_dir"},
+    {"batch_size", "all panels of a story are drawn together already"},
+    {"scheduler", "it is part of the sampler's name: --sampler dpmpp_2m_karras, euler_trailing"},
+    {"schedule", "it is part of the sampler's name: --sampler dpmpp_2m_karras, euler_trailing"},
+    {"clip_skip", "the text encoders' layer is that of the model: SDXL's last but one, SD 1.5's last"},
+    {"type", "weights are used as the file has them; storydiff-convert --dtype f16 makes another file"},
+    {"rng", "random numbers are torch's on a CPU"},
+    {"strength", "pictures are drawn from text alone"},
+    {"init_img", "pictures are drawn from text alone"},
+    {"i", "pictures are drawn from text alone"},
+    {"M", "there is one mode: text to comic; storydiff-convert converts"},
+    {"vae_tiling", "the decoder always works in bands, in little memory"},
+    {"lowvram", "memory is as little as it gets: see --dry-run"},
+    {"medvram", "memory is as little as it gets: see --dry-run"},
+};
+enum { HINTS = sizeof hints / sizeof *hints };
 
 struct options options_default(void)
 {
@@ -41,7 +81,16 @@ static bool is_own(const struct setting *row)
     return row >= own_table && row < own_table + OWN_COUNT;
 }
 
-static const struct setting *find(const char *key, size_t length)
+/* Whether what was typed is this word: letters exactly, longer ones with dashes or underscores. */
+static bool is_word(const char *word, const char *typed, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (word[i] == '\0' || (typed[i] == '-' ? '_' : typed[i]) != word[i])
+            return false;
+    return word[length] == '\0';
+}
+
+static const struct setting *find_key(const char *key, size_t length)
 {
     for (int i = 0; i < OWN_COUNT; i++)
         if (setting_is_called(&own_table[i], key, length))
@@ -49,18 +98,22 @@ static const struct setting *find(const char *key, size_t length)
     return settings_find(key, length);
 }
 
-static const struct setting *find_letter(char letter)
+static const struct setting *find(const char *typed, size_t length)
 {
-    for (int i = 0; i < LETTERS; i++)
-        if (letters[i].letter == letter)
-            return find(letters[i].key, strlen(letters[i].key));
-    return NULL;
+    const struct setting *row = length > 1 ? find_key(typed, length) : NULL;
+    for (int i = 0; i < SPELLINGS && row == NULL; i++)
+        if (is_word(spellings[i].typed, typed, length))
+            row = find_key(spellings[i].key, strlen(spellings[i].key));
+    return row;
 }
 
-static status unknown(const char *typed, size_t length, struct error *e)
+static status unknown(const char *dashes, const char *typed, size_t length, struct error *e)
 {
     char word[64];
     snprintf(word, sizeof word, "%.*s", (int)(length < 60 ? length : 60), typed);
+    for (int i = 0; i < HINTS; i++)
+        if (is_word(hints[i].typed, typed, length))
+            return fail(e, ERR_ARGUMENT, "%s%s is not an option: %s", dashes, word, hints[i].instead);
     for (char *p = word; *p != '\0'; p++)
         *p = *p == '-' ? '_' : *p;
     struct suggestion s = {.word = word};
@@ -69,9 +122,9 @@ static status unknown(const char *typed, size_t length, struct error *e)
     for (int i = 0; i < OWN_COUNT; i++)
         suggestion_offer(&s, own_table[i].key);
     if (s.best != NULL)
-        return fail(e, ERR_ARGUMENT, "--%s is not an option; did you mean %s? (storydiff --help lists all)", word,
+        return fail(e, ERR_ARGUMENT, "%s%s is not an option; did you mean %s? (storydiff --help lists all)", dashes, word,
                     s.best);
-    return fail(e, ERR_ARGUMENT, "--%s is not an option (storydiff --help lists all)", word);
+    return fail(e, ERR_ARGUMENT, "%s%s is not an option (storydiff --help lists all)", dashes, word);
 }
 
 struct words {
@@ -86,29 +139,21 @@ static bool next_option(struct words *w, const struct setting **option, const ch
     if (w->at >= w->argc)
         return false;
     const char *word = w->argv[w->at++], *name = word, *equals = strchr(word, '=');
-    bool is_long = strncmp(word, "--", 2) == 0 && word[2] != '\0';
+    bool is_long = strncmp(word, "--", 2) == 0 && word[2] != '\0', is_letter = word[0] == '-' && word[1] != '\0';
     *option = NULL;
     *value = NULL;
-    if (is_long) {
-        name += 2;
-        size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
-        *option = find(name, length);
-        if (*option == NULL) {
-            *s = unknown(name, length, e);
-            return false;
-        }
-        *value = equals != NULL ? equals + 1 : NULL;
-    } else if (word[0] == '-' && word[1] != '\0' && word[2] == '\0') {
-        *option = find_letter(word[1]);
-    }
-    if (*option == NULL) {
-        *s = word[0] == '-' ? fail(e, ERR_ARGUMENT, "%s is not an option (storydiff --help lists all)", word)
-                            : fail(e, ERR_ARGUMENT,
-                                   "\"%s\" stands alone: put a text with blanks in quotes, a panel "
-                                   "after -p",
-                                   word);
+    if (!is_long && !is_letter) {
+        *s = fail(e, ERR_ARGUMENT, "\"%s\" stands alone: put a text with blanks in quotes, a panel after -p", word);
         return false;
     }
+    name += is_long ? 2 : 1;
+    size_t length = is_long && equals != NULL ? (size_t)(equals - name) : strlen(name);
+    *option = find(name, length);
+    if (*option == NULL) {
+        *s = unknown(is_long ? "--" : "-", name, length, e);
+        return false;
+    }
+    *value = is_long && equals != NULL ? equals + 1 : NULL;
     if (*value == NULL && (*option)->kind != SETTING_FLAG) {
         if (w->at >= w->argc) {
             *s = fail(e, ERR_ARGUMENT, "--%s needs a value (%s)", (*option)->key, (*option)->value);
@@ -195,9 +240,9 @@ static void print_rows(const struct setting *rows, int count, int group, FILE *o
         char left[64], letter[8] = "";
         if (row->group != (enum setting_group)group)
             continue;
-        for (int i = 0; i < LETTERS; i++)
-            if (strcmp(letters[i].key, row->key) == 0)
-                snprintf(letter, sizeof letter, "-%c, ", letters[i].letter);
+        for (int i = 0; i < SPELLINGS; i++)
+            if (strcmp(spellings[i].key, row->key) == 0 && spellings[i].typed[1] == '\0')
+                snprintf(letter, sizeof letter, "-%c, ", spellings[i].typed[0]);
         snprintf(left, sizeof left, "  %s--%s %s", letter, row->key, row->value ? row->value : "");
         fprintf(out, "%-30s %s", left, row->help);
         print_default(row, out);
@@ -217,7 +262,8 @@ void options_help(FILE *out)
         print_rows(settings_table, settings_count, group, out);
         print_rows(own_table, OWN_COUNT, group, out);
     }
-    fputs("\nDashes and underscores are the same. Exit status: 0 done; 2 it cannot be done, one line says why and\n"
-          "what to do; 1 not enough memory; 130 stopped by Ctrl-C, and the command that goes on is printed.\n",
+    fputs("\nDashes and underscores are the same; --steps, --cfg-scale, --sampling-method and --output are understood, too.\n"
+          "Exit status: 0 done; 2 it cannot be done, one line says why and what to do; 1 not enough memory; 130 stopped by\n"
+          "Ctrl-C, and the command that goes on is printed.\n",
           out);
 }

@@ -1,5 +1,8 @@
 #include "storydiff/cli/progress.h"
 
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "tensor/profile.h"
@@ -7,7 +10,9 @@
 void progress_start(struct progress *p, const struct lockstep_request *request, const char *label, FILE *out)
 {
     double now = seconds_now();
-    *p = (struct progress){out, request, label, .terminal = isatty(fileno(out)), .start = now, .last = now};
+    const char *kind = getenv("TERM");
+    bool plain = kind == NULL || kind[0] == '\0' || strcmp(kind, "dumb") == 0; /* knows no escape codes */
+    *p = (struct progress){out, request, label, .terminal = isatty(fileno(out)) && !plain, .start = now, .last = now};
 }
 
 static int panels_per_half(const struct lockstep_request *r)
@@ -37,9 +42,21 @@ static bool is_due(struct progress *p)
     return true;
 }
 
+/* Of the terminal now: people resize windows. A longer line would be continued below and stay there. */
+static int columns(const struct progress *p)
+{
+    struct winsize size;
+    return ioctl(fileno(p->out), TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
 static void show(struct progress *p, const char *line)
 {
-    fprintf(p->out, p->terminal ? "\r%s%s\033[K" : "%s%s\n", p->label, line);
+    char whole[256];
+    int length = snprintf(whole, sizeof whole, "%s%s", p->label, line), room = columns(p) - 1;
+    if (p->terminal)
+        fprintf(p->out, "\r%.*s\033[K", length > room ? room : length, whole);
+    else
+        fprintf(p->out, "%s\n", whole);
     fflush(p->out);
     p->shown = true;
 }
@@ -59,7 +76,7 @@ void progress_pass_done(struct progress *p, int step, int half, int pass)
     char line[128];
     p->done += done->panel_count;
     int halves = lockstep_halves(r);
-    bool last = step == r->sampler->steps - 1 && half == halves - 1 && pass == r->pass_count - 1;
+    bool last = (step == r->sampler->steps - 1 || sampler_stands_still(r->sampler, step + 1)) && half == halves - 1 && pass == r->pass_count - 1;
     if (!is_due(p) && !last)
         return;
     snprintf(line, sizeof line, "step %d of %d, panel %d%s: %.0f s left", step + 1, r->sampler->steps,

@@ -12,7 +12,7 @@ struct progress {
     FILE *out;
     const struct lockstep_request *request;
     const char *label; /* before what is said */
-    bool terminal, shown;
+    bool terminal, shown; /* terminal: one that can rewrite a line */
     double start, last; /* seconds: of progress_start; of the last line printed, or the same */
     double done;        /* work done since start, in calls of the UNet, a sample each */
 };

@@ -1,4 +1,5 @@
 #include "storydiff/comic/comic.h"
+#include "storydiff/comic/comic_notes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -240,7 +241,7 @@ static status decide_defaults(struct comic *c, struct error *e)
         o->sampling_steps = hints->sampling_steps ? hints->sampling_steps : few ? 4 : 50;
     if (o->guidance_scale < 0)
         o->guidance_scale = hints->guidance_scale > 0 ? hints->guidance_scale : default_guidance(c->model, few);
-    bool ddim = o->sampler == NULL || strcmp(o->sampler, "ddim") == 0;
+    bool ddim = o->sampler == NULL || strcasecmp(o->sampler, "ddim") == 0;
     if (o->eta < 0)
         o->eta = ddim ? hints->eta : 0;
     o->csa_start = o->csa_start ? o->csa_start : default_start(o->csa, o->sampling_steps);
@@ -288,6 +289,7 @@ static status announce_cut(struct comic *c, const char *whose, const char *promp
     size_t total, cut;
     char line[256];
     TRY(conditioning_count_tokens(c->model, prompt, comic_reading(c), &total, &cut, e));
+    c->has_long_prompt = c->has_long_prompt || total > TOKEN_WINDOW_IDS;
     if (cut == 0)
         return OK;
     snprintf(line, sizeof line, "%s prompt has %zu tokens, the last %zu are cut off; `long_prompt` windows keeps "
@@ -403,6 +405,9 @@ static status plan(struct comic *c, struct model *model, struct error *e)
     TRY(read_only(c, e));
     choose_seeds(c);
     TRY(read_style(c, e));
+    if (c->story.panel_count == 1 && c->settings.story == NULL && c->settings.from == NULL &&
+        settings_given(&c->settings, "comic_type") == GIVEN_BY_NOBODY)
+        c->settings.comic_type = PAGE_NONE; /* a single prompt is a single picture */
     TRY(read_formats(c, e));
     TRY(story_plan_make(&c->story, (int)c->settings.id_length, &c->plan, e));
     notice(c, c->plan.notice);
@@ -417,7 +422,9 @@ static status plan(struct comic *c, struct model *model, struct error *e)
     TRY(sampler_init(&c->sampler, &c->model->scheduler, c->settings.sampler, (int)c->settings.sampling_steps,
                      c->settings.eta, e));
     warn_of_late_start(c);
-    return count_tokens(c, e);
+    TRY(count_tokens(c, e));
+    comic_note_effects(c, &c->notices);
+    return OK;
 }
 
 status comic_plan(struct comic *c, struct model *model, const struct settings *settings, struct error *e)

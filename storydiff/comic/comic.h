@@ -37,6 +37,7 @@ struct comic {
     struct font *font;     /* this and the next two: zero with PAGE_NONE */
     const char **captions; /* [panel_count] */
     struct page_plan pages;
+    bool has_long_prompt;  /* beyond one window */
     struct text notices; /* what the person should know, one line each, no newline at the end */
     struct recipe recipe; /* of `from`, or of the output folder, where the settings name no story: they point into it */
 };

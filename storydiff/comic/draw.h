@@ -7,7 +7,6 @@
 #include "storydiff/comic/drawing.h"
 
 struct draw_result {
-    char first_page[4200]; /* "" without pages */
     int panels, pages;     /* written */
 };
 

@@ -62,8 +62,6 @@ struct books {
 static void done(const struct books *b, const char *path)
 {
     written(b->watch, path);
-    if (b->result->first_page[0] == '\0')
-        memcpy(b->result->first_page, path, strlen(path) + 1);
 }
 
 static status open_books(struct books *b, struct error *e)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "storydiff/story/styles.h"
 #include "storydiff/story/suggest.h"
@@ -52,7 +53,7 @@ const struct setting settings_table[] = {
      "denoising steps (default: 50, few-step samplers 4, or the model's)"},
     {SETTING_PICTURES, "guidance_scale", SETTING_NUMBER, AT(guidance_scale), "G", 0, 100, NULL,
      "classifier-free guidance, none up to 1 (default: 5, SD 1.5 7.5, few-step samplers 1, or the model's)"},
-    {SETTING_PICTURES, "seed", SETTING_SEED, AT(seed), "N", 0, 0, NULL, "same seed, same pictures"},
+    {SETTING_PICTURES, "seed", SETTING_SEED, AT(seed), "N", 0, 0, NULL, "same seed, same pictures; -1: any, which is printed"},
     {SETTING_PICTURES, "sampler", SETTING_TEXT, AT(sampler), "NAME", 0, 0, NULL,
      "ddim, euler, euler_a, dpmpp_2m, dpmpp_2m_sde, lcm, pndm; and with _karras or _trailing (default: ddim, or the model's)"},
     {SETTING_PICTURES, "eta", SETTING_NUMBER, AT(eta), "X", 0, 1, NULL,
@@ -169,15 +170,26 @@ static status parse_integer(const struct setting *row, const char *called, const
     return OK;
 }
 
+/* One that can be typed: below 2^32. */
+static status any_seed(const char *called, uint64_t *out, struct error *e)
+{
+    uint32_t value;
+    if (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value)
+        return fail(e, ERR_IO, "%s -1: the system has no random numbers: %s", called, strerror(errno));
+    *out = value;
+    return OK;
+}
+
 static status parse_seed(const char *called, const char *text, uint64_t *out, struct error *e)
 {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
-    if (end == text || *end != '\0' || errno != 0 || value < 0)
-        return fail(e, ERR_ARGUMENT, "%s \"%s\": it takes a whole number from 0 to %lld", called, text, LLONG_MAX);
+    if (end == text || *end != '\0' || errno != 0 || value < -1)
+        return fail(e, ERR_ARGUMENT, "%s \"%s\": it takes a whole number from 0 to %lld, or -1 for any", called, text,
+                    LLONG_MAX);
     *out = (uint64_t)value;
-    return OK;
+    return value >= 0 ? OK : any_seed(called, out, e);
 }
 
 static status parse_number(const struct setting *row, const char *called, const char *text, double *out,

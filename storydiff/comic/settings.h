@@ -73,7 +73,7 @@ enum setting_kind {
     SETTING_TEXT,      /* const char * */
     SETTING_TEXT_LIST, /* prompts, one more each time */
     SETTING_INTEGER,   /* int64_t, least .. most */
-    SETTING_SEED,      /* uint64_t, 0 .. 2^63 - 1 */
+    SETTING_SEED,      /* uint64_t, 0 .. 2^63 - 1; -1 becomes a random one */
     SETTING_NUMBER,    /* double, least .. most */
     SETTING_CHOICE,    /* an enum, by name */
 };

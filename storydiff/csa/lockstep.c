@@ -280,7 +280,7 @@ void lockstep_step(struct lockstep *l, const struct context *ctx, const struct l
         csa_plan_step(&l->csa.plan, l->step);
     if (sampler_draws_noise(r->sampler, l->step))
         draw_noise(l);
-    for (int half = 0; half < lockstep_halves(r); half++)
+    for (int half = 0; half < lockstep_halves(r) && !sampler_stands_still(r->sampler, l->step); half++)
         run_half(l, &own, half, watch);
     l->step++;
 }
@@ -347,7 +347,8 @@ static void dry_story(void *self, const struct context *ctx)
     for (l->step = 0; l->step < l->request->sampler->steps; l->step++) {
         if (l->request->csa.mode != CSA_OFF)
             csa_plan_step(&l->csa.plan, l->step);
-        for (int half = 0; half < lockstep_halves(l->request); half++)
+        for (int half = 0; half < lockstep_halves(l->request) && !sampler_stands_still(l->request->sampler, l->step);
+             half++)
             for (int i = 0; i < l->request->pass_count; i++)
                 predict(l, ctx, &l->request->passes[i], half, NULL);
     }

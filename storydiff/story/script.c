@@ -325,7 +325,8 @@ static status scan_panel(const struct story *story, const struct line *line, con
                        no_character_key);
     if (!scan->has_words)
         return fail_at(line, line->text, e, "the panel has no text: say what is to be seen");
-    if (scan->keys > 0 || scan->no_character != NULL)
+    bool from_prompts = story->panels_name != story->name;
+    if (scan->keys > 0 || scan->no_character != NULL || (story->character_count == 0 && from_prompts))
         return OK;
     if (story->character_count == 0)
         return fail_at(line, line->text, e, "the story has no characters: begin the panel with [%s], or describe one",

@@ -80,7 +80,7 @@ struct story {
  *   above the ---   a line of neither kind; a setting or character given twice; a character without name or
  *                   description, or whose name is NC or has a bracket or `#` in it; a `[` in a description
  *   a panel         a `[` that is not closed; a name that is not known (the nearest is suggested); [NC] beside a
- *                   character; neither of them; no text beside them
+ *                   character; neither of them, where the story has characters; no text beside them
  * The caller frees the story; after a failure there is nothing to free. */
 status story_read(const char *path, struct story *story, struct error *e);
 status story_parse(const char *name, const char *text, size_t length, struct story *story, struct error *e);
@@ -90,7 +90,7 @@ status story_parse(const char *name, const char *text, size_t length, struct sto
  *   "[Bob] a man\n[Alice]a woman"   begins with a bracket: character lines; panels as in a file
  *   "a man with a black suit"       no brackets: one character, in every panel that is not [NC]; the prompt of a
  *                                   panel is the general prompt, ", " and the panel's text
- *   NULL, "" or blank               no character: all panels are [NC]
+ *   NULL, "" or blank               no character: all panels are [NC], whether they say so or not
  *
  * Panels may not have line breaks and are never comments. Positions read "general_prompt:LINE:COLUMN" and
  * "panels:NUMBER:COLUMN". Otherwise as above. */
