@@ -138,7 +138,7 @@ test:
 
 .PHONY: run-tests
 run-tests: $(BUILD)/storydiff $(BUILD)/golden $(TESTS)
-	STORYDIFF=$(BUILD)/storydiff tests/run $(BUILD)/golden $(TESTS)
+	STORYDIFF=$(BUILD)/storydiff CPU=$(CPU) WEIGHTS=$(WEIGHTS) tests/run $(BUILD)/golden $(TESTS)
 
 # make golden GOLDEN=DIR CLIP=DIR CPU=LIST: recorded outputs of the reference code against ours, tensor by tensor
 golden: $(BUILD)/golden

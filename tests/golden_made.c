@@ -205,12 +205,12 @@ void golden_made(struct golden *g, const char *folder)
     char path[4096];
     struct error e = {0};
     struct worst before = g->worst;
-    int failed = g->failed, compared = g->passed + g->failed;
     if (golden_model(g, folder, "", path, &e) != OK) {
         golden_error(g, folder, &e);
         return;
     }
     g->worst = (struct worst){0};
+    int failed = g->failed, compared = g->passed + g->failed;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (path_join(path, sizeof path, folder, parts[i].name, NULL) == OK && file_is_directory(path))
             golden_run_kind(g, &parts[i], path);
