@@ -5,6 +5,8 @@
 
 #include "tensor/gemm.h"
 
+const char *const prompt_weights_names[] = {"off", "on", "no_norm", NULL};
+
 /* One encoder over all prompts. */
 struct encoding {
     const struct clip *clip;

@@ -19,6 +19,7 @@ enum prompt_weights {
     WEIGHTS_ON,      /* prompt_weights.h; the states of a window keep their mean */
     WEIGHTS_NO_NORM, /* without that */
 };
+extern const char *const prompt_weights_names[]; /* "off", .., NULL */
 struct prompt_reading {
     enum long_prompt long_prompt;
     enum prompt_weights weights; /* a prompt that has none, and no break, is read as with WEIGHTS_OFF */

@@ -62,6 +62,21 @@ static status open_tokenizer(struct tokenizer **tokenizer, const struct model_pa
     return tokenizer_open(path, borrowed && part == PART_TEXT_ENCODER_2 ? &second : NULL, tokenizer, e);
 }
 
+static status open_taesd(struct model *m, const char *path, struct error *e)
+{
+    if (path == NULL)
+        return OK;
+    TRY(taesd_open(&m->taesd, path, e));
+    if (!m->taesd.has_decoder)
+        return fail(e, ERR_FORMAT, "%s: the encoder half of a tiny autoencoder; the decoder is in a file of its own",
+                    path);
+    if (m->taesd.latent_channels != m->vae.config.latent_channels || vae_factor(&m->vae.config) != TAESD_FACTOR)
+        return fail(e, ERR_FORMAT, "%s: a tiny autoencoder for latents of %lld channels, 1/%d as large as the picture; "
+                                   "the model's have %lld, 1/%lld", path, (long long)m->taesd.latent_channels,
+                    TAESD_FACTOR, (long long)m->vae.config.latent_channels, (long long)vae_factor(&m->vae.config));
+    return OK;
+}
+
 static status open_scheduler(struct scheduler_config *scheduler, const struct model_parts *parts, struct error *e)
 {
     struct text json;
@@ -170,6 +185,8 @@ static status open_parts(struct model *m, const struct model_sources *sources, s
     }
     TRY(open_unet(m, e));
     TRY(open_vae(&m->vae, p, e));
+    TRY(open_taesd(m, sources->taesd, e));
+    m->draft = sources->draft && m->taesd.has_decoder;
     TRY(open_scheduler(&m->scheduler, p, e));
     for (int i = 0; i < m->lora_count; i++)
         TRY(lora_finish(&m->loras[i], NULL, e));
@@ -201,6 +218,7 @@ void model_close(struct model *m)
     clip_close(&m->text_encoder_2);
     unet_close(&m->unet);
     vae_close(&m->vae);
+    taesd_close(&m->taesd);
     scheduler_config_free(&m->scheduler);
     parts_close(&m->parts);
     for (int i = 0; i < m->lora_count; i++)

@@ -15,6 +15,7 @@
 #include "sdxl/sampling/scheduler_config.h"
 #include "sdxl/text/tokenizer.h"
 #include "sdxl/unet/unet.h"
+#include "sdxl/vae/taesd.h"
 #include "sdxl/vae/vae.h"
 
 /* What a folder may say about itself in model_index.json under "_storydiff", a key that diffusers ignores. */
@@ -37,6 +38,8 @@ struct model {
     struct clip text_encoder, text_encoder_2;
     struct unet unet;
     struct vae vae;
+    struct taesd taesd; /* has_decoder false: there is none */
+    bool draft;         /* taesd decodes the pictures, not only previews */
     struct scheduler_config scheduler;
     struct lora *loras; /* [lora_count], what is added to its weights */
     int lora_count;

@@ -15,6 +15,7 @@
 #include "tensor/gemm_int8.h"
 #include "tensor/gemm_kernel.h"
 #include "tensor/int8_kernel.h"
+#include "tensor/low_rank.h"
 
 enum {
     NC = 1280,
@@ -103,7 +104,9 @@ static void pack_strip(void *arg, int64_t index, int thread)
         memset(s->rows + n * GEMM_STRIDE, 0, GEMM_STRIDE * sizeof(float));
     for (int64_t k = 0; k < g->K; k += CHUNK) {
         int64_t count = smaller(CHUNK, g->K - k);
-        for (int64_t n = 0; n < used; n++) {
+        if (g->weight.tensor->delta != NULL)
+            weight_rows(g->weight.tensor, g->K, part * g->N + first, used, k, count, s->rows);
+        for (int64_t n = 0; n < used && g->weight.tensor->delta == NULL; n++) {
             int64_t at = (part * g->N + first + n) * g->K + k;
             tensor_read(g->weight.tensor, at, count, s->rows + n * GEMM_STRIDE);
             prefetch(g->weight.tensor, at + count, smaller(CHUNK, g->K - k - count));

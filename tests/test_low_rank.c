@@ -115,6 +115,7 @@ struct product {
     float *y;
     int64_t rows;
     enum activation activation;
+    enum precision precision;
     struct features in, out;
     enum conv_kind kind;
 };
@@ -122,7 +123,9 @@ struct product {
 static void run_linear(const struct context *ctx, void *arg)
 {
     const struct product *p = arg;
-    linear(ctx, p->y, p->x, p->rows, &p->layer, (struct linear_options){.activation = p->activation});
+    struct context chosen = *ctx;
+    chosen.precision = p->precision;
+    linear(&chosen, p->y, p->x, p->rows, &p->layer, (struct linear_options){.activation = p->activation});
 }
 
 static void run_conv(const struct context *ctx, void *arg)
@@ -154,6 +157,30 @@ static void linears_multiply_with_the_sum(void **state)
         free(w), free(x), free(wanted), free(got);
         free_sum(&s);
     }
+}
+
+/* 8-bit products quantize the sum, not the weight: nothing differs but the last bit of what is rounded. */
+static void eight_bits_are_those_of_the_sum(void **state)
+{
+    (void)state;
+    struct sum s = make_sum(320, 640);
+    int64_t M = 64, size = M * s.N;
+    float *w = merged(&s), *x = some_floats(9, M * s.K), *wanted = room(size, sizeof *wanted);
+    float *got = room(size, sizeof *got);
+    struct product p = {.layer.weight = matrix(w, s.N, s.K), .x = x, .y = wanted, .rows = M,
+                        .precision = PRECISION_INT8};
+    compute(2, run_linear, &p);
+    p.layer.weight = tensor_of(&s);
+    p.y = got;
+    compute(2, run_linear, &p);
+    double difference = 0, largest = 0;
+    for (int64_t i = 0; i < size; i++) {
+        difference += fabs(got[i] - wanted[i]) / (double)size;
+        largest = fmax(largest, fabs(wanted[i]));
+    }
+    assert_true(difference < 1e-4 * largest);
+    free(w), free(x), free(wanted), free(got);
+    free_sum(&s);
 }
 
 /* Winograd with many tiles and with few, and the implicit product. */
@@ -191,6 +218,7 @@ static int all_tests(void)
         cmocka_unit_test(values_are_those_of_the_sum),
         cmocka_unit_test(rows_are_those_of_the_sum),
         cmocka_unit_test(linears_multiply_with_the_sum),
+        cmocka_unit_test(eight_bits_are_those_of_the_sum),
         cmocka_unit_test(convolutions_filter_with_the_sum),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,6 +24,8 @@ struct model_sources {
     const char *config;        /* a model's folder, for a single file that is like no other */
     const struct lora_source *loras; /* [lora_count], applied to what is bound (model.c) */
     int lora_count;
+    const char *taesd;          /* a tiny autoencoder's file (model.c) */
+    bool draft;                 /* pictures are to be decoded with it */
 };
 
 struct model_origin {

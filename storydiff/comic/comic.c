@@ -147,6 +147,35 @@ static bool is_blank(const char *text)
     return text[strspn(text, " \t")] == '\0';
 }
 
+/* A LoRA that not every panel names works on all of them nevertheless. */
+static void announce_shared(struct comic *c, int naming, int first)
+{
+    char line[256];
+    if (naming == 0 || naming == c->story.panel_count)
+        return;
+    snprintf(line, sizeof line, "a <lora:..> stands in the prompt of panel %d, but not in all: LoRAs change the model, "
+                                "so it works on every panel", first + 1);
+    notice(c, line);
+}
+
+/* LoRAs of the settings, and those of the prompts, which lose their <lora:..>. */
+static status collect_loras(struct comic *c, struct error *e)
+{
+    const struct settings *o = &c->settings;
+    int naming = 0, first = 0;
+    for (int i = 0; i < o->lora_count; i++)
+        TRY(loras_add(&c->loras, o->loras[i], o->lora_dir, e));
+    for (int i = 0; i < c->story.panel_count; i++) {
+        int count = 0;
+        TRY(loras_take(&c->loras, c->prompts[i], o->lora_dir, &count, e));
+        loras_cut(c->story.panels[i].caption);
+        if (count > 0 && naming++ == 0)
+            first = i;
+    }
+    announce_shared(c, naming, first);
+    return OK;
+}
+
 static status style_texts(struct comic *c, struct error *e)
 {
     c->prompts = calloc((size_t)c->story.panel_count, sizeof *c->prompts);
@@ -188,8 +217,15 @@ static status open_model(struct comic *c, struct model *model, struct error *e)
 {
     char path[4096];
     const struct settings *o = &c->settings;
-    struct model_sources sources = {
-        .vae = o->vae, .text_encoders = o->text_encoders, .tokenizer = o->tokenizer, .config = o->config};
+    struct lora_source loras[LORAS_MAX];
+    struct model_sources sources = {.vae = o->vae, .text_encoders = o->text_encoders, .tokenizer = o->tokenizer,
+                                    .config = o->config, .loras = loras, .lora_count = c->loras.count,
+                                    .taesd = o->taesd, .draft = o->draft};
+    for (int i = 0; i < c->loras.count; i++)
+        loras[i] = (struct lora_source){c->loras.items[i].path, c->loras.items[i].weight};
+    if (o->draft && o->taesd == NULL)
+        return fail(e, ERR_ARGUMENT, "`draft` draws with a tiny decoder: give its file, `taesd` FILE (for SDXL "
+                                     "taesdxl_decoder.safetensors of github.com/madebyollin/taesd)");
     TRY(models_find(o->model, o->sd_model_name, o->cache_dir, path, sizeof path, c->model_name, sizeof c->model_name,
                     e));
     if (models_find_tokenizer(o->cache_dir, c->cached_tokenizer, sizeof c->cached_tokenizer))
@@ -281,7 +317,7 @@ static void warn_of_late_start(struct comic *c)
 
 struct prompt_reading comic_reading(const struct comic *c)
 {
-    return (struct prompt_reading){.long_prompt = c->settings.long_prompt};
+    return (struct prompt_reading){.long_prompt = c->settings.long_prompt, .weights = c->settings.prompt_weights};
 }
 
 static status announce_cut(struct comic *c, const char *whose, const char *prompt, struct error *e)
@@ -413,6 +449,7 @@ static status plan(struct comic *c, struct model *model, struct error *e)
     notice(c, c->plan.notice);
     c->settings.id_length = c->plan.id_length;
     TRY(style_texts(c, e));
+    TRY(collect_loras(c, e));
     TRY(check_characters(c, e));
     TRY(open_font(c, e));
     TRY(open_model(c, model, e));

@@ -9,6 +9,7 @@
 #ifndef STORYDIFF_COMIC_H
 #define STORYDIFF_COMIC_H
 
+#include "storydiff/comic/loras.h"
 #include "storydiff/comic/recipe_read.h"
 #include "storydiff/comic/settings.h"
 #include "storydiff/csa/lockstep.h"
@@ -27,6 +28,7 @@ struct comic {
     struct style own_style; /* of a recipe */
     const struct model *model;
     char model_name[128];
+    struct loras loras;          /* what the settings and the prompts name */
     char cached_tokenizer[4096]; /* where models without a tokenizer find one */
     struct sampler sampler;
     char **prompts;        /* [panel_count] styled */

@@ -46,11 +46,30 @@ static status save_state(const struct job *j, const struct lockstep *l, struct e
     return j->c->settings.no_save ? OK : lockstep_save(l, j->state.text, j->state_recipe.data, e);
 }
 
+enum { PREVIEW_SCALE = 4 }; /* pixels per latent */
+
 /* The probes of the preview are no part of the story: nobody watches them. */
 static status prepare_preview(struct job *j, struct error *e)
 {
     struct context unwatched = {.threads = j->ctx->threads};
-    return j->c->settings.preview_every > 0 ? preview_map_make(&unwatched, j->c->model, &j->preview, e) : OK;
+    bool linear = j->c->settings.preview_every > 0 && !j->c->model->taesd.has_decoder;
+    return linear ? preview_map_make(&unwatched, j->c->model, &j->preview, e) : OK;
+}
+
+/* One panel: a pixel per latent by the linear map, or half the size of what the tiny decoder draws. */
+static status preview_panel(const struct job *j, const struct lockstep *l, int panel, struct image *one,
+                            struct error *e)
+{
+    const float *latent = l->predicted + panel * l->h * l->w * l->c;
+    if (!j->c->model->taesd.has_decoder)
+        return preview_image(&j->preview, latent, l->h, l->w, one, e);
+    struct context unwatched = {.threads = j->ctx->threads};
+    struct image whole = {0};
+    status s = preview_tiny(&unwatched, j->c->model, latent, l->h, l->w, &whole, e);
+    if (s == OK)
+        s = image_resize(&whole, PREVIEW_SCALE * l->w, PREVIEW_SCALE * l->h, one, e);
+    image_free(&whole);
+    return s;
 }
 
 int draw_preview_columns(int panels)
@@ -63,19 +82,19 @@ static status write_preview(const struct job *j, const struct lockstep *l, struc
     int panels = l->request->panels, columns = draw_preview_columns(panels), rows = (panels + columns - 1) / columns;
     struct output_path path;
     struct image sheet = {0};
-    int64_t size = l->h * l->w * l->c;
-    TRY(image_new(l->w * columns, l->h * rows, &sheet, e));
+    int64_t scale = j->c->model->taesd.has_decoder ? PREVIEW_SCALE : 1, w = scale * l->w, h = scale * l->h;
+    TRY(image_new(w * columns, h * rows, &sheet, e));
     status s = OK;
     for (int i = 0; s == OK && i < panels; i++) {
         struct image one = {0};
-        s = preview_image(&j->preview, l->predicted + i * size, l->h, l->w, &one, e);
+        s = preview_panel(j, l, i, &one, e);
         if (s == OK)
-            image_paste(&sheet, (int)(i % columns * l->w), (int)(i / columns * l->h), &one);
+            image_paste(&sheet, (int)(i % columns * w), (int)(i / columns * h), &one);
         image_free(&one);
     }
     struct image large = {0};
     if (s == OK)
-        s = image_resize(&sheet, 4 * (int64_t)sheet.width, 4 * (int64_t)sheet.height, &large, e);
+        s = image_resize(&sheet, PREVIEW_SCALE * l->w * columns, PREVIEW_SCALE * l->h * rows, &large, e);
     if (s == OK)
         s = output_path(j->c, OUTPUT_PREVIEW, 0, &path, e);
     if (s == OK)

@@ -47,13 +47,16 @@ static void script(struct text *out, const struct comic *c)
     text_free(&story);
 }
 
+static uLong checksum_of(uLong crc, const struct tensor *t)
+{
+    size_t bytes = (size_t)tensor_count(t) * dtype_size(t->dtype), sample = bytes < 64 ? bytes : 64;
+    return crc32(crc, (const Bytef *)t->data + (bytes - sample) / 2, (uInt)sample);
+}
+
 static uLong checksum(uLong crc, const struct weights *w)
 {
-    for (size_t i = 0; i < w->bound_count; i++) {
-        const struct tensor *t = &w->bound[i].tensor;
-        size_t bytes = (size_t)tensor_count(t) * dtype_size(t->dtype), sample = bytes < 64 ? bytes : 64;
-        crc = crc32(crc, (const Bytef *)t->data + (bytes - sample) / 2, (uInt)sample);
-    }
+    for (size_t i = 0; i < w->bound_count; i++)
+        crc = checksum_of(crc, &w->bound[i].tensor);
     return crc;
 }
 
@@ -74,6 +77,38 @@ static void fingerprint(struct text *out, const struct model *m)
     char digits[16];
     recipe_fingerprint(m, digits);
     member(out, "model_fingerprint", digits);
+}
+
+/* "ink:0.8 1a2b3c4d", a line for each: what a LoRA is called, its weight, a checksum as above. */
+static void append_loras(struct text *out, const struct comic *c)
+{
+    struct text lines = {0};
+    for (int i = 0; i < c->loras.count; i++) {
+        const struct tensor_file *file = &c->model->loras[i].file;
+        uLong crc = crc32(0, NULL, 0);
+        for (size_t k = 0; k < file->count; k++)
+            crc = checksum_of(crc, &file->items[k].tensor);
+        text_append(&lines, "%s%s:%.17g %08lx", i > 0 ? "\n" : "", c->loras.items[i].name, c->loras.items[i].weight,
+                    crc);
+    }
+    if (lines.length > 0)
+        member(out, "lora", lines.data);
+    out->failed = out->failed || lines.failed;
+    text_free(&lines);
+}
+
+/* Where they lie: for going on without saying it again. */
+static void append_lora_paths(struct text *out, const struct comic *c)
+{
+    struct text lines = {0};
+    for (int i = 0; i < c->loras.count; i++)
+        text_append(&lines, "%s%s:%.17g", i > 0 ? "\n" : "", c->loras.items[i].path, c->loras.items[i].weight);
+    if (lines.length > 0)
+        member(out, "lora_paths", lines.data);
+    if (c->settings.taesd != NULL && c->settings.draft)
+        member(out, "taesd_path", c->settings.taesd);
+    out->failed = out->failed || lines.failed;
+    text_free(&lines);
 }
 
 /* Its file's name: where it lies is nobody's business. */
@@ -118,6 +153,7 @@ static void append_surroundings(struct text *out, const struct comic *c)
         append_crc(out, "font_checksum", font_checksum(c->font));
     member(out, "kernels", gemm_kernel_name());
     member(out, "model_path", c->model->path);
+    append_lora_paths(out, c);
 }
 
 void recipe_append(struct text *out, const struct comic *c, enum recipe_use use, int panel)
@@ -127,6 +163,7 @@ void recipe_append(struct text *out, const struct comic *c, enum recipe_use use,
     member(out, "program", "storydiff " STORYDIFF_VERSION);
     member(out, "model", c->model_name);
     fingerprint(out, c->model);
+    append_loras(out, c);
     script(out, c);
     member(out, "style_name", c->style->name);
     member(out, "style_prompt", c->style->prompt);
@@ -148,6 +185,9 @@ void recipe_append(struct text *out, const struct comic *c, enum recipe_use use,
     number(out, "eta", o->eta);
     member(out, "noise", noise_mode_names[o->noise]);
     member(out, "long_prompt", long_prompt_names[o->long_prompt]);
+    member(out, "prompt_weights", prompt_weights_names[o->prompt_weights]);
+    if (o->draft)
+        append_crc(out, "draft_decoder", checksum(crc32(0, NULL, 0), &c->model->taesd.weights));
     member(out, "csa", csa_mode_names[o->csa]);
     number(out, "csa_start", (double)o->csa_start);
     number(out, "id_length", (double)o->id_length);
@@ -198,7 +238,11 @@ static status check_same(const char *source, const char *key, const char *before
 /* Where something lies may change. */
 static bool may_differ(const char *key)
 {
-    return strcmp(key, "model_path") == 0;
+    static const char *const paths[] = {"model_path", "lora_paths", "taesd_path"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (strcmp(key, paths[i]) == 0)
+            return true;
+    return false;
 }
 
 static status compare(const char *source, const struct json *saved, const struct json *ours,

@@ -32,6 +32,7 @@ void recipe_free(struct recipe *r)
 {
     json_free(r->values);
     free(r->story);
+    free(r->loras);
     *r = (struct recipe){0};
 }
 
@@ -134,20 +135,59 @@ static status model_setting(const struct recipe *r, struct settings *s, struct e
     return OK;
 }
 
+/* A state says where its LoRAs lie; a picture says their names, which a person's lora_dir finds. */
+static status lora_settings(struct recipe *r, struct settings *s, struct error *e)
+{
+    const char *names = recipe_value(r, "lora"), *paths = recipe_value(r, "lora_paths");
+    const struct setting *row = settings_find("lora", strlen("lora"));
+    if (names == NULL || is_given(s, "lora"))
+        return OK;
+    if (paths == NULL && !is_given(s, "lora_dir"))
+        return fail(e, ERR_ARGUMENT, "%s was drawn with LoRAs, %.60s: give `lora` FILE:WEIGHT for each, or `lora_dir` "
+                                     "DIR", r->source, names);
+    r->loras = strdup(paths != NULL ? paths : names);
+    if (r->loras == NULL)
+        return fail(e, ERR_MEMORY, "%s: not enough memory for its LoRAs", r->source);
+    for (char *line = r->loras, *end; line != NULL; line = end != NULL ? end + 1 : NULL) {
+        end = strchr(line, '\n');
+        if (end != NULL)
+            *end = '\0';
+        char *crc = paths == NULL ? strrchr(line, ' ') : NULL;
+        if (crc != NULL)
+            *crc = '\0';
+        TRY(settings_set(s, row, GIVEN_BY_STORY, "lora", line, e));
+    }
+    return OK;
+}
+
+static status draft_settings(const struct recipe *r, struct settings *s, struct error *e)
+{
+    if (recipe_value(r, "draft_decoder") == NULL || is_given(s, "draft"))
+        return OK;
+    s->draft = true;
+    if (s->taesd == NULL)
+        s->taesd = recipe_value(r, "taesd_path");
+    return s->taesd != NULL ? OK
+                            : fail(e, ERR_ARGUMENT, "%s was drawn with a tiny decoder: give its file, `taesd` FILE",
+                                   r->source);
+}
+
 /* Values that are not read as the setting of their name. */
 static bool has_own_meaning(const char *key)
 {
-    static const char *const own[] = {"model", "font", "story", "output_dir", "threads"};
+    static const char *const own[] = {"model", "font", "story", "output_dir", "threads", "lora"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(key, own[i]) == 0)
             return true;
     return false;
 }
 
-status recipe_settings(const struct recipe *r, struct settings *s, struct error *e)
+status recipe_settings(struct recipe *r, struct settings *s, struct error *e)
 {
     TRY(story_settings(r, s, e));
     TRY(model_setting(r, s, e));
+    TRY(lora_settings(r, s, e));
+    TRY(draft_settings(r, s, e));
     if (!is_given(s, "style_name")) {
         s->style_prompt = recipe_value(r, "style_prompt");
         s->style_negative_prompt = recipe_value(r, "style_negative_prompt");

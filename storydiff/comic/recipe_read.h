@@ -14,6 +14,7 @@ struct recipe {
     char source[256];          /* "outputs/panel-01.png", for messages */
     const struct json *values; /* an object of strings */
     char *story;               /* its text, cut at line ends */
+    char *loras;               /* likewise */
     bool of_run;               /* of an unfinished run, not of a picture */
 };
 
@@ -37,7 +38,7 @@ const char *recipe_value(const struct recipe *r, const char *key);
 /* Gives `s` everything that the recipe says and that no person has given. Texts point into the recipe, which outlives
  * the settings. A style that is not one of ours, and a model that is found by its folder alone, come from the person:
  * the message says so. */
-status recipe_settings(const struct recipe *r, struct settings *s, struct error *e);
+status recipe_settings(struct recipe *r, struct settings *s, struct error *e);
 
 /* The seed of a panel, from 0: what the recipe says of it, or else the seed of all; of panel -1 the latter. */
 uint64_t recipe_seed(const struct recipe *r, int panel);

@@ -16,7 +16,10 @@ struct decoding {
 static void decode(void *self, const struct context *ctx)
 {
     const struct decoding *d = self;
-    vae_decode(ctx, &d->m->vae, d->picture, d->latent);
+    if (d->m->draft)
+        taesd_decode(ctx, &d->m->taesd, d->picture, d->latent);
+    else
+        vae_decode(ctx, &d->m->vae, d->picture, d->latent);
 }
 
 size_t render_measure(const struct model *m, int64_t h, int64_t w, int threads, struct profile *profile)
@@ -132,6 +135,33 @@ status preview_map_make(const struct context *ctx, const struct model *m, struct
     }
     free(latents);
     free(decoded);
+    return s;
+}
+
+struct tiny_decoding {
+    const struct taesd *taesd;
+    struct features latent;
+    float *picture;
+};
+
+static void decode_tiny(void *self, const struct context *ctx)
+{
+    const struct tiny_decoding *d = self;
+    taesd_decode(ctx, d->taesd, d->picture, d->latent);
+}
+
+status preview_tiny(const struct context *ctx, const struct model *m, const float *latent, int64_t h, int64_t w,
+                    struct image *image, struct error *e)
+{
+    int64_t height = TAESD_FACTOR * h, width = TAESD_FACTOR * w;
+    struct tiny_decoding d = {&m->taesd, {(float *)latent, 1, h, w, m->taesd.latent_channels}, NULL};
+    d.picture = malloc((size_t)(height * width * 3) * sizeof *d.picture);
+    status s = d.picture ? gemm_ready(e) : fail(e, ERR_MEMORY, "not enough memory for a preview");
+    if (s == OK)
+        s = work_run(ctx, (struct work){decode_tiny, &d, "a preview"}, e);
+    if (s == OK)
+        s = image_from_float(d.picture, width, height, image, e);
+    free(d.picture);
     return s;
 }
 

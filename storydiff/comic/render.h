@@ -1,4 +1,5 @@
-/* From latents to pictures: the VAE for the real one, a linear map for a glimpse. */
+/* From latents to pictures: the VAE for the real one, or the tiny decoder for a draft; a linear map, or the tiny
+ * decoder, for a glimpse. */
 #ifndef STORYDIFF_RENDER_H
 #define STORYDIFF_RENDER_H
 
@@ -6,7 +7,7 @@
 #include "storydiff/picture/image.h"
 #include "storydiff/comic/memory.h"
 
-/* Decodes latents, of size n h w c, one sample after the other, so that memory is that of one picture.
+/* Decodes latents (with the tiny decoder if the model says draft), of size n h w c, one sample after the other, so that memory is that of one picture.
  * decoded: [n, f h, f w, 3], the VAE's output before clamping, or NULL. images: n new images that the caller frees,
  * or NULL. ctx gives threads, profile and observer; memory is its own. On failure no image is left. */
 status render_latents(const struct context *ctx, const struct model *m, struct features latents, float *decoded,
@@ -27,6 +28,11 @@ struct preview_map {
     float base[3], color[PREVIEW_MAX_CHANNELS][3];
 };
 status preview_map_make(const struct context *ctx, const struct model *m, struct preview_map *map, struct error *e);
+
+/* A picture of 8h x 8w pixels from one latent [h, w, c] by the model's tiny decoder, which it must have; the caller frees
+ * it. */
+status preview_tiny(const struct context *ctx, const struct model *m, const float *latent, int64_t h, int64_t w,
+                    struct image *image, struct error *e);
 
 /* A picture of h x w pixels from one latent [h, w, c]; the caller frees it. */
 status preview_image(const struct preview_map *map, const float *latent, int64_t h, int64_t w, struct image *image,

@@ -42,6 +42,13 @@ const struct setting settings_table[] = {
      "CLIP's vocabulary: a folder with vocab.json and merges.txt"},
     {SETTING_MODEL, "config", SETTING_TEXT, AT(config), "DIR", 0, 0, NULL,
      "for an unusual single file: a folder with its config.json files"},
+    {SETTING_MODEL, "lora", SETTING_TEXT_LIST, AT(loras), "FILE[:WEIGHT]", 0, 0, NULL,
+     "a LoRA on top of the model; give it once for each"},
+    {SETTING_MODEL, "lora_dir", SETTING_TEXT, AT(lora_dir), "DIR", 0, 0, NULL,
+     "where <lora:NAME:WEIGHT> in a prompt, and names, are looked up"},
+    {SETTING_MODEL, "taesd", SETTING_TEXT, AT(taesd), "FILE", 0, 0, NULL,
+     "a tiny decoder (TAESD, TAESDXL): for previews"},
+    {SETTING_MODEL, "draft", SETTING_FLAG, AT(draft), NULL, 0, 0, NULL, "the tiny decoder for the pictures, too"},
     {SETTING_MODEL, "cache_dir", SETTING_TEXT, AT(cache_dir), "DIR", 0, 0, NULL, "where downloaded models are"},
     {SETTING_MODEL, "local_files_only", SETTING_FLAG, AT(local_files_only), NULL, 0, 0, NULL,
      "accepted: this program never opens a network connection"},
@@ -60,6 +67,8 @@ const struct setting settings_table[] = {
      "ddim: share of fresh noise (default: 0, or the model's)"},
     {SETTING_PICTURES, "long_prompt", SETTING_CHOICE, AT(long_prompt), "MODE", 0, 0, long_prompt_names,
      "beyond 75 tokens: truncate or windows"},
+    {SETTING_PICTURES, "prompt_weights", SETTING_CHOICE, AT(prompt_weights), "MODE", 0, 0, prompt_weights_names,
+     "(word:1.2), [word] and BREAK: on; no_norm: on, means not restored; off: they are text"},
     {SETTING_PICTURES, "noise", SETTING_CHOICE, AT(noise), "MODE", 0, 0, noise_mode_names,
      "reference: every pass reseeds; shared: one for all; own"},
 
@@ -110,6 +119,7 @@ struct settings settings_default(void)
         .guidance_scale = -1,
         .eta = -1,
         .long_prompt = LONG_PROMPT_WINDOWS,
+        .prompt_weights = WEIGHTS_ON,
         .csa = CSA_MASKED,
         .sa32 = 0.5,
         .sa64 = 0.5,
@@ -255,12 +265,17 @@ enum given settings_given(const struct settings *s, const char *key)
 status settings_set(struct settings *s, const struct setting *row, enum given by, const char *called,
                     const char *text, struct error *e)
 {
-    if (row->kind != SETTING_TEXT_LIST)
+    if (row->kind != SETTING_TEXT_LIST) {
         TRY(setting_parse(row, called, text, (char *)s + row->offset, e));
-    else if (s->prompt_count == SETTINGS_PROMPTS)
-        return fail(e, ERR_ARGUMENT, "%s: more than %d panels", called, SETTINGS_PROMPTS);
-    else
+    } else if (row->offset == AT(loras)) {
+        if (s->lora_count == SETTINGS_LORAS)
+            return fail(e, ERR_ARGUMENT, "%s: more than %d LoRAs", called, SETTINGS_LORAS);
+        s->loras[s->lora_count++] = text;
+    } else {
+        if (s->prompt_count == SETTINGS_PROMPTS)
+            return fail(e, ERR_ARGUMENT, "%s: more than %d panels", called, SETTINGS_PROMPTS);
         s->prompts[s->prompt_count++] = text;
+    }
     s->given[row - settings_table] = (unsigned char)by;
     return OK;
 }
@@ -283,7 +298,7 @@ static bool given_by_person(const struct settings *s, const struct setting *row)
 /* What a panel, a character or the run needs has its own place: in the file, or in what a person says. */
 bool setting_belongs_in_story(const struct setting *row)
 {
-    return row->group != SETTING_RUN && row->kind != SETTING_TEXT_LIST && row->offset != AT(story) &&
+    return row->group != SETTING_RUN && row->offset != AT(prompts) && row->offset != AT(story) &&
            row->offset != AT(from) && row->offset != AT(general_prompt);
 }
 

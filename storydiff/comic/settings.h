@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sdxl/conditioning.h"
 #include "sdxl/text/tokenizer.h"
 #include "storydiff/csa/csa.h"
 #include "storydiff/csa/lockstep.h"
@@ -18,7 +19,7 @@
 #include "tensor/status.h"
 #include "tensor/text.h"
 
-enum { SETTINGS_MAX = 64, SETTINGS_PROMPTS = STORY_MAX_PANELS };
+enum { SETTINGS_MAX = 64, SETTINGS_PROMPTS = STORY_MAX_PANELS, SETTINGS_LORAS = 32 };
 
 /* Who has given a setting: what a person says now wins over what the story's file says. */
 enum given { GIVEN_BY_NOBODY, GIVEN_BY_STORY, GIVEN_BY_PERSON };
@@ -32,6 +33,9 @@ struct settings {
     int prompt_count;
     /* the model */
     const char *model, *sd_model_name, *cache_dir, *vae, *text_encoders, *tokenizer, *config;
+    const char *loras[SETTINGS_LORAS], *lora_dir, *taesd;
+    int lora_count;
+    bool draft;
     bool local_files_only;
     /* the pictures; 0 (scale and eta: below 0): the model decides */
     int64_t height, width, sampling_steps;
@@ -39,6 +43,7 @@ struct settings {
     uint64_t seed;
     const char *sampler;
     enum long_prompt long_prompt;
+    enum prompt_weights prompt_weights;
     enum noise_mode noise;
     /* consistency; 0: the mode decides */
     enum csa_mode csa;
@@ -71,7 +76,7 @@ extern const char *const setting_group_titles[SETTING_GROUPS];
 enum setting_kind {
     SETTING_FLAG,      /* bool: true, yes, on, 1, or no value; false, no, off, 0 */
     SETTING_TEXT,      /* const char * */
-    SETTING_TEXT_LIST, /* prompts, one more each time */
+    SETTING_TEXT_LIST, /* prompts or loras, one more each time */
     SETTING_INTEGER,   /* int64_t, least .. most */
     SETTING_SEED,      /* uint64_t, 0 .. 2^63 - 1; -1 becomes a random one */
     SETTING_NUMBER,    /* double, least .. most */
