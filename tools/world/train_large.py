@@ -47,6 +47,8 @@ class Batches:
             some = self.delivered if rng.random() < self.share else self.latents
             index, number = rng.randrange(len(some)), rng.randrange(PANELS)
             panel = story(self.config['seed'], index, self.config['world'])[number]
+            if panel['role'] == 'both' and some is self.delivered:
+                some = self.latents
             fine.append(draw(panel, self.config['vae']['pixels'], True))
             weights.append(weights_of(panel, fine[-1], person))
             z.append(some[index, number])

@@ -7,7 +7,7 @@
     strangers  a story's panels again, each with other identities of the same kinds
 
 All randomness comes from (seed, index) of the story, so a data set is named by two numbers and never stored.
-`python3 world.py out.png` draws a sheet, two stories per row.
+`python3 world.py out.png` draws a sheet, two stories per row, with the fine pen.
 """
 import random
 import sys
@@ -104,5 +104,5 @@ def sheet(rows, size):
 
 
 if __name__ == '__main__':
-    sheet([[draw(p, 128) for p in story(1, 2 * row, EVERYTHING, 5) + story(1, 2 * row + 1, EVERYTHING, 5)]
+    sheet([[draw(p, 256, True).reduce(2) for p in story(1, row, EVERYTHING, 5) + story(1, row + 8, EVERYTHING, 5)]
            for row in range(8)], 128).save(sys.argv[1])
