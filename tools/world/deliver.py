@@ -22,7 +22,7 @@ from tokenizer import world_tokenizer
 from unet import Consistency
 from world import PANELS, sees, story
 
-STRIDE, GUIDANCE, LATEST, TOGETHER = 40, 2.0, 400, 5   # stories in one batch
+STRIDE, GUIDANCE, LATEST, TOGETHER = 40, 2.0, 280, 5   # stories in one batch
 
 
 @torch.no_grad()

@@ -58,6 +58,8 @@ class Batches:
         self.latents, self.strangers = (load_latents(run, folder) for folder in ('latents', 'strangers'))
         some = slice(0, 1000)
         differing = np.square(self.latents[some].astype(np.float32) - self.strangers[some]).mean((0, 1, 2))
+        self.pairs = [index for index in range(len(self.latents))   # stories of two characters
+                      if any(panel['role'] == 'both' for panel in story(config['seed'], index, config['world']))]
         self.weight = torch.from_numpy(.25 + .75 * differing / differing.mean())   # [h, w], 1 on average
 
     def get(self, step):
@@ -66,7 +68,8 @@ class Batches:
         consistent = rng.random() < options['consistent']
         per_story = PANELS if consistent else 1
         count = options['batch'] // per_story
-        indices = rng.sample(range(len(self.latents)), count)
+        indices = [rng.choice(self.pairs) if rng.random() < options['pairs'] else rng.randrange(len(self.latents))
+                   for _ in range(count)]
         told_apart, timed_apart = (consistent and rng.random() < options['apart'] for _ in range(2))
         chosen, captions, keep, looks = [], [], [], []
         for index in indices:
