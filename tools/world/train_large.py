@@ -13,7 +13,7 @@ encoder     Gives, for the fine panel, the latents that the old encoder gives fo
 
 Whole panels always: group norms and the middle attention see what they will see in use.
 """
-import os
+import glob
 import random
 import sys
 
@@ -71,12 +71,12 @@ def encoder_losses(vae, part):
     return squared + 1e-4 * (log_variance + 12).square().mean(), dict(squared=squared.detach())
 
 
-def unseen(vae, config, count=32):
+@torch.no_grad()
+def unseen(vae, config, count=96):
     """PSNR of panels that no stage has seen, and the panels before and after."""
     panels = [story(-1, i, config['world'], 1)[0] for i in range(count)]
     x = pixels([draw(panel, config['vae']['pixels'], True) for panel in panels])
-    with torch.no_grad():
-        again = torch.cat([vae.decode(vae.encode(one)[0]) for one in x.split(4)]).clamp(-1, 1)
+    again = torch.cat([vae.decode(vae.encode(one)[0]) for one in x.split(4)]).clamp(-1, 1)
     return psnr((again - x).square().mean()), x, again
 
 
@@ -86,8 +86,6 @@ def main(config_path, run, part):
     torch.manual_seed(config['seed'])
     vae, parallel = VAE(**config['vae']['net']), Parallel(1)
     vae.load_state_dict(torch.load(f'{run}/grown.pt'))
-    if os.path.exists(f'{run}/vae-white.pt'):
-        vae.load_state_dict(torch.load(f'{run}/vae-white.pt'))
     for name, parameter in vae.named_parameters():
         parameter.requires_grad = name.startswith(('decoder', 'post')) == (part == 'decoder')
     vae.to(memory_format=torch.channels_last)
@@ -104,16 +102,24 @@ def main(config_path, run, part):
                         sum(r[k] for r in reports) / len(reports) for k in reports[0]})
             reports = []
         if (step + 1) % 200 == 0:
-            finish(vae, loop, config, run, part)
-    finish(vae, loop, config, run, part)
+            finish(loop, run, part)
+    finish(loop, run, part)
+    if loop.stopping:
+        return
+    vae.load_state_dict(torch.load(f'{run}/vae-white.pt'))
+    decibels, x, again = unseen(vae, config)
+    print(f'unseen panels: {decibels:.2f} dB')
+    sheet([images(v[i:i + 6]) for i in range(0, 24, 6) for v in (x, again)], x.shape[-1]).save(f'{run}/vae.png')
 
 
-def finish(vae, loop, config, run, part):
-    """The averaged weights of this part go to vae-white.pt, beside the other part's."""
-    path, mine = f'{run}/vae-white.pt', ('decoder', 'post') if part == 'decoder' else ('encoder', 'quant')
-    state = torch.load(path if os.path.exists(path) else f'{run}/grown.pt')
-    state.update({k: v for k, v in loop.average.items() if k.startswith(mine)})
-    torch.save(state, path)
+def finish(loop, run, part):
+    """The averaged weights of this part, in a file of their own; vae-white.pt has those of both."""
+    mine = ('decoder', 'post') if part == 'decoder' else ('encoder', 'quant')
+    torch.save({k: v for k, v in loop.average.items() if k.startswith(mine)}, f'{run}/{part}-average.pt')
+    state = torch.load(f'{run}/grown.pt')
+    for path in glob.glob(f'{run}/*-average.pt'):
+        state.update(torch.load(path))
+    torch.save(state, f'{run}/vae-white.pt')
 
 
 if __name__ == '__main__':
