@@ -21,6 +21,11 @@ SCENE = dict(bedroom=['in the bedroom', 'at home in the bedroom', 'at home'],
              forest=['in the forest', 'in the woods'],
              space=['in space', 'on the moon', 'in outer space'],
              library=['in the library', 'among books in the library', 'in the bookstore'])
+# an empty place
+NOUN = dict(bedroom=['bedroom'], kitchen=['kitchen'], street=['street', 'city'], office=['office'],
+            park=['park', 'garden'], beach=['beach', 'sea'], snow=['snow', 'snowy mountains', 'winter snow'],
+            night=['street at night', 'city at night', 'night'], forest=['forest', 'woods'],
+            space=['moon', 'outer space', 'space'], library=['library', 'bookstore'])
 ACTION = dict(standing=['standing', 'stands', 'standing still'], waving=['waving', 'waves hello', 'waving a hand'],
               running=['running', 'runs', 'jogging', 'walking'], jumping=['jumping', 'jumps for joy', 'jumping up'],
               reading=['reading', 'reads a book', 'reading a book'],
@@ -111,15 +116,37 @@ def styled(rng, text, style):
     return rng.choice(['{}, {}, {}', '{} {} . {}']).format(rng.choice(words), text, ', '.join(some))
 
 
+def empty(rng, panel):
+    """A place without anybody."""
+    noun, where = rng.choice(NOUN[panel['scene']]), rng.choice(SCENE[panel['scene']])
+    return rng.choice([f'the {noun}', f'an empty {noun}', f'the empty {noun}', f'{noun}', f'{where}, nobody',
+                       f'nobody {where}', f'the {noun}, nobody there', f'the {noun}, empty', f'the quiet {noun}',
+                       f'the {noun}, empty {NOUN[panel["scene"]][0]}', f'{where}', f'no one {where}'])
+
+
 def story_captions(rng, panels, attribute=.3, main=.92, apart=False):
-    """One caption a panel. All of a story share one description, as the panels of a page do, unless told `apart`."""
-    def describe():
-        return description(rng, panels[0], {what for what in OPEN if rng.random() < attribute})
-    who, form, out = describe(), rng.getrandbits(32), []
+    """One caption a panel. In all of a story a character has one description, as on a page, unless told `apart`."""
+    def describe(identity):
+        some = .7 * attribute if any(panel['role'] == 'both' for panel in panels) else attribute
+        return description(rng, identity, {what for what in OPEN if rng.random() < some})
+
+    known, form, out = {}, rng.getrandbits(32), []
+
+    def who(role, identity):
+        if apart or role not in known:
+            known[role] = describe(identity)
+        return known[role]
+
     for panel in panels:
-        who = describe() if apart else who
-        said = [what for what in ('action', 'scene') if rng.random() < main]
-        text = ', '.join(part for part in (who, happening(rng, panel, said)) if part)
+        role = panel['role']
+        if role == 'nobody':
+            text = empty(rng, panel)
+        else:
+            people = [who(role, panel)] if role != 'both' else [who('first', panel), who('second', panel['other'])]
+            said = [what for what in ('action', 'scene') if rng.random() < main]
+            text = ', '.join(part for part in (' and '.join(people), happening(rng, panel, said)) if part)
+            if rng.random() < .5:   # as a story's line is put together: without the comma
+                text = text.replace(f'{people[-1]}, ', f'{people[-1]} ')
         same = random.Random(form)   # one template for the whole page
         out.append(styled(same, text, panel['style']) if same.random() < main else text)
     return out

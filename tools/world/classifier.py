@@ -2,8 +2,9 @@
 
     python3 classifier.py configs/fine.json RUN          trains it, prints its accuracy on panels it has not seen
 
-Only what can be seen is asked: colours in the styles that have colours, hair of persons. Training panels are blurred
-and made noisy at random, so that it judges what a panel shows and not how sharply.
+Only what can be seen is asked: colours in the styles that have colours, hair of persons; of two figures, the left one
+by the plain questions, the right one by those that end in 2. Training panels are drawn by either pen, blurred and made
+noisy at random, so that it judges what a panel shows and not how sharply.
 """
 import random
 import sys
@@ -18,20 +19,40 @@ from train_vae import pixels
 from world import draw, story
 
 COLOURS = ('hair', 'skin', 'top', 'bottom', 'hat')
+OF_ONE = ('kind', *COLOURS, 'glasses')
+ROLE_COUNT = dict(nobody=0, first=1, second=1, both=2)
 
 
 def answers(world):
     """Question -> list of possible answers."""
     coats = sorted({name for kind in world['kinds'] for name in A.COAT[kind]})
-    return dict(kind=world['kinds'], scene=world['scenes'], action=world['actions'], style=list(world['styles']),
-                hair=world['hair'], skin=coats, top=world['top'], bottom=world['bottom'], hat=['none'] + world['hat'],
-                glasses=[False, True])
+    of_one = dict(kind=world['kinds'], hair=world['hair'], skin=coats, top=world['top'], bottom=world['bottom'],
+                  hat=['none'] + world['hat'], glasses=[False, True])
+    return dict(of_one, scene=world['scenes'], action=world['actions'], style=list(world['styles']), count=[0, 1, 2],
+                **{f'{question}2': options for question, options in of_one.items()})
+
+
+def asked(panel, question):
+    """-> the figure of the panel that a question is about, the question without its number; None: nobody there."""
+    if question in ('scene', 'style', 'count'):
+        return panel, question
+    if panel['role'] == 'nobody' or (question[-1] == '2' and panel['role'] != 'both'):
+        return None, question
+    return (dict(panel, **panel['other']), question[:-1]) if question[-1] == '2' else (panel, question)
 
 
 def visible(panel, question):
-    if question == 'hair' and panel['kind'] not in A.PERSON:
+    figure, question = asked(panel, question)
+    if not figure or (question == 'hair' and figure['kind'] not in A.PERSON):
         return False
     return question not in COLOURS or panel['style'] in ('comic', 'watercolor')
+
+
+def answer(panel, question):
+    if question == 'count':
+        return ROLE_COUNT[panel['role']]
+    figure, question = asked(panel, question)
+    return figure[question]
 
 
 class Classifier(nn.Module):
@@ -55,8 +76,13 @@ class Classifier(nn.Module):
 
 def truth(panels, world):
     """{question: [n] index of the answer, or -100 where it cannot be seen}."""
-    return {question: torch.tensor([options.index(p[question]) if visible(p, question) else -100 for p in panels])
+    return {question: torch.tensor([options.index(answer(p, question)) if visible(p, question) else -100 for p in panels])
             for question, options in answers(world).items()}
+
+
+def seen_by_judge(panels, rng):
+    """128 pixels of each, drawn large and fine, or small and plain."""
+    return pixels([draw(p, 256, True).reduce(2) if rng.random() < .7 else draw(p, 128) for p in panels])
 
 
 def blemished(x, rng):
@@ -92,9 +118,9 @@ def main(config_path, run):
     reports = []
     for step in loop:
         rng = random.Random(f'{config["seed"]}/classifier/{step}')
-        panels = [story(-2, rng.randrange(1 << 30), world, 1)[0] for _ in range(options['batch'])]
+        panels = [rng.choice(story(-2, rng.randrange(1 << 30), world, 3)) for _ in range(options['batch'])]
         torch.manual_seed(step)
-        x, size = blemished(pixels([draw(p, 128) for p in panels]), rng), options['batch'] // options['workers']
+        x, size = blemished(seen_by_judge(panels, rng), rng), options['batch'] // options['workers']
         reports += parallel.gradients(loop.parameters, losses,
                                       [(x[i:i + size], panels[i:i + size]) for i in range(0, len(x), size)])
         loop.update()
@@ -105,8 +131,8 @@ def main(config_path, run):
         return
     classifier.load_state_dict(loop.average)
     classifier.cpu().eval()
-    panels = [story(-3, i, world, 1)[0] for i in range(1000)]
-    x = torch.cat([pixels([draw(p, 128) for p in panels[i:i + 100]]) for i in range(0, 1000, 100)])
+    panels = [story(-3, i, world, 3)[i % 3] for i in range(1000)]
+    x = torch.cat([seen_by_judge(panels[i:i + 100], random.Random(i)) for i in range(0, 1000, 100)])
     right = accuracy(classifier, x, panels, world)
     print('accuracy on 1000 unseen panels:', {question: round(v, 3) for question, v in right.items()})
 

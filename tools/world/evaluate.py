@@ -35,11 +35,12 @@ from itertools import combinations, product
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from attributes import OPEN
 from captions import ACTION, SCENE, description
-from classifier import Classifier, accuracy, answers, visible
+from classifier import Classifier, accuracy, answers, seen_by_judge, visible
 from loop import read_config
 from train_vae import images, pixels
 from vae import read_vae
@@ -53,6 +54,7 @@ STYLE_NAMES = {'comic': ['Comic book', 'Cartoon'], 'watercolor': ['Watercolor'],
 STORY_SEED, REAL_SEED = -5, -6   # of world.story; training and judging have others
 TOLD = ('scene', 'style', 'kind', 'action')
 SIDE = 128   # pixels that the classifier was trained on
+LARGE = 256   # pixels of a picture of the model's
 
 PARTS = dict(write=slice(0, WRITE), read=slice(WRITE, PANELS), all=slice(0, PANELS))
 PAIRS = dict(write=list(combinations(range(WRITE), 2)), read=list(product(range(WRITE), range(WRITE, PANELS))),
@@ -60,7 +62,7 @@ PAIRS = dict(write=list(combinations(range(WRITE), 2)), read=list(product(range(
 
 
 def make_stories(count, world):
-    out = []
+    world, out = dict(world, two=0, nobody=0), []
     for index in range(count):
         panels, rng = story(STORY_SEED, index, world, PANELS), random.Random(f'{STORY_SEED}/{index}/words')
         for panel, scene in zip(panels, rng.sample(world['scenes'], PANELS)):
@@ -97,14 +99,18 @@ def draw_setting(common, setting, stories, out):
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return pixels([np.asarray(Image.open(f'{folder}/panel-{number:02}.png').convert('RGB').resize((SIDE, SIDE)))
+    return pixels([np.asarray(Image.open(f'{folder}/panel-{number:02}.png').convert('RGB').resize((SIDE, SIDE), Image.BOX))
                    for folder in folders for number in range(1, PANELS + 1)])
 
 
 @torch.no_grad()
-def through_autoencoder(model, x):
+def through_autoencoder(model, panels):
     vae = read_vae(f'{model}/vae', 'diffusion_pytorch_model.fp16')
-    return torch.cat([vae.decode(vae.encode(part)[0]).clamp(-1, 1) for part in x.split(PANELS)])
+    out = []
+    for some in (panels[i:i + PANELS] for i in range(0, len(panels), PANELS)):
+        again = vae.decode(vae.encode(pixels([draw(panel, LARGE, True) for panel in some]))[0]).clamp(-1, 1)
+        out.append(F.avg_pool2d(again, LARGE // SIDE))
+    return torch.cat(out)
 
 
 @torch.no_grad()
@@ -128,6 +134,8 @@ def count_up(stories, guesses, world):
             totals[what, name, part][:, i] += np.sum(values), np.size(values)
 
     for question, options in answers(world).items():
+        if question not in (*TOLD, *OPEN):
+            continue
         asked = [i for i, told in enumerate(stories) if visible(told['panels'][0], question)]
         is_open = [i for i in asked if question in OPEN and question not in stories[i]['named']]
         seen, alike = guesses[question], defaultdict(list)
@@ -244,15 +252,17 @@ def main():
     world = read_config(args.config)['world']
     classifier = Classifier(world).eval()
     classifier.load_state_dict(torch.load(f'{args.run}/classifier.pt', map_location='cpu')['average'])
-    unseen = [story(REAL_SEED, i, world, 1)[0] for i in range(1000)]
-    accuracies = accuracy(classifier, pixels([draw(panel, SIDE) for panel in unseen]), unseen, world)
+    alone = dict(world, two=0, nobody=0)
+    unseen = [story(REAL_SEED, i, alone, 1)[0] for i in range(1000)]
+    accuracies = accuracy(classifier, seen_by_judge(unseen, random.Random(1)), unseen, world)
+    accuracies = {question: accuracies[question] for question in (*TOLD, *OPEN)}
     print('accuracy on 1000 real panels', {q: round(v, 3) for q, v in accuracies.items()}, flush=True)
     if min(accuracies.values()) < .95:
         raise SystemExit('the classifier must be right on 95 % of real panels in every question: train it longer')
 
     stories = make_stories(args.stories, world)
     draws = np.random.default_rng(1).multinomial(len(stories), np.full(len(stories), 1 / len(stories)), 1000)
-    real = pixels([draw(panel, SIDE) for told in stories for panel in told['panels']])
+    real = [panel for told in stories for panel in told['panels']]
     os.makedirs(f'{args.out}/sheets', exist_ok=True)
     results = {}
 
@@ -262,7 +272,7 @@ def main():
         sheet([row[i:i + PANELS] for i in range(0, len(row), PANELS)], SIDE).save(
             f'{args.out}/sheets/{name.replace("/", "-")}.png')
 
-    take('real panels', real)
+    take('real panels', pixels([draw(panel, LARGE, True).reduce(LARGE // SIDE) for panel in real]))
     take('autoencoder', through_autoencoder(model, real))
     for setting in settings:
         begun = time.time()

@@ -7,18 +7,23 @@ its scaling_factor is 1.
 """
 import json
 import os
+import random
+import re
 import sys
 
 import torch
 
 import weights
+from attributes import OPEN
+from captions import description, empty, happening
 from diffusion import BETA_END, BETA_START, STEPS
 from loop import read_config
 from model import Model
 from tokenizer import END, LENGTH, START, world_tokenizer
 from vae import load_vae
+from world import story
 
-LARGEST = 12e6   # bytes of the whole folder
+LARGEST = 14e6   # bytes of the whole folder
 
 
 def put(path, value):
@@ -44,7 +49,7 @@ def unet_config(config):
         flip_sin_to_cos=True, freq_shift=0, in_channels=channels, layers_per_block=u['layers'],
         mid_block_scale_factor=1, norm_eps=1e-5, norm_num_groups=u['groups'],
         out_channels=channels,
-        projection_class_embeddings_input_dim=pooled + 6 * u['size_width'], sample_size=config['pixels'] // factor,
+        projection_class_embeddings_input_dim=pooled + 6 * u['size_width'], sample_size=config['vae']['pixels'] // factor,
         transformer_layers_per_block=[max(1, u['transformers'][i]) for i in range(levels)],
         up_block_types=['CrossAttnUpBlock2D' if a else 'UpBlock2D' for a in reversed(attends)],
         use_linear_projection=True)
@@ -57,7 +62,7 @@ def vae_config(config):
         _class_name='AutoencoderKL', _diffusers_version='0.25.0', act_fn='silu', block_out_channels=v['widths'],
         down_block_types=['DownEncoderBlock2D'] * levels, force_upcast=False, in_channels=3,
         latent_channels=v['latent_channels'], layers_per_block=v['layers'], norm_num_groups=v['groups'],
-        out_channels=3, sample_size=config['pixels'], scaling_factor=1.0,
+        out_channels=3, sample_size=config['vae']['pixels'], scaling_factor=1.0,
         up_block_types=['UpDecoderBlock2D'] * levels)
 
 
@@ -78,6 +83,17 @@ def put_tokenizer(folder, tokenizer, pad):
                                                 model_max_length=LENGTH, tokenizer_class='CLIPTokenizer'))
     with open(f'{folder}/merges.txt', 'w') as file:
         file.write('#version: 0.2\n' + ''.join(f'{a} {b}\n' for a, b in tokenizer.merges))
+
+
+def known_words(config):
+    """Every word of the captions that the model was trained on, but for the style templates' and articles."""
+    rng, found = random.Random(config['seed']), set()
+    for index in range(4000):
+        for panel in story(config['seed'], index, config['world'], 2):
+            said = [empty(rng, panel)] if panel['role'] == 'nobody' else [
+                description(rng, panel, OPEN), happening(rng, panel)]
+            found.update(re.findall('[a-z]+', ' '.join(said)))
+    return sorted(found - {'a', 'an', 'and', 'at', 'by', 'in', 'on', 'the', 'with', 'for', 'up', 'down', 'of', 'under'})
 
 
 def main(config_path, run, out):
@@ -104,7 +120,7 @@ def main(config_path, run, out):
         scheduler=['diffusers', 'DDIMScheduler'], text_encoder=['transformers', 'CLIPTextModel'],
         text_encoder_2=['transformers', 'CLIPTextModelWithProjection'], tokenizer=['transformers', 'CLIPTokenizer'],
         tokenizer_2=['transformers', 'CLIPTokenizer'], unet=['diffusers', 'UNet2DConditionModel'],
-        vae=['diffusers', 'AutoencoderKL'], _storydiff=config['hints']))
+        vae=['diffusers', 'AutoencoderKL'], _storydiff=dict(config['hints'], words=known_words(config))))
     for folder, part, name in (('unet', model.unet, 'diffusion_pytorch_model'),
                                ('vae', vae, 'diffusion_pytorch_model'),
                                ('text_encoder', model.text_encoder, 'model'),

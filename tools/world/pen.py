@@ -5,15 +5,23 @@ the panel (x right, y down), so a panel can be drawn at any size. A style is two
 else: what a colour becomes when it is painted, and what ink its outline has.
 
     comic        the colour itself, black outlines
-    watercolor   the colour thinned with paper, no outlines
+    watercolor   the colour thinned with paper, no outlines; a fine pen's washes have darker rims and bleed
     line art     white (grey where the colour is dark), black outlines
     noir         grey of raised contrast, black outlines
 """
-from PIL import Image, ImageDraw
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
 
 PAPER = (255, 250, 240)
 OUTLINE = .011   # of the panel's width: 1.4 pixels at 128
 OVERSAMPLE = 2   # panels are drawn twice as large and averaged: smooth edges
+
+
+SHADE = {'comic': .84, 'watercolor': .86, 'line art': 1, 'noir': .55}
+
+
+def mixed(colour, other, share):
+    return tuple(round((1 - share) * a + share * b) for a, b in zip(colour, other))
 
 
 def luminance(colour):
@@ -21,10 +29,10 @@ def luminance(colour):
     return .30 * red + .59 * green + .11 * blue
 
 
-def paint(style, colour):
+def paint(style, colour, fine=False):
     """What `colour` looks like in `style`, as an RGB triple."""
     if style == 'watercolor':
-        return tuple(round(.6 * c + .4 * paper) for c, paper in zip(colour, PAPER))
+        return mixed(colour, PAPER, .18 if fine else .4)
     if style == 'line art':
         return (255, 255, 255) if luminance(colour) > 60 else (205, 205, 205)
     if style == 'noir':
@@ -33,10 +41,24 @@ def paint(style, colour):
     return tuple(colour)
 
 
-class Pen:
-    """Draws on one panel. `mirror` and `shift` move what follows: scenery varies by them, figures do not."""
+def washed(image):
+    """Watercolor's last touch: pigment gathers at the edges of a wash, and colours bleed a little."""
+    size = image.size[0]
+    flat = np.asarray(image, np.float32)
+    near, far = (np.asarray(image.filter(ImageFilter.GaussianBlur(size * part)), np.float32) for part in (.008, .03))
+    out = .8 * flat + .2 * far - .6 * np.abs(flat - near)
+    return Image.fromarray(np.clip(out, 0, 255).round().astype(np.uint8))
 
-    def __init__(self, size, style):
+
+class Pen:
+    """Draws on one panel. `mirror` and `shift` move what follows: scenery varies by them, figures do not.
+
+    A `fine` pen is for large panels: it adds what follows from the plain panel alone (shading, highlights, a mouth's
+    corners), so that a decoder can draw it from latents that do not hold it.
+    """
+
+    def __init__(self, size, style, fine=False):
+        self.fine = fine
         self.pixels = size * OVERSAMPLE
         self.image = Image.new('RGB', (self.pixels, self.pixels), (255, 255, 255))
         self.draw = ImageDraw.Draw(self.image)
@@ -46,7 +68,12 @@ class Pen:
 
     def finished(self):
         size = self.pixels // OVERSAMPLE
-        return self.image.resize((size, size), Image.BOX)
+        image = self.image.resize((size, size), Image.BOX)
+        return washed(image) if self.fine and self.style == 'watercolor' else image
+
+    def shade(self, colour):
+        """`colour` away from the light."""
+        return mixed((20, 20, 60), colour, SHADE[self.style])
 
     def _at(self, x, y):
         x = (1 - x if self.mirror else x) + self.shift
@@ -57,9 +84,24 @@ class Pen:
 
     def shape(self, points, colour, outline=1):
         points = [self._at(x, y) for x, y in points]
-        self.draw.polygon(points, fill=paint(self.style, colour))
+        self.draw.polygon(points, fill=paint(self.style, colour, self.fine))
         if self.ink and outline:
             self.draw.line(points + points[:2], fill=self.ink, width=self._width(OUTLINE * outline), joint='curve')
+
+    def edge(self, points):
+        """The outline of a shape once more, where something was drawn over it."""
+        points = [self._at(x, y) for x, y in points]
+        if self.ink:
+            self.draw.line(points + points[:2], fill=self.ink, width=self._width(OUTLINE), joint='curve')
+
+    def shadow(self, x, y, radius):
+        """What lies there, darker: a figure's shadow on the floor."""
+        if SHADE[self.style] == 1:
+            return
+        mask = Image.new('L', self.image.size, 0)
+        x, y, across = x * self.pixels, y * self.pixels, radius * self.pixels
+        ImageDraw.Draw(mask).ellipse([x - across, y - .13 * across, x + across, y + .13 * across], fill=70)
+        self.image.paste((10, 10, 30), mask=mask)
 
     def box(self, left, top, right, bottom, colour, outline=1):
         self.shape([(left, top), (right, top), (right, bottom), (left, bottom)], colour, outline)
@@ -67,12 +109,14 @@ class Pen:
     def oval(self, x, y, radius_x, radius_y, colour, outline=1):
         x, y = self._at(x, y)
         radius_x, radius_y = radius_x * self.pixels, radius_y * self.pixels
-        self.draw.ellipse([x - radius_x, y - radius_y, x + radius_x, y + radius_y], fill=paint(self.style, colour),
+        inked = self.fine and self.ink and not outline and luminance(colour) < 30   # a pupil
+        self.draw.ellipse([x - radius_x, y - radius_y, x + radius_x, y + radius_y],
+                          fill=self.ink if inked else paint(self.style, colour, self.fine),
                           outline=self.ink if outline else None, width=self._width(OUTLINE * (outline or 1)))
 
     def line(self, points, colour, width):
         """A bare line, without outline. A dark one is ink: line art would paint it grey."""
-        fill = self.ink if self.ink and luminance(colour) < 60 else paint(self.style, colour)
+        fill = self.ink if self.ink and luminance(colour) < 60 else paint(self.style, colour, self.fine)
         self.draw.line([self._at(x, y) for x, y in points], fill=fill, width=self._width(width), joint='curve')
 
     def stroke(self, points, width, colour):
@@ -87,4 +131,4 @@ class Pen:
         thick = width * self.pixels
         if self.ink:
             sweep(thick + 2 * OUTLINE * self.pixels, self.ink)
-        sweep(thick, paint(self.style, colour))
+        sweep(thick, paint(self.style, colour, self.fine))

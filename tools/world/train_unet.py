@@ -35,7 +35,7 @@ from loop import DEVICE, Loop, Parallel, read_config
 from model import Model
 from tokenizer import world_tokenizer
 from unet import Consistency
-from world import PANELS, story
+from world import PANELS, sees, story
 
 DROP, DROP_TO_ZERO = .10, .7
 
@@ -58,6 +58,8 @@ class Batches:
         self.latents, self.strangers = (load_latents(run, folder) for folder in ('latents', 'strangers'))
         some = slice(0, 1000)
         differing = np.square(self.latents[some].astype(np.float32) - self.strangers[some]).mean((0, 1, 2))
+        self.pairs = [index for index in range(len(self.latents))   # stories of two characters
+                      if any(panel['role'] == 'both' for panel in story(config['seed'], index, config['world']))]
         self.weight = torch.from_numpy(.25 + .75 * differing / differing.mean())   # [h, w], 1 on average
 
     def get(self, step):
@@ -66,9 +68,10 @@ class Batches:
         consistent = rng.random() < options['consistent']
         per_story = PANELS if consistent else 1
         count = options['batch'] // per_story
-        indices = rng.sample(range(len(self.latents)), count)
+        indices = [rng.choice(self.pairs) if rng.random() < options['pairs'] else rng.randrange(len(self.latents))
+                   for _ in range(count)]
         told_apart, timed_apart = (consistent and rng.random() < options['apart'] for _ in range(2))
-        chosen, captions, keep = [], [], []
+        chosen, captions, keep, looks = [], [], [], []
         for index in indices:
             panels = story(seed, index, self.config['world'])
             which = range(PANELS) if consistent else [rng.randrange(PANELS)]
@@ -78,6 +81,7 @@ class Batches:
             captions += [negative(rng)] * per_story if dropped else said
             keep += [0.0 if zero else 1.0] * per_story
             chosen += [(index, i) for i in which]
+            looks.append([[sees(a, b) for b in panels] for a in panels])
         times = len(chosen) if timed_apart else count
         places = [i + rng.random() for i in range(times)]   # stratified: one time step from each part of the range
         rng.shuffle(places)
@@ -88,7 +92,7 @@ class Batches:
         seen = [(self.strangers if lost else self.latents)[where] for where, lost in zip(chosen, astray)]
         generator = torch.Generator().manual_seed(seed * 1000003 + step)
         x, seen = (torch.from_numpy(np.stack(panels)).float() for panels in (x, seen))
-        return dict(x=x, seen=seen, noise=torch.randn(x.shape, generator=generator), t=t, captions=captions,
+        return dict(x=x, seen=seen, noise=torch.randn(x.shape, generator=generator), t=t, captions=captions, looks=torch.tensor(looks).repeat_interleave(per_story, 0),
                     keep=torch.tensor(keep), weight=self.weight, seed=step if consistent else None)
 
 
@@ -97,7 +101,7 @@ def split(batch, parts):
     n = len(batch['x']) // parts
     for i in range(parts):
         own = slice(i * n, (i + 1) * n)
-        yield {k: v[own] if k in ('x', 'seen', 'noise', 't', 'captions', 'keep') else v for k, v in batch.items()}
+        yield {k: v[own] if k in ('x', 'seen', 'noise', 't', 'captions', 'keep', 'looks') else v for k, v in batch.items()}
 
 
 def losses(model, pixels, batch):
@@ -105,7 +109,8 @@ def losses(model, pixels, batch):
     text, pooled = model.encode(batch['captions'])
     noisy, v = mixed(x, seen.to(memory_format=torch.channels_last), noise, t)   # a sixth faster on CPUs
     looking = batch['seed'] is not None
-    consistency = Consistency(PANELS, random.Random(f'consistent/{batch["seed"]}')) if looking else None
+    consistency = Consistency(PANELS, random.Random(f'consistent/{batch["seed"]}'), batch['looks'][::PANELS])
+    consistency = consistency if looking else None
     guess = model(noisy, t, text * keep[:, None, None], pooled * keep[:, None], pixels, consistency)
     squared = (weight * (guess - v).square()).mean((1, 2, 3))
     return squared.mean(), dict(squared=squared.detach().cpu(), t=batch['t'], looking=looking)

@@ -26,13 +26,14 @@ class Consistency:
     """Who sees whom in one forward pass of stories of `panels` panels each, contiguous in the batch.
 
     A layer is consistent with probability 1 - SKIP, as in the sampler. The random half of a panel's tokens is one
-    subset per grid size and pass, the same for every layer and for every panel that looks.
+    subset per grid size and pass, the same for every layer and for every panel that looks. `sees` [stories, panels,
+    panels] says which panel looks at which.
     """
 
     SKIP, RATE = .3, .5   # as storydiff --csa masked before step 20
 
-    def __init__(self, panels, rng):
-        self.panels, self.rng = panels, rng
+    def __init__(self, panels, rng, sees):
+        self.panels, self.rng, self.sees = panels, rng, sees
         self.chosen = {}
 
     def rows(self, tokens):
@@ -42,14 +43,19 @@ class Consistency:
         return self.chosen[tokens]
 
     def extend(self, x):
-        """x [stories * panels, tokens, c] -> keys [same, own tokens + chosen tokens of the others, c]."""
+        """x [stories * panels, tokens, c] -> keys [same, own tokens + chosen tokens of the others, c], and what to
+        add to the scores [same, 1, 1, keys]: nothing, or minus infinity where a panel does not look."""
         n, tokens, c = x.shape
         panels = self.panels
         stories = x.view(n // panels, panels, tokens, c)
         rows = self.rows(tokens).to(x.device)
         some = torch.stack([stories[:, p, rows[p]] for p in range(panels)], 1)
         others = [torch.cat([some[:, q] for q in range(panels) if q != p], 1) for p in range(panels)]
-        return torch.cat([x, torch.stack(others, 1).view(n, -1, c)], 1)
+        seen = [self.sees[:, p, [q for q in range(panels) if q != p]] for p in range(panels)]
+        seen = torch.stack(seen, 1).view(n, panels - 1).to(x.device).repeat_interleave(rows.shape[1], 1)
+        bias = torch.zeros(n, tokens + seen.shape[1], device=x.device)
+        bias[:, tokens:].masked_fill_(~seen, -math.inf)
+        return torch.cat([x, torch.stack(others, 1).view(n, -1, c)], 1), bias[:, None, None]
 
     def active(self):
         return self.rng.random() > self.SKIP
@@ -63,11 +69,11 @@ class Attention(nn.Module):
         self.to_k, self.to_v = nn.Linear(context, width, bias=False), nn.Linear(context, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
-    def forward(self, x, context):
+    def forward(self, x, context, bias=0):
         n, tokens, width = x.shape
         q, k, v = (y.view(n, y.shape[1], self.heads, -1).transpose(1, 2)
                    for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
-        scores = q @ k.transpose(-1, -2) / math.sqrt(width // self.heads)
+        scores = q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + bias
         return self.to_out[0]((torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(n, tokens, width))
 
 
@@ -90,7 +96,7 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x, text, consistency):
         h = self.norm1(x)
-        x = x + self.attn1(h, consistency.extend(h) if consistency and consistency.active() else h)
+        x = x + self.attn1(h, *(consistency.extend(h) if consistency and consistency.active() else (h,)))
         x = x + self.attn2(self.norm2(x), text)
         return x + self.ff.net[2](self.ff.net[0](self.norm3(x)))
 

@@ -2,11 +2,12 @@
 
     identity   kind, hair, skin, top, bottom, hat, glasses      what a character keeps from panel to panel
     panel      an identity, and: scene, action, style, and where things stand (x, flip, mirror, shift, seed)
-    story      panels of one identity in one style
-    strangers  a story's panels again, each with another identity of the same kind
+    role       who of the story is in a panel: its first character, its second, both (the second is `other`), nobody
+    story      panels of one style, with one character or two
+    strangers  a story's panels again, each with other identities of the same kinds
 
 All randomness comes from (seed, index) of the story, so a data set is named by two numbers and never stored.
-`python3 world.py out.png` draws a sheet, two stories per row.
+`python3 world.py out.png` draws a sheet, two stories per row, with the fine pen.
 """
 import random
 import sys
@@ -19,7 +20,7 @@ from scenery import PLACES
 EVERYTHING = dict(kinds=list(A.KINDS), scenes=list(PLACES), actions=list(A.ACTIONS),
                   styles={style: 1 for style in A.STYLES}, top=[c for c in A.COLOUR if c not in ('brown', 'gray')],
                   bottom=['blue', 'black', 'brown', 'gray', 'green', 'red', 'white'],
-                  hat=['red', 'yellow', 'green', 'blue', 'black', 'white'], hair=list(A.HAIR), wander=.10)
+                  hat=['red', 'yellow', 'green', 'blue', 'black', 'white'], hair=list(A.HAIR), wander=.10, hats=.4, glasses=.35, two=.1, nobody=.1)
 PANELS = 4   # of a story
 
 
@@ -27,11 +28,12 @@ def identity(rng, world):
     kind = rng.choice(world['kinds'])
     return dict(kind=kind, hair=rng.choice(world['hair']) if kind in A.PERSON else 'none',
                 skin=rng.choice(list(A.COAT[kind])), top=rng.choice(world['top']), bottom=rng.choice(world['bottom']),
-                hat=rng.choice(world['hat']) if rng.random() < .4 else 'none', glasses=rng.random() < .35)
+                hat=rng.choice(world['hat']) if rng.random() < world['hats'] else 'none',
+                glasses=rng.random() < world['glasses'])
 
 
 def panel(rng, who, style, world):
-    return dict(who, scene=rng.choice(world['scenes']), action=rng.choice(world['actions']), style=style,
+    return dict(who, scene=rng.choice(world['scenes']), action=rng.choice(world['actions']), style=style, role='first',
                 x=.5 + world['wander'] * rng.uniform(-1, 1), flip=rng.random() < .5, mirror=rng.random() < .5,
                 shift=.05 * rng.uniform(-1, 1), seed=rng.randrange(1 << 30))
 
@@ -39,22 +41,55 @@ def panel(rng, who, style, world):
 def story(seed, index, world, panels=PANELS):
     rng = random.Random(f'{seed}/{index}')
     who, style = identity(rng, world), rng.choices(list(world['styles']), world['styles'].values())[0]
-    return [panel(rng, who, style, world) for _ in range(panels)]
+    return cast(random.Random(f'{seed}/{index}/cast'), [panel(rng, who, style, world) for _ in range(panels)], world)
+
+
+def cast(rng, panels, world):
+    """Who of the story is in which of its panels. A second character is mostly of another kind."""
+    if rng.random() >= world['two']:
+        return [dict(panel, role='nobody' if rng.random() < world['nobody'] else 'first') for panel in panels]
+    kinds = [kind for kind in world['kinds'] if kind != panels[0]['kind'] or rng.random() < .3] or world['kinds']
+    other, out = identity(rng, dict(world, kinds=kinds)), []
+    for number, panel in enumerate(panels):
+        role = ('both', 'first', 'second')[number] if number < 3 else rng.choice(['both', 'both', 'first', 'second'])
+        out.append(dict(panel, role=role, other=other) if role != 'second' else dict(panel, role=role, **other))
+    rng.shuffle(out)
+    return out
+
+
+def sees(panel, neighbour):
+    """Whether a panel may look at another one, as in storydiff: at panels of a character of its own, alone in them."""
+    return neighbour['role'] in {'both': ('first', 'second'), 'nobody': ()}.get(panel['role'], (panel['role'],))
 
 
 def strangers(seed, index, world, panels):
-    """The same panels with somebody else in each: only the kind is kept."""
-    rng = random.Random(f'{seed}/{index}/strangers')
-    return [dict(panel, **identity(rng, dict(world, kinds=[panel['kind']]))) for panel in panels]
+    """The same panels with other persons in each: only the kinds are kept."""
+    rng, out = random.Random(f'{seed}/{index}/strangers'), []
+    for panel in panels:
+        out.append(dict(panel, **identity(rng, dict(world, kinds=[panel['kind']]))))
+        if panel['role'] == 'both':
+            out[-1]['other'] = identity(rng, dict(world, kinds=[panel['other']['kind']]))
+    return out
 
 
-def draw(panel, size):
-    """The panel as a PIL image of size x size pixels."""
-    pen = Pen(size, panel['style'])
+def figures(panel):
+    """What figure() draws: for each person of the panel, the panel as if that one were alone."""
+    if panel['role'] == 'nobody':
+        return []
+    if panel['role'] != 'both':
+        return [panel]
+    left, right = dict(panel, scale=.8, x=panel['x'] - .23), dict(panel, scale=.8, x=panel['x'] + .23)
+    return [left, dict(right, **panel['other'], flip=not panel['flip'])]
+
+
+def draw(panel, size, fine=False):
+    """The panel as a PIL image of size x size pixels. Fine: with what only a large panel shows (see pen.py)."""
+    pen = Pen(size, panel['style'], fine)
     pen.mirror, pen.shift = panel['mirror'], panel['shift']
     PLACES[panel['scene']](pen, random.Random(panel['seed']))
     pen.mirror, pen.shift = False, 0.0
-    figure(pen, panel)
+    for one in figures(panel):
+        figure(pen, one)
     return pen.finished()
 
 
@@ -69,5 +104,5 @@ def sheet(rows, size):
 
 
 if __name__ == '__main__':
-    sheet([[draw(p, 128) for p in story(1, 2 * row, EVERYTHING, 5) + story(1, 2 * row + 1, EVERYTHING, 5)]
+    sheet([[draw(p, 256, True).reduce(2) for p in story(1, row, EVERYTHING, 5) + story(1, row + 8, EVERYTHING, 5)]
            for row in range(8)], 128).save(sys.argv[1])
