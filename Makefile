@@ -86,6 +86,7 @@ $(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/flags.c) $(BUILD)
 	$(CC) -o $@ $^ $(LIBS)
 
 $(BUILD)/bench_levers: $(call objects,bench/levers.c bench/flags.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
 # make bench BENCH="--quick": each kernel beside other libraries and the machine's limits; read bench/RESULTS.md first

@@ -1,7 +1,7 @@
 """Consistency, measured on what the C program draws.
 
     python3 evaluate.py configs/fine.json RUN OUT [--program FILE] [--model FOLDER] [--stories N] [--settings all]
-                        [--steps N] [--guidance G] [--options "--precision int8"]
+                        [--steps N] [--guidance G]
 
 Stories of five panels in which only place and action change. The character's line names the kind and none to two
 attributes; all others stay open. The program draws every story with --id_length 3, so panels 1 to 3 define the
@@ -229,7 +229,6 @@ def main():
     parser.add_argument('--settings', default='all', help='off/own,masked/own,..')
     parser.add_argument('--steps')
     parser.add_argument('--guidance')
-    parser.add_argument('--options', default='', help='more options of the program')
     args = parser.parse_args()
     settings = SETTINGS if args.settings == 'all' else args.settings.split(',')
     if not set(settings) <= set(SETTINGS):
@@ -240,7 +239,6 @@ def main():
               '--resume']
     for option, value in (('--sampling_steps', args.steps), ('--guidance_scale', args.guidance)):
         common += [option, value] if value else []
-    common += args.options.split()
 
     torch.set_num_threads(2)
     world = read_config(args.config)['world']
