@@ -75,7 +75,7 @@ $(BUILD)/synthesize: $(call objects,tools/synthesize.c $(SYNTHETIC_C)) $(BUILD)/
 
 # The bench. oneDNN is one of its peers where Debian's libdnnl-dev is installed.
 ONEDNN  = $(wildcard /usr/include/oneapi/dnnl/dnnl.h)
-BENCH_C = $(filter-out bench/pipeline.c bench/onednn%,$(wildcard bench/*.c)) bench/onednn$(if $(ONEDNN),,_absent).c
+BENCH_C = $(filter-out bench/pipeline.c bench/levers.c bench/onednn%,$(wildcard bench/*.c)) bench/onednn$(if $(ONEDNN),,_absent).c
 
 $(BUILD)/bench_kernels: $(call objects,$(BENCH_C)) $(BUILD)/libstorydiff.a
 	echo "  $@"
@@ -85,8 +85,12 @@ $(BUILD)/bench_pipeline: $(call objects,bench/pipeline.c bench/flags.c) $(BUILD)
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
+$(BUILD)/bench_levers: $(call objects,bench/levers.c bench/flags.c) $(BUILD)/libstorydiff.a
+	echo "  $@"
+	$(CC) -o $@ $^ $(LIBS)
+
 # make bench BENCH="--quick": each kernel beside other libraries and the machine's limits; read bench/RESULTS.md first
-bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline
+bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline $(BUILD)/bench_levers
 	$(BUILD)/bench_kernels --json $(BUILD)/bench.json --svg $(BUILD)/bench.svg $(BENCH)
 
 $(BUILD)/test_sha256: $(BUILD)/obj/tests/sha256.o

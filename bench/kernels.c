@@ -28,6 +28,7 @@ static const char usage[] =
     "  --quick         512 px, 3 rounds\n"
     "  --threads N     (physical cores)\n"
     "  --no-peers      only ours and the yardsticks\n"
+    "  --precision P   float32, or int8: linear layers in 8-bit integers, beside our float32 and oneDNN's u8s8 (float32)\n"
     "  --json FILE     (build/bench.json)\n"
     "  --svg FILE      the roofline plot (build/bench.svg)\n";
 
@@ -36,6 +37,7 @@ struct options {
     int sizes, rounds, threads;
     const char *filter, *json, *svg;
     bool peers;
+    enum precision precision;
 };
 
 /* ------------------------------------------------------------------------------------------------------ a clock */
@@ -102,17 +104,45 @@ static double time_ours(struct problem *p, int threads)
     return ours.seconds;
 }
 
+static void run_float32(void *self)
+{
+    struct problem p = *(const struct problem *)self;
+    p.precision = PRECISION_FLOAT32;
+    problem_run(&p);
+}
+
+static const float *float32_result(void *self)
+{
+    return ((const struct problem *)self)->y;
+}
+
+static void close_nothing(void *self)
+{
+    (void)self;
+}
+
+bool float32_open(struct peer *peer, const struct problem *p)
+{
+    if (p->precision == PRECISION_FLOAT32)
+        return false;
+    *peer = (struct peer){"our float32", (void *)p, run_float32, float32_result, RESULT_WHOLE, close_nothing};
+    return true;
+}
+
 /* Opens the peers whose results are right. A wrong one is no peer, and worth a word. */
 static int open_peers(struct peer *peers, const struct problem *p)
 {
     static bool (*const openers[MOST_PEERS])(struct peer *peer, const struct problem *p) = {
         openblas_open, openblas_parts_open, onednn_open};
+    static bool (*const int8_openers[MOST_PEERS])(struct peer *peer, const struct problem *p) = {float32_open,
+                                                                                                onednn_open};
+    bool int8 = p->precision == PRECISION_INT8;
     int count = 0;
-    for (int i = 0; i < MOST_PEERS; i++) {
+    for (int i = 0; i < (int8 ? 2 : MOST_PEERS); i++) {
         struct peer *peer = &peers[count];
         struct error e = {0};
         double error;
-        if (!openers[i](peer, p))
+        if (!(int8 ? int8_openers : openers)[i](peer, p))
             continue;
         peer->run(peer->self);
         if (problem_check(p, peer->name, peer->result(peer->self), peer->kind, &error, &e) == OK) {
@@ -132,7 +162,8 @@ static void take_rounds(struct measurement *m, struct problem *p, struct peer *p
     double ours[MOST_ROUNDS], alone[MOST_ROUNDS], theirs[MOST_PEERS][MOST_ROUNDS];
     double flops[MOST_ROUNDS], bytes[MOST_ROUNDS];
     for (int r = 0; r < rounds; r++) {
-        flops[r] = peak_flops(p->threads);
+        flops[r] = p->precision == PRECISION_INT8 && peak_int8_ops(1) > 0 ? peak_int8_ops(p->threads)
+                                                                           : peak_flops(p->threads);
         bytes[r] = peak_copy_bytes(copy, p->threads);
         ours[r] = time_ours(p, p->threads);
         alone[r] = time_ours(p, 1);
@@ -159,6 +190,7 @@ static status measure(struct measurement *m, const struct bench_case *c, int64_t
     struct peer peers[MOST_PEERS];
     *m = (struct measurement){.c = c, .px = px, .size = case_size(c, px)};
     TRY(problem_open(&p, c, px, o->threads, e));
+    p.precision = o->precision;
     problem_run(&p);
     status s = problem_check(&p, c->name, p.y, RESULT_WHOLE, &m->error, e);
     if (s == OK) {
@@ -189,6 +221,9 @@ static void describe_machine(struct report *r)
 static void print_yardsticks(const struct report *r, const struct peak_copy *copy)
 {
     printf("%s\n", r->machine);
+    if (peak_int8_ops(1) > 0)
+        printf("8-bit products (%s): %.1f GOP/s on %d threads\n", gemm_int8_kernel_name(),
+               peak_int8_ops(r->threads) / 1e9, r->threads);
     for (int threads = 1; threads <= r->threads; threads++)
         printf("%d thread%s: %.1f GFLOP/s of %s multiply-adds, copying %.1f GB/s\n", threads, threads > 1 ? "s" : "",
                peak_flops(threads) / 1e9, peak_isa(), peak_copy_bytes(copy, threads) / 1e9);
@@ -202,7 +237,8 @@ static status run_cases(struct report *r, const struct options *o, const struct 
     for (int s = 0; s < o->sizes; s++)
         for (const struct bench_case *c = bench_cases; c < bench_cases + bench_case_count; c++) {
             bool again = s > 0 && c->stride == 0; /* the text does not grow with the picture */
-            if (again || (o->filter != NULL && strstr(c->name, o->filter) == NULL))
+            bool int8 = c->kind == CASE_LINEAR && c->stride > 0 && c->name[0] == 'u';
+            if (again || (o->precision == PRECISION_INT8 && !int8) || (o->filter != NULL && strstr(c->name, o->filter) == NULL))
                 continue;
             struct measurement *m = &r->items[r->count];
             struct error cause = {0};
@@ -249,11 +285,12 @@ static status run(const struct options *o, int *wrong, struct error *e)
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-    enum { PX = 1, FILTER, ROUNDS, QUICK, THREADS, NO_PEERS, JSON, SVG, HELP };
+    enum { PX = 1, FILTER, ROUNDS, QUICK, THREADS, NO_PEERS, PRECISION, JSON, SVG, HELP };
     static const struct option flags[] = {
         {"px", required_argument, NULL, PX},           {"filter", required_argument, NULL, FILTER},
         {"rounds", required_argument, NULL, ROUNDS},   {"quick", no_argument, NULL, QUICK},
         {"threads", required_argument, NULL, THREADS}, {"no-peers", no_argument, NULL, NO_PEERS},
+        {"precision", required_argument, NULL, PRECISION},
         {"json", required_argument, NULL, JSON},       {"svg", required_argument, NULL, SVG},
         {"help", no_argument, NULL, HELP},             {0}};
     for (int flag; (flag = getopt_long(argc, argv, "", flags, NULL)) != -1;) {
@@ -269,6 +306,10 @@ static bool parse(int argc, char **argv, struct options *o)
             break;
         case THREADS: good = parse_number(optarg, 1024, &o->threads); break;
         case NO_PEERS: o->peers = false; break;
+        case PRECISION:
+            o->precision = strcmp(optarg, "int8") == 0 ? PRECISION_INT8 : PRECISION_FLOAT32;
+            good = o->precision == PRECISION_INT8 || strcmp(optarg, "float32") == 0;
+            break;
         case JSON: o->json = optarg; break;
         case SVG: o->svg = optarg; break;
         case HELP: fputs(usage, stdout); exit(EXIT_SUCCESS);

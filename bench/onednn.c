@@ -27,6 +27,7 @@ struct computation {
     struct step steps[MOST_STEPS];
     int step_count;
     float *buffers[3]; /* inputs in another form than the problem's */
+    void *bytes[2];    /* the same in 8 bits */
     dnnl_memory_t found, plain; /* the result as computed, and row-major */
     float *out;
     int threads;
@@ -49,7 +50,7 @@ static void must(struct computation *c, dnnl_status_t status)
 /* ------------------------------------------------------------------------------------------------------- pieces */
 
 /* Memory of a description: the caller's, or (NULL) the library's. */
-static dnnl_memory_t memory(struct computation *c, const dnnl_memory_desc_t *desc, const float *data)
+static dnnl_memory_t memory(struct computation *c, const dnnl_memory_desc_t *desc, const void *data)
 {
     dnnl_memory_t m = NULL;
     if (c->failed || c->memory_count == MOST_MEMORIES) {
@@ -123,7 +124,7 @@ static void argument(const struct computation *c, struct step *step, int name, d
 
 /* An operand in the layout that the primitive wants, filled from the plain one. */
 static void operand(struct computation *c, struct step *step, dnnl_primitive_desc_t desc, int name,
-                    dnnl_query_t which, const dnnl_memory_desc_t *plain_desc, const float *data)
+                    dnnl_query_t which, const dnnl_memory_desc_t *plain_desc, const void *data)
 {
     if (c->failed)
         return;
@@ -166,6 +167,52 @@ static void prepare_linear(struct computation *c, const struct problem *p)
     operand(c, step, desc, DNNL_ARG_WEIGHTS, dnnl_query_weights_md, &weight, p->weight_f32);
     destination(c, step, desc, &out, M * N);
     dnnl_primitive_desc_destroy(desc);
+}
+
+/* x / scale + offset, to whole numbers. *scale: the largest x is 127. */
+static void *to_bytes(struct computation *c, const float *x, int64_t count, int offset, float *scale)
+{
+    float largest = 0;
+    int8_t *out = malloc((size_t)count);
+    c->failed = c->failed || out == NULL;
+    for (int64_t i = 0; i < count && out != NULL; i++)
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    *scale = largest / 127;
+    for (int64_t i = 0; i < count && out != NULL; i++)
+        out[i] = (int8_t)(lrintf(x[i] / *scale) + offset);
+    return out;
+}
+
+/* Activations are u8 around a zero point of 128; the result is float32. */
+static void prepare_int8(struct computation *c, const struct problem *p)
+{
+    int64_t M = p->size.rows, N = p->weight.shape[0], K = p->c->K;
+    dnnl_memory_desc_t in, weight, any_weight, out = dense(2, (dnnl_dims_t){M, N}, dnnl_ab);
+    dnnl_memory_desc_init_by_tag(&in, 2, (dnnl_dims_t){M, K}, dnnl_u8, dnnl_ab);
+    dnnl_memory_desc_init_by_tag(&weight, 2, (dnnl_dims_t){K, N}, dnnl_s8, dnnl_ba);
+    dnnl_memory_desc_init_by_tag(&any_weight, 2, (dnnl_dims_t){K, N}, dnnl_s8, dnnl_format_tag_any);
+    float in_scale = 1, weight_scale = 1;
+    c->buffers[0] = problem_joined_input(p);
+    c->failed = c->failed || c->buffers[0] == NULL;
+    if (c->failed)
+        return;
+    c->bytes[0] = to_bytes(c, c->buffers[0], M * K, 128, &in_scale);
+    c->bytes[1] = to_bytes(c, p->weight_f32, N * K, 0, &weight_scale);
+    dnnl_matmul_desc_t operation;
+    dnnl_primitive_desc_t desc;
+    dnnl_primitive_attr_t attr = NULL;
+    float scale = in_scale * weight_scale;
+    int32_t zero = 128;
+    must(c, dnnl_primitive_attr_create(&attr));
+    must(c, dnnl_primitive_attr_set_output_scales(attr, 1, 0, &scale));
+    must(c, dnnl_primitive_attr_set_zero_points(attr, DNNL_ARG_SRC, 1, 0, &zero));
+    must(c, dnnl_matmul_desc_init(&operation, &in, &any_weight, NULL, &out));
+    struct step *step = add_step(c, &operation, attr, &desc);
+    argument(c, step, DNNL_ARG_SRC, memory(c, &in, c->bytes[0]));
+    operand(c, step, desc, DNNL_ARG_WEIGHTS, dnnl_query_weights_md, &weight, c->bytes[1]);
+    destination(c, step, desc, &out, M * N);
+    dnnl_primitive_desc_destroy(desc);
+    dnnl_primitive_attr_destroy(attr);
 }
 
 /* Nearest upsampling, which a convolution of theirs cannot do on the way. */
@@ -329,6 +376,8 @@ static void close_computation(void *self)
     dnnl_engine_destroy(c->engine);
     for (size_t i = 0; i < sizeof c->buffers / sizeof *c->buffers; i++)
         free(c->buffers[i]);
+    free(c->bytes[0]);
+    free(c->bytes[1]);
     free(c->out);
     free(c);
 }
@@ -346,6 +395,17 @@ static bool can(const struct problem *p)
     return false;
 }
 
+static void prepare(struct computation *c, const struct problem *p)
+{
+    switch (p->c->kind) {
+    case CASE_LINEAR: p->precision == PRECISION_INT8 ? prepare_int8(c, p) : prepare_linear(c, p); break;
+    case CASE_CONV: prepare_conv(c, p); break;
+    case CASE_ATTENTION: prepare_attention(c, p); break;
+    case CASE_LAYER_NORM: prepare_layer_norm(c, p); break;
+    case CASE_GROUP_NORM: break;
+    }
+}
+
 bool onednn_open(struct peer *peer, const struct problem *p)
 {
     struct computation *c = can(p) ? calloc(1, sizeof *c) : NULL;
@@ -355,19 +415,13 @@ bool onednn_open(struct peer *peer, const struct problem *p)
     set_threads(c->threads); /* kernels are generated for a number of threads */
     must(c, dnnl_engine_create(&c->engine, dnnl_cpu, 0));
     must(c, c->failed ? dnnl_runtime_error : dnnl_stream_create(&c->stream, c->engine, dnnl_stream_default_flags));
-    switch (p->c->kind) {
-    case CASE_LINEAR: prepare_linear(c, p); break;
-    case CASE_CONV: prepare_conv(c, p); break;
-    case CASE_ATTENTION: prepare_attention(c, p); break;
-    case CASE_LAYER_NORM: prepare_layer_norm(c, p); break;
-    case CASE_GROUP_NORM: break;
-    }
+    prepare(c, p);
     if (c->failed) {
         close_computation(c);
         return false;
     }
     bool bare = p->c->kind == CASE_LINEAR || p->c->kind == CASE_CONV;
-    *peer = (struct peer){"oneDNN", c, run, result, bare ? RESULT_PRODUCT : RESULT_WHOLE, close_computation};
+    *peer = (struct peer){p->precision == PRECISION_INT8 ? "oneDNN u8s8" : "oneDNN", c, run, result, bare ? RESULT_PRODUCT : RESULT_WHOLE, close_computation};
     return true;
 }
 

@@ -190,7 +190,7 @@ void problem_run(struct problem *p)
 {
     const struct bench_case *c = p->c;
     const struct case_size *s = &p->size;
-    struct context ctx = {.arena = &p->arena, .threads = p->threads};
+    struct context ctx = {.arena = &p->arena, .threads = p->threads, .precision = p->precision};
     struct features in = {p->x, 1, s->in_h, s->in_w, c->K - c->concat}, out = {p->y, 1, s->h, s->w, c->N};
     struct features second = {p->concat, 1, s->h, s->w, c->concat};
     struct conv conv = {p->weight, p->bias};
@@ -225,6 +225,8 @@ enum { SAMPLES = 48 };
 static double allowed(const struct problem *p)
 {
     const double u = 0x1p-24;
+    if (p->precision == PRECISION_INT8) /* 1 to 2 % on average (tests/test_int8.c): of many samples five times that */
+        return 0.1;
     switch (p->c->kind) {
     case CASE_LINEAR: return 8 * u * sqrt((double)p->c->K);
     case CASE_CONV: return 8 * u * sqrt(9.0 * (double)p->c->K) * 16;

@@ -14,6 +14,7 @@ struct problem {
     const struct bench_case *c;
     struct case_size size;
     int threads;
+    enum precision precision; /* of our kernel; float32 when opened */
     float *x, *concat;        /* [rows, K - concat], [rows, concat] or NULL; attention: queries [rows, K] */
     float *residual;          /* [rows, N] or NULL */
     float *y;                 /* [rows, N]: the result */

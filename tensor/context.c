@@ -1,5 +1,7 @@
 #include "tensor/context.h"
 
+const char *const precision_names[] = {"float32", "int8", NULL};
+
 size_t work_measure(const struct context *outer, struct work work)
 {
     struct arena arena = arena_measure();

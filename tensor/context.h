@@ -16,6 +16,7 @@ struct observer {
  * every INT8_BLOCK values of a row (tensor/int8_kernel.h). Convolutions do not know it: Winograd's in float32 are faster
  * than 8-bit ones by the definition (bench/RESULTS.md). */
 enum precision { PRECISION_FLOAT32, PRECISION_INT8 };
+extern const char *const precision_names[]; /* "float32", .., NULL */
 
 struct context {
     struct arena *arena;

@@ -62,6 +62,64 @@ __attribute__((target("avx2,fma"))) static float run_avx2(int64_t rounds)
 }
 #endif
 
+#if defined(__x86_64__)
+/* Sums of products of bytes, kept apart from each other as above. The operands come from outside, or compilers would know
+ * the sums. */
+__attribute__((target("avx512f,avx512vnni"))) static float run_avx512_vnni(int64_t rounds)
+{
+    __m512i x[CHAINS], a = _mm512_set1_epi32((int)rounds), b = _mm512_set1_epi32((int)rounds + 1);
+    for (int i = 0; i < CHAINS; i++)
+        x[i] = _mm512_setzero_si512();
+    for (int64_t r = 0; r < rounds; r++)
+        for (int i = 0; i < CHAINS; i++)
+            x[i] = _mm512_dpbusd_epi32(x[i], a, b);
+    for (int i = 1; i < CHAINS; i++)
+        x[0] = _mm512_add_epi32(x[0], x[i]);
+    return (float)_mm512_reduce_add_epi32(x[0]);
+}
+
+__attribute__((target("avx2,avxvnni"))) static float run_avx_vnni(int64_t rounds)
+{
+    __m256i x[CHAINS_AVX2], a = _mm256_set1_epi32((int)rounds), b = _mm256_set1_epi32((int)rounds + 1);
+    for (int i = 0; i < CHAINS_AVX2; i++)
+        x[i] = _mm256_setzero_si256();
+    for (int64_t r = 0; r < rounds; r++)
+        for (int i = 0; i < CHAINS_AVX2; i++)
+            x[i] = _mm256_dpbusd_avx_epi32(x[i], a, b);
+    for (int i = 1; i < CHAINS_AVX2; i++)
+        x[0] = _mm256_add_epi32(x[0], x[i]);
+    return (float)_mm256_extract_epi32(x[0], 0);
+}
+
+/* The second operand changes, or one product would do for all. */
+__attribute__((target("avx2"))) static float run_avx2_bytes(int64_t rounds)
+{
+    __m256i x[CHAINS_AVX2 - 2], a = _mm256_set1_epi32((int)rounds), b = _mm256_set1_epi32((int)rounds + 1);
+    for (int i = 0; i < CHAINS_AVX2 - 2; i++)
+        x[i] = _mm256_setzero_si256();
+    for (int64_t r = 0; r < rounds; r++)
+        for (int i = 0; i < CHAINS_AVX2 - 2; i++) {
+            __asm__("" : "+x"(b));
+            x[i] = _mm256_add_epi32(x[i], _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), _mm256_set1_epi16(1)));
+        }
+    for (int i = 1; i < CHAINS_AVX2 - 2; i++)
+        x[0] = _mm256_add_epi32(x[0], x[i]);
+    return (float)_mm256_extract_epi32(x[0], 0);
+}
+#endif
+
+static struct kernel int8_kernel_in_use(void)
+{
+    switch (cpu_bytes()) {
+#if defined(__x86_64__)
+    case CPU_BYTES_AVX512_VNNI: return (struct kernel){"AVX-512 VNNI", run_avx512_vnni, 2.0 * 64 * CHAINS};
+    case CPU_BYTES_AVX_VNNI: return (struct kernel){"AVX-VNNI", run_avx_vnni, 2.0 * 32 * CHAINS_AVX2};
+    case CPU_BYTES_AVX2: return (struct kernel){"AVX2", run_avx2_bytes, 2.0 * 32 * (CHAINS_AVX2 - 2)};
+#endif
+    default: return (struct kernel){0};
+    }
+}
+
 static struct kernel best_kernel(void)
 {
 #if defined(__x86_64__)
@@ -72,15 +130,6 @@ static struct kernel best_kernel(void)
         return (struct kernel){"AVX2", run_avx2, 2.0 * 8 * CHAINS_AVX2};
 #endif
     return (struct kernel){"portable C", run_portable, 2.0 * FLOAT_CHAINS};
-}
-
-double peak_flops_mean(int threads)
-{
-    enum { READINGS = 10 };
-    double sum = 0;
-    for (int i = 0; i < READINGS; i++)
-        sum += peak_flops(threads);
-    return sum / READINGS;
 }
 
 const char *peak_isa(void)
@@ -101,11 +150,11 @@ static void run_chains(void *arg, int64_t i, int thread)
     job->sums[i] = job->kernel.run(job->rounds);
 }
 
-double peak_flops(int threads)
+static double operations(struct kernel kernel, int threads)
 {
     float sums[1024];
     int tasks = threads < 1024 ? threads : 1024;
-    struct flops_job job = {best_kernel(), 10000, sums};
+    struct flops_job job = {kernel, 10000, sums};
     double seconds = 0;
     while (seconds < 0.01) { /* the first, short attempts also wake the threads */
         double start = seconds_now();
@@ -115,6 +164,26 @@ double peak_flops(int threads)
             job.rounds = seconds < 1e-4 ? job.rounds * 10 : (int64_t)((double)job.rounds * 0.012 / seconds) + 1;
     }
     return job.kernel.flops_per_round * (double)job.rounds * tasks / seconds;
+}
+
+double peak_flops(int threads)
+{
+    return operations(best_kernel(), threads);
+}
+
+double peak_flops_mean(int threads)
+{
+    enum { READINGS = 10 };
+    double sum = 0;
+    for (int i = 0; i < READINGS; i++)
+        sum += peak_flops(threads);
+    return sum / READINGS;
+}
+
+double peak_int8_ops(int threads)
+{
+    struct kernel kernel = int8_kernel_in_use();
+    return kernel.run != NULL ? operations(kernel, threads) : 0;
 }
 
 /* ----------------------------------------------------------------------------------------------------- memory */

@@ -244,6 +244,150 @@ static void the_cost_is_known_before_the_run(void **state)
     small_story_close(&s);
 }
 
+/* ------------------------------------------------------------------------------------------- what may be left out */
+
+/* Outside of the interval a step is one without guidance. */
+static void guidance_is_given_in_its_interval_alone(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep l, plain;
+    struct calls calls = {0};
+    small_story_open(&s, "ddim", STEPS);
+    struct lockstep_request unguided = s.request;
+    unguided.guidance_scale = 1;
+    s.request.guidance_from = 0.3; /* step 1 of 0, 1, 2 */
+    s.request.guidance_to = 0.6;
+    lockstep_open_well(&l, &s.request, 1);
+    lockstep_open_well(&plain, &unguided, 1);
+    int64_t all = STORY_PANELS * latent_floats(&l);
+    for (int step = 0; step < STEPS; step++) {
+        assert_int_equal(lockstep_first_half(&s.request, step), step == 1 ? 0 : 1);
+        lockstep_go_on(&plain, step, l.latents, l.history);
+        lockstep_step(&l, &(struct context){.threads = 1}, &(struct lockstep_watch){pass_begins, pass_done, &calls});
+        lockstep_step(&plain, &(struct context){.threads = 1}, NULL);
+        if (step != 1)
+            check_same("an unguided step", l.latents, plain.latents, all);
+        else
+            assert_memory_not_equal(l.latents, plain.latents, (size_t)all * sizeof(float));
+    }
+    assert_int_equal(calls.done, 4 * STORY_PASSES);
+    lockstep_close(&l);
+    lockstep_close(&plain);
+    s.request.guidance_from = 0; /* all steps */
+    s.request.guidance_to = 1;
+    float *whole = final_latents(&s.request, 1);
+    s.request.guidance_to = 0;
+    float *unset = final_latents(&s.request, 1);
+    check_same("the whole interval", whole, unset, all);
+    free(whole);
+    free(unset);
+    small_story_close(&s);
+}
+
+/* Steps that compute the inner blocks are those of a run that keeps nothing. */
+static void kept_features_are_used_between_the_steps_that_compute_them(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep l, plain;
+    enum { MANY = 7 };
+    small_story_open(&s, "euler_a", MANY);
+    struct lockstep_request every = s.request;
+    s.request.cache_interval = 3;
+    lockstep_open_well(&l, &s.request, 2);
+    lockstep_open_well(&plain, &every, 2);
+    int64_t all = STORY_PANELS * latent_floats(&l);
+    for (int step = 0; step < MANY; step++) {
+        lockstep_go_on(&plain, step, l.latents, l.history);
+        assert_int_equal(lockstep_is_complete(&l), step % 3 == 0);
+        struct profile cost = {0}, whole = {0};
+        lockstep_step(&l, &(struct context){.threads = 2, .profile = &cost}, NULL);
+        lockstep_step(&plain, &(struct context){.threads = 2, .profile = &whole}, NULL);
+        if (step == 0)
+            continue; /* the text, too */
+        if (step % 3 == 0) {
+            check_same("a step that computes", l.latents, plain.latents, all);
+            assert_true(cost.rows[OP_LINEAR].flops == whole.rows[OP_LINEAR].flops);
+        } else {
+            assert_memory_not_equal(l.latents, plain.latents, (size_t)all * sizeof(float));
+            assert_true(cost.rows[OP_CONV].flops < 0.7 * whole.rows[OP_CONV].flops);
+            assert_int_equal(cost.rows[OP_ATTENTION].calls, 0);
+        }
+    }
+    lockstep_close(&l);
+    lockstep_close(&plain);
+    small_story_close(&s);
+}
+
+/* From a state that is complete a run goes on to the bit; threads do not matter. Together with a guidance interval that
+ * begins between two such steps. */
+static void kept_features_are_made_again_when_a_run_goes_on(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep first, second;
+    enum { MANY = 7 };
+    small_story_open(&s, "dpmpp_2m", MANY);
+    s.request.cache_interval = 3;
+    s.request.guidance_from = 0.55; /* from step 4 on */
+    s.request.guidance_to = 1;
+    float *unbroken = final_latents(&s.request, 1), *threads = final_latents(&s.request, 3);
+    lockstep_open_well(&first, &s.request, 1);
+    int64_t all = STORY_PANELS * latent_floats(&first);
+    lockstep_advance(&first, 1, 3);
+    assert_true(lockstep_is_complete(&first));
+    lockstep_open_well(&second, &s.request, 1);
+    lockstep_go_on(&second, 3, first.latents, first.history);
+    lockstep_advance(&second, 1, MANY);
+    check_same("gone on", second.latents, unbroken, all);
+    check_same("3 threads", threads, unbroken, all);
+    free(unbroken);
+    free(threads);
+    lockstep_close(&first);
+    lockstep_close(&second);
+    small_story_close(&s);
+}
+
+/* Other bits, but nearly the same picture; and what is left out is known before. */
+static void the_cost_of_every_lever_is_known_before_the_run(void **state)
+{
+    (void)state;
+    struct small_story s;
+    small_story_open(&s, "ddim", STEPS);
+    s.request.csa.mode = CSA_OFF;
+    float *exact = final_latents(&s.request, 1);
+    s.request.precision = PRECISION_INT8;
+    float *rounded = final_latents(&s.request, 1);
+    double off = 0, size = 0;
+    int64_t all = STORY_PANELS * (s.request.height / 8) * (s.request.width / 8) * 4;
+    for (int64_t i = 0; i < all; i++) {
+        off += (rounded[i] - exact[i]) * (rounded[i] - exact[i]);
+        size += exact[i] * exact[i];
+    }
+    assert_true(off > 0 && sqrt(off / size) < 0.05);
+    free(exact);
+    free(rounded);
+    s.request.cache_interval = 2;
+    s.request.guidance_to = 0.5;
+    struct lockstep l;
+    struct lockstep_cost cost;
+    struct profile profile = {0};
+    struct error e = {0};
+    assert_int_equal(lockstep_measure(&s.request, 2, NULL, &cost, &e), OK);
+    lockstep_open_well(&l, &s.request, 2);
+    assert_int_equal(cost.memory, l.fixed.capacity + l.work.capacity + l.csa.memory.capacity);
+    assert_true(cost.deep > 0 && cost.deep < l.fixed.capacity);
+    for (int i = 0; i < STEPS; i++)
+        lockstep_step(&l, &(struct context){.threads = 2, .profile = &profile}, NULL);
+    for (int op = 0; op < OP_COUNT; op++) {
+        assert_int_equal(cost.profile.rows[op].calls, profile.rows[op].calls);
+        assert_true(cost.profile.rows[op].flops == profile.rows[op].flops);
+    }
+    lockstep_close(&l);
+    small_story_close(&s);
+}
+
 static void sizes_that_do_not_divide_are_refused(void **state)
 {
     (void)state;
@@ -312,6 +456,10 @@ int main(void)
         cmocka_unit_test(without_guidance_the_negative_prompt_is_not_looked_at),
         cmocka_unit_test(watchers_are_told_of_every_half_of_every_pass),
         cmocka_unit_test(the_cost_is_known_before_the_run),
+        cmocka_unit_test(guidance_is_given_in_its_interval_alone),
+        cmocka_unit_test(kept_features_are_used_between_the_steps_that_compute_them),
+        cmocka_unit_test(kept_features_are_made_again_when_a_run_goes_on),
+        cmocka_unit_test(the_cost_of_every_lever_is_known_before_the_run),
         cmocka_unit_test(sizes_that_do_not_divide_are_refused),
         cmocka_unit_test(passes_that_do_not_fit_the_bank_are_refused),
     };

@@ -9,6 +9,11 @@ int64_t unet_time_width(const struct unet_config *c)
     return 4 * c->block_out_channels[0];
 }
 
+int64_t unet_deep_channels(const struct unet_config *c)
+{
+    return c->levels > 1 ? c->block_out_channels[1] : 0;
+}
+
 int64_t unet_text_keys_size(const struct unet *u, int64_t tokens)
 {
     return u->text_width * tokens;
@@ -112,7 +117,7 @@ static void attend(const struct forward *p, const struct transformer *t, struct 
         transformer_forward(p->ctx, t, x, &p->in->text, p->options.hook);
 }
 
-static struct features down_block(struct forward *p, const struct unet_block *block, struct features x)
+static struct features down_resnets(struct forward *p, const struct unet_block *block, struct features x)
 {
     for (int i = 0; i < block->layers; i++) {
         struct features out = features_new(p->ctx->arena, x.n, x.h, x.w, block->resnets[i].out_channels);
@@ -120,6 +125,12 @@ static struct features down_block(struct forward *p, const struct unet_block *bl
         attend(p, &block->attentions[i], out);
         p->skips[p->skip_count++] = x = out;
     }
+    return x;
+}
+
+static struct features down_block(struct forward *p, const struct unet_block *block, struct features x)
+{
+    x = down_resnets(p, block, x);
     if (block->sampler.weight.data != NULL) {
         struct features out =
             features_new(p->ctx->arena, x.n, conv_out_size(CONV_DOWN, x.h), conv_out_size(CONV_DOWN, x.w), x.c);
@@ -178,6 +189,38 @@ static struct features up_block(struct forward *p, int order, struct features x)
     return result;
 }
 
+/* All blocks up to the second to last up block, whose output is returned. */
+static struct features inner_blocks(struct forward *p, struct features h)
+{
+    const struct unet *u = p->u;
+    int levels = u->config.levels;
+    for (int level = 0; level < levels; level++) /* [n,h/2^level,w/2^level,c_level] */
+        h = down_block(p, &u->down_blocks[level], h);
+    h = mid_block(p, &u->mid_block, h);
+    for (int order = 0; order < levels - 1; order++)
+        h = up_block(p, order, h);
+    return h;
+}
+
+/* The same, or what is kept of an earlier step. Of the way down only the skips of the last up block are then needed.
+ * A copy is taken either way: the last up block may change its input (FreeU). */
+static struct features deep_features(struct forward *p, struct features h)
+{
+    const struct unet *u = p->u;
+    bool real = !arena_measuring(p->ctx->arena);
+    if (p->options.deep_use != DEEP_USE) {
+        h = inner_blocks(p, h);
+        if (p->options.deep_use == DEEP_KEEP && real)
+            memcpy(p->options.deep, h.x, (size_t)features_count(h) * sizeof(float));
+        return h;
+    }
+    down_resnets(p, &u->down_blocks[0], h);
+    struct features kept = features_new(p->ctx->arena, h.n, h.h, h.w, unet_deep_channels(&u->config));
+    if (real)
+        memcpy(kept.x, p->options.deep, (size_t)features_count(kept) * sizeof(float));
+    return kept;
+}
+
 void unet_forward(const struct context *ctx, const struct unet *u, float *out, const struct unet_input *in,
                   struct unet_options options)
 {
@@ -198,11 +241,8 @@ void unet_forward(const struct context *ctx, const struct unet *u, float *out, c
     observe_features(ctx, "conv_in", h);
     p.skips[p.skip_count++] = h;
 
-    for (int level = 0; level < c->levels; level++) /* [n,h/2^level,w/2^level,c_level] */
-        h = down_block(&p, &u->down_blocks[level], h);
-    h = mid_block(&p, &u->mid_block, h);
-    for (int order = 0; order < c->levels; order++)
-        h = up_block(&p, order, h);
+    h = deep_features(&p, h);
+    h = up_block(&p, c->levels - 1, h);
 
     if (ctx->observer != NULL) { /* the norm before its SiLU is never computed alone */
         group_norm(ctx, p.skips[0].x, h, NULL, &u->conv_norm_out, c->norm_num_groups, c->norm_eps, ACT_NONE);

@@ -61,15 +61,30 @@ struct unet_input {
     const float *time_ids;    /* [n, 6]: original h, w; crop top, left; target h, w (pixels) */
 };
 
+/* Deep features kept from step to step (DeepCache: Ma et al. 2023). From one step to the next most of what the inner
+ * blocks compute hardly changes, and they are nearly all of the arithmetic. So their result, the output of the second to
+ * last up block, is kept, and on some steps only the outermost level runs, on what was kept. */
+enum unet_deep {
+    DEEP_COMPUTE, /* all blocks, nothing kept */
+    DEEP_KEEP,    /* all blocks, and deep = the output of the second to last up block */
+    DEEP_USE,     /* the outermost level alone, on `deep` */
+};
+
 struct unet_options {
     const struct attention_hook *hook; /* NULL: ordinary self-attention */
     const struct freeu *freeu;         /* NULL: off */
-    enum precision precision;          /* of the blocks: unet.c says of which layers */
+    enum precision precision; /* of the transformers' linear layers, but for the text's K and V. All else is float32;
+                                 resnet.c and unet.c say why */
+    enum unet_deep deep_use;
+    float *deep; /* [n, h, w, unet_deep_channels]; not with DEEP_COMPUTE */
 };
 
 /* out: [n, h, w, out_channels]. h and w are any positive sizes. Temporary memory comes from the arena. */
 void unet_forward(const struct context *ctx, const struct unet *u, float *out, const struct unet_input *in,
                   struct unet_options options);
+
+/* Channels of the output of the second to last up block; 0: the UNet has a single level, and nothing to keep. */
+int64_t unet_deep_channels(const struct unet_config *config);
 
 /* The text keys of one prompt: K and V of all cross-attentions, [layer][k, v][tokens, channels]; 51 MB for SDXL's 77
  * tokens. states: [tokens, cross_attention_dim]; keys: unet_text_keys_size floats. */

@@ -64,8 +64,9 @@ static void show(struct progress *p, const char *line)
 double progress_seconds_left(const struct progress *p, int step, int half, int pass)
 {
     const struct lockstep_request *r = p->request;
-    double left = (double)(r->sampler->steps - 1 - step) * lockstep_halves(r) * panels_per_half(r) +
-                  panels_after(r, half, pass);
+    double left = panels_after(r, half, pass);
+    for (int later = step + 1; later < r->sampler->steps; later++)
+        left += (double)(lockstep_halves(r) - lockstep_first_half(r, later)) * panels_per_half(r);
     return (seconds_now() - p->start) / p->done * left;
 }
 

@@ -249,6 +249,21 @@ static int64_t default_start(enum csa_mode mode, int64_t steps)
     return start > 1 ? start : 1;
 }
 
+/* What is not given itself. */
+static void decide_fast(struct comic *c)
+{
+    struct settings *o = &c->settings;
+    if (!o->fast)
+        return;
+    if (!settings_given(o, "precision"))
+        o->precision = PRECISION_INT8;
+    if (!settings_given(o, "cache_interval"))
+        o->cache_interval = SETTINGS_FAST_CACHE_INTERVAL;
+    if (!settings_given(o, "guidance_interval"))
+        o->guidance_interval = SETTINGS_FAST_GUIDANCE_INTERVAL;
+    notice(c, SETTINGS_FAST_PRICE);
+}
+
 static double default_guidance(const struct model *m, bool few)
 {
     if (m->unet.config.time_cond_proj_dim > 0)
@@ -265,6 +280,8 @@ static status decide_defaults(struct comic *c, struct error *e)
     int64_t made_for = c->model->unet.config.sample_size * vae_factor(&c->model->vae.config);
     int64_t size = made_for >= 1024 ? 768 : made_for;
     bool few = false;
+    decide_fast(c);
+    TRY(settings_guidance_interval(o->guidance_interval, &c->guidance_from, &c->guidance_to, e));
     if (o->sampler == NULL && made_for >= 1024) {
         if (sampler_takes_few_steps(&c->model->scheduler, NULL, &few, NULL) != OK || !few)
             o->sampler = "ddim";

@@ -31,6 +31,7 @@ struct comic {
     struct loras loras;          /* what the settings and the prompts name */
     char cached_tokenizer[4096]; /* where models without a tokenizer find one */
     struct sampler sampler;
+    double guidance_from, guidance_to; /* of settings.guidance_interval */
     char **prompts;        /* [panel_count] styled */
     char **negatives;      /* [plan.pass_count] of each pass; NULL: none, which is not the same as "" */
     unsigned formats;      /* FORMAT_*, or-ed; 0 with PAGE_NONE */
@@ -75,7 +76,8 @@ struct comic_tokens {
 };
 struct comic_report {
     struct comic_tokens *tokens;                 /* [panel_count] */
-    size_t memory, bank, memory_decode, weights; /* bytes: to sample, the bank of it, to decode; mapped beside them */
+    size_t memory, bank, deep, memory_decode, weights; /* bytes: to sample, the bank and the kept features of it, to
+                                                          decode; mapped beside them */
     double flops, seconds;
 };
 

@@ -72,6 +72,7 @@ static status measure(const struct comic *c, const struct comic_request *request
     TRY(lockstep_measure(&request->lockstep, ctx->threads, NULL, &cost, e));
     report->memory = cost.memory;
     report->bank = cost.bank;
+    report->deep = cost.deep;
     report->memory_decode = render_measure(c->model, o->height / factor, o->width / factor, ctx->threads, &decode);
     report->weights = memory_of_weights(c->model);
     for (int op = 0; op < OP_COUNT; op++) {
@@ -102,11 +103,17 @@ status comic_describe(const struct comic *c, const struct comic_report *report, 
     text_append(out, "model %s, %lld x %lld px, %d steps of %s, guidance %g, seed %llu, csa %s\n", c->model_name,
                 (long long)o->width, (long long)o->height, c->sampler.steps, sampler_name(&c->sampler),
                 o->guidance_scale, (unsigned long long)o->seed, csa_mode_names[o->csa]);
+    if (o->precision != PRECISION_FLOAT32 || o->cache_interval > 1 || o->guidance_interval != NULL)
+        text_append(out, "precision %s, cache interval %lld, guidance interval %g-%g\n", precision_names[o->precision],
+                    (long long)(o->cache_interval > 1 ? o->cache_interval : 1), c->guidance_from, c->guidance_to);
     text_append(out, "memory: %.1f MB to sample, then %.1f MB to decode, besides %.1f MB of mapped weights\n",
                 (double)report->memory / 1e6, (double)report->memory_decode / 1e6, (double)report->weights / 1e6);
     if (report->bank > 0)
         text_append(out, "the bank has %.1f MB of it: K and V of all tokens of the id panels, float32, of one half of "
                          "one step\n", (double)report->bank / 1e6);
+    if (report->deep > 0)
+        text_append(out, "kept features have %.1f MB of it: one tensor for each panel and half\n",
+                    (double)report->deep / 1e6);
     text_append(out, "arithmetic: %.3g TFLOP; estimated time on %d thread%s: ", report->flops / 1e12, threads,
                 threads == 1 ? "" : "s");
     append_duration(out, report->seconds);

@@ -95,6 +95,10 @@ status comic_encode(const struct comic *c, const struct context *ctx, struct com
                 .noise = o->noise,
                 .csa = csa_defaults(o->csa),
                 .freeu = o->freeu ? &r->freeu : NULL,
+                .guidance_from = c->guidance_from,
+                .guidance_to = c->guidance_to,
+                .precision = o->precision,
+                .cache_interval = (int)o->cache_interval,
             },
     };
     r->lockstep.csa.start = (int)o->csa_start;

@@ -43,7 +43,8 @@ static void written(const struct job *j, const char *path)
 
 static status save_state(const struct job *j, const struct lockstep *l, struct error *e)
 {
-    return j->c->settings.no_save ? OK : lockstep_save(l, j->state.text, j->state_recipe.data, e);
+    bool due = !j->c->settings.no_save && lockstep_is_complete(l);
+    return !due ? OK : lockstep_save(l, j->state.text, j->state_recipe.data, e);
 }
 
 enum { PREVIEW_SCALE = 4 }; /* pixels per latent */

@@ -35,7 +35,7 @@ static status sample(struct lockstep *l, const struct context *ctx, const struct
             TRY(sink->step_done(sink->self, l, e));
         if (watch->step_saved != NULL)
             watch->step_saved(watch->self, l->step - 1);
-        if (stop_asked(watch) && l->step < steps)
+        if (stop_asked(watch) && l->step < steps && lockstep_is_complete(l))
             return fail(e, ERR_STOPPED, "stopped after step %d of %d", l->step, steps);
     }
     return sink->sampled != NULL ? sink->sampled(sink->self, e) : OK;

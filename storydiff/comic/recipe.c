@@ -152,6 +152,8 @@ static void append_surroundings(struct text *out, const struct comic *c)
     if (c->font != NULL)
         append_crc(out, "font_checksum", font_checksum(c->font));
     member(out, "kernels", gemm_kernel_name());
+    if (c->settings.precision == PRECISION_INT8)
+        member(out, "int8_kernels", gemm_int8_kernel_name());
     member(out, "model_path", c->model->path);
     append_lora_paths(out, c);
 }
@@ -194,6 +196,12 @@ void recipe_append(struct text *out, const struct comic *c, enum recipe_use use,
     number(out, "sa32", o->sa32);
     number(out, "sa64", o->sa64);
     member(out, "freeu", o->freeu ? "true" : "false");
+    if (o->precision != PRECISION_FLOAT32)
+        member(out, "precision", precision_names[o->precision]);
+    if (o->cache_interval > 1)
+        number(out, "cache_interval", (double)o->cache_interval);
+    if (o->guidance_interval != NULL)
+        member(out, "guidance_interval", o->guidance_interval);
     member(out, "comic_type", page_kind_names[o->comic_type]);
     if (o->font != NULL && o->comic_type != PAGE_NONE)
         member(out, "font", font_name(o));

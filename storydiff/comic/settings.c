@@ -11,7 +11,7 @@
 #include "storydiff/story/suggest.h"
 
 const char *const setting_group_titles[SETTING_GROUPS] = {
-    "The story", "The model", "The pictures", "Consistency", "The page", "The run",
+    "The story", "The model", "The pictures", "Consistency", "Speed", "The page", "The run",
 };
 
 #define AT(member) offsetof(struct settings, member)
@@ -84,6 +84,15 @@ const struct setting settings_table[] = {
      "first consistent step (default: masked 5 of 50, sampled 1 of 50)"},
     {SETTING_CONSISTENCY, "freeu", SETTING_FLAG, AT(freeu), NULL, 0, 0, NULL,
      "FreeU, as the reference's demo has it"},
+
+    {SETTING_SPEED, "fast", SETTING_FLAG, AT(fast), NULL, 0, 0, NULL,
+     "the three below at once, as measured: " SETTINGS_FAST_HELP},
+    {SETTING_SPEED, "precision", SETTING_CHOICE, AT(precision), "TYPE", 0, 0, precision_names,
+     "of the UNet's linear layers: float32 or int8"},
+    {SETTING_SPEED, "cache_interval", SETTING_INTEGER, AT(cache_interval), "N", 1, 1000, NULL,
+     "the inner blocks of the UNet only in every Nth step (default: 1)"},
+    {SETTING_SPEED, "guidance_interval", SETTING_TEXT, AT(guidance_interval), "FROM-TO", 0, 0, NULL,
+     "guidance in this part of the steps only, such as 0-0.7 (default: 0-1)"},
 
     {SETTING_PAGE, "comic_type", SETTING_CHOICE, AT(comic_type), "TYPE", 0, 0, page_kind_names,
      "four panels a page, classic, or none"},
@@ -255,6 +264,21 @@ status setting_parse(const struct setting *row, const char *called, const char *
     case SETTING_TEXT_LIST: break;
     }
     return fail(e, ERR_ARGUMENT, "%s is a list", called);
+}
+
+status settings_guidance_interval(const char *text, double *from, double *to, struct error *e)
+{
+    char *end, *last;
+    *from = 0;
+    *to = 1;
+    if (text == NULL)
+        return OK;
+    *from = strtod(text, &end);
+    *to = *end == '-' ? strtod(end + 1, &last) : 0;
+    if (end == text || *end != '-' || last == end + 1 || *last != '\0' || !(*from >= 0 && *from < *to && *to <= 1))
+        return fail(e, ERR_ARGUMENT, "`guidance_interval` \"%s\": it takes FROM-TO, shares of the steps from 0 to 1, "
+                                     "such as 0-0.7", text);
+    return OK;
 }
 
 enum given settings_given(const struct settings *s, const char *key)

@@ -50,6 +50,11 @@ struct settings {
     int64_t id_length, csa_start;
     double sa32, sa64;
     bool freeu;
+    /* less arithmetic; NULL, 0: all of it */
+    enum precision precision;
+    const char *guidance_interval; /* "FROM-TO", shares of the steps */
+    int64_t cache_interval;
+    bool fast;
     /* the page */
     enum page_kind comic_type;
     const char *font, *format;
@@ -67,6 +72,7 @@ enum setting_group {
     SETTING_MODEL,
     SETTING_PICTURES,
     SETTING_CONSISTENCY,
+    SETTING_SPEED,
     SETTING_PAGE,
     SETTING_RUN,
     SETTING_GROUPS,
@@ -96,6 +102,16 @@ struct setting {
 
 extern const struct setting settings_table[];
 extern const int settings_count;
+
+/* What `fast` stands for, where the three are not given themselves. bench/RESULTS.md says why these. */
+enum { SETTINGS_FAST_CACHE_INTERVAL = 3 };
+#define SETTINGS_FAST_GUIDANCE_INTERVAL "0-0.7"
+#define SETTINGS_FAST_HELP "int8, 3, " SETTINGS_FAST_GUIDANCE_INTERVAL
+
+#define SETTINGS_FAST_PRICE "fast: TODO"
+
+/* "FROM-TO", 0 <= FROM < TO <= 1; NULL: 0-1. */
+status settings_guidance_interval(const char *text, double *from, double *to, struct error *e);
 
 /* Every setting at its default. */
 struct settings settings_default(void);

@@ -28,6 +28,58 @@ int lockstep_history(const struct lockstep_request *r)
     return kept > 0 ? kept : 1;
 }
 
+static bool is_guided(const struct lockstep_request *r, int step)
+{
+    double at = (double)step / r->sampler->steps;
+    bool always = r->guidance_from == 0 && r->guidance_to == 0;
+    return lockstep_halves(r) == 2 && (always || (at >= r->guidance_from && at < r->guidance_to));
+}
+
+int lockstep_first_half(const struct lockstep_request *r, int step)
+{
+    if (sampler_stands_still(r->sampler, step))
+        return lockstep_halves(r);
+    return lockstep_halves(r) == 2 && !is_guided(r, step) ? 1 : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------- kept features */
+
+static bool keeps_features(const struct lockstep_request *r)
+{
+    return r->cache_interval > 1;
+}
+
+bool lockstep_is_complete(const struct lockstep *l)
+{
+    return !keeps_features(l->request) || l->step % l->request->cache_interval == 0;
+}
+
+static int64_t deep_size(const struct lockstep *l)
+{
+    return l->h * l->w * unet_deep_channels(&l->request->model->unet.config);
+}
+
+/* Of a half: computed at the beginning of each interval, or at the first step of it that has this half. */
+static enum unet_deep deep_use(const struct lockstep *l, int half)
+{
+    if (!keeps_features(l->request))
+        return DEEP_COMPUTE;
+    int begin = l->step / l->request->cache_interval * l->request->cache_interval;
+    return l->deep_step[half] >= begin && l->deep_step[half] < l->step ? DEEP_USE : DEEP_KEEP;
+}
+
+/* To be called when all passes of a half are done. */
+static void note_features(struct lockstep *l, int half)
+{
+    if (deep_use(l, half) == DEEP_KEEP)
+        l->deep_step[half] = l->step;
+}
+
+static void forget_features(struct lockstep *l)
+{
+    l->deep_step[0] = l->deep_step[1] = -1;
+}
+
 /* --------------------------------------------------------------------------------------------------------- noise */
 
 /* Panels that share a draw: those of a pass, or all of the story. */
@@ -200,11 +252,26 @@ static void batch_fill(const struct lockstep *l, const struct batch *b, const st
     }
 }
 
+/* Panels before those of this half, in the order [pass][half][panel of the pass]. */
+static int64_t place_of(const struct lockstep_request *r, const struct story_pass *pass, int half)
+{
+    int64_t panels = (int64_t)half * pass->panel_count;
+    for (const struct story_pass *before = r->passes; before < pass; before++)
+        panels += (int64_t)lockstep_halves(r) * before->panel_count;
+    return panels;
+}
+
 /* The noise the model sees in one half of a pass: prediction [panels, h, w, c]. */
 static void predict(struct lockstep *l, const struct context *ctx, const struct story_pass *pass, int half,
                     float *prediction)
 {
     const struct lockstep_request *r = l->request;
+    struct unet_options options = {
+        .freeu = r->freeu,
+        .precision = r->precision,
+        .deep_use = deep_use(l, half),
+        .deep = keeps_features(r) ? l->deep + place_of(r, pass, half) * deep_size(l) : NULL,
+    };
     size_t mark = arena_mark(ctx->arena);
     struct batch b = batch_new(l, ctx->arena, pass);
     choose_text_keys(l, pass, half);
@@ -212,6 +279,7 @@ static void predict(struct lockstep *l, const struct context *ctx, const struct 
         batch_fill(l, &b, pass, half);
     struct csa_pass csa_pass = {&l->csa, pass, half};
     struct attention_hook hook = csa_hook(&csa_pass);
+    options.hook = r->csa.mode == CSA_OFF ? NULL : &hook;
     struct unet_input in = {
         .sample = {b.sample, b.n, l->h, l->w, l->c},
         .timestep = r->sampler->timesteps[l->step],
@@ -220,8 +288,7 @@ static void predict(struct lockstep *l, const struct context *ctx, const struct 
         .text_embeds = b.pooled,
         .time_ids = b.time_ids,
     };
-    unet_forward(ctx, &r->model->unet, prediction, &in,
-                 (struct unet_options){.hook = r->csa.mode == CSA_OFF ? NULL : &hook, .freeu = r->freeu});
+    unet_forward(ctx, &r->model->unet, prediction, &in, options);
     arena_release(ctx->arena, mark);
 }
 
@@ -238,7 +305,7 @@ static void advance(struct lockstep *l, const struct story_pass *pass, float *pr
     const struct lockstep_request *r = l->request;
     int64_t size = latent_size(l), all = pass->panel_count * size;
     float *output = prediction + (lockstep_halves(r) - 1) * all;
-    if (lockstep_halves(r) == 2)
+    if (is_guided(r, l->step))
         guide(prediction, output, all, (float)r->guidance_scale);
     for (int i = 0; i < pass->panel_count; i++) {
         int64_t at = pass->panels[i] * size;
@@ -254,18 +321,21 @@ static void run_half(struct lockstep *l, const struct context *ctx, int half, co
     int halves = lockstep_halves(r);
     for (int i = 0; i < r->pass_count; i++) {
         const struct story_pass *pass = &r->passes[i];
-        int64_t n = (int64_t)pass->panel_count * halves, all = pass->panel_count * latent_size(l);
+        int64_t all = pass->panel_count * latent_size(l);
+        int first = lockstep_first_half(r, l->step);
         if (watch != NULL && watch->begins != NULL)
             watch->begins(watch->self, l->step, half, i);
         predict(l, ctx, pass, half, prediction + half * all);
         if (half == halves - 1) {
-            observe(ctx, "noise_pred", prediction, 4, (int64_t[]){n, l->h, l->w, l->c});
+            observe(ctx, "noise_pred", prediction + first * all, 4,
+                    (int64_t[]){(int64_t)pass->panel_count * (halves - first), l->h, l->w, l->c});
             advance(l, pass, prediction);
         }
         if (watch != NULL && watch->done != NULL)
             watch->done(watch->self, l->step, half, i);
-        prediction += n * latent_size(l);
+        prediction += halves * all;
     }
+    note_features(l, half);
 }
 
 void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_watch *watch)
@@ -280,7 +350,7 @@ void lockstep_step(struct lockstep *l, const struct context *ctx, const struct l
         csa_plan_step(&l->csa.plan, l->step);
     if (sampler_draws_noise(r->sampler, l->step))
         draw_noise(l);
-    for (int half = 0; half < lockstep_halves(r) && !sampler_stands_still(r->sampler, l->step); half++)
+    for (int half = lockstep_first_half(r, l->step); half < lockstep_halves(r); half++)
         run_half(l, &own, half, watch);
     l->step++;
 }
@@ -307,6 +377,8 @@ static void allocate(struct lockstep *l, struct arena *arena)
     l->noise = arena_floats(arena, all);
     l->scratch = arena_floats(arena, all);
     l->noise_pred = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * latent_size(l));
+    if (keeps_features(r))
+        l->deep = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * deep_size(l));
     l->keys = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->keys);
     l->text_keys = arena_floats(arena, l->kept_prompts * text_keys_size(r));
 }
@@ -347,10 +419,11 @@ static void dry_story(void *self, const struct context *ctx)
     for (l->step = 0; l->step < l->request->sampler->steps; l->step++) {
         if (l->request->csa.mode != CSA_OFF)
             csa_plan_step(&l->csa.plan, l->step);
-        for (int half = 0; half < lockstep_halves(l->request) && !sampler_stands_still(l->request->sampler, l->step);
-             half++)
+        for (int half = lockstep_first_half(l->request, l->step); half < lockstep_halves(l->request); half++) {
             for (int i = 0; i < l->request->pass_count; i++)
                 predict(l, ctx, &l->request->passes[i], half, NULL);
+            note_features(l, half);
+        }
     }
 }
 
@@ -402,7 +475,11 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
         request->width % multiple)
         return fail(e, ERR_ARGUMENT, "`height` %lld `width` %lld: this model needs multiples of %lld",
                     (long long)request->height, (long long)request->width, (long long)multiple);
+    if (keeps_features(request) && unet_deep_channels(&request->model->unet.config) == 0)
+        return fail(e, ERR_ARGUMENT, "`cache_interval` %d: this model's UNet has a single level, and nothing to keep",
+                    request->cache_interval);
     TRY(check_passes(request, e));
+    forget_features(l);
     struct arena measured = arena_measure();
     l->seed_count = request->seeds != NULL ? collect_seeds(request, NULL) : 1; /* at most */
     allocate(l, &measured);
@@ -437,6 +514,7 @@ void lockstep_go_on(struct lockstep *l, int step, const float *latents, const fl
     memcpy(l->latents, latents, bytes);
     memcpy(l->history, history, (size_t)lockstep_history(l->request) * bytes);
     l->step = step;
+    forget_features(l);
     replay_noise(l);
 }
 
@@ -467,6 +545,8 @@ status lockstep_measure(const struct lockstep_request *request, int threads, con
     status s = prepare(&l, request, e);
     if (s == OK) {
         cost->bank = l.csa.memory.capacity;
+        if (keeps_features(request))
+            cost->deep = (size_t)(lockstep_halves(request) * drawn_panels(request) * deep_size(&l)) * sizeof(float);
         cost->memory = l.fixed.capacity + l.csa.memory.capacity + measure_work(&l, threads, observer);
         struct context ctx = {.threads = threads, .profile = &cost->profile};
         work_measure(&ctx, (struct work){dry_story, &l, NULL});

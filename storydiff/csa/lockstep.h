@@ -3,6 +3,11 @@
  *   for each step:  for each half (unconditional, conditional):  for each pass (the write passes first):
  *       predict the noise of its panels; in the last half: guide, and step their latents
  *
+ * Two things may be left out, of all panels alike. Outside of the guidance interval (Kynkaanniemi et al. 2024) there is
+ * only the conditional half. And with a cache_interval of N the inner blocks of the UNet run in every Nth step; between,
+ * the outermost ones go on with what was kept of each panel and half (unet.h). Consistent self-attention is in the inner
+ * blocks: its bank is written and read in those steps alone.
+ *
  * Same numbers as panel after panel, since a panel depends on others only through the bank of the same step and half;
  * but that bank is all that ever exists, however long the story. Beside it only latents and the keys of the text grow
  * with the panels, the latter up to a limit. And the state between two steps is small: the latents, what the sampler
@@ -36,6 +41,9 @@ struct lockstep_request {
     float time_ids[6];
     double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed; nor is it with a UNet
                               that is told the guidance (time_cond_proj_dim) */
+    double guidance_from, guidance_to; /* guided are the steps i with from <= i / steps < to; both 0: all */
+    enum precision precision;          /* of the UNet */
+    int cache_interval;                /* the inner blocks run in steps 0, N, 2N ..; 0 or 1: in all */
     uint64_t seed;         /* of gates and subsets, and of the noise of panels without a seed of their own */
     const uint64_t *seeds; /* [panels] of each panel's noise, or NULL: all have `seed` */
     enum noise_mode noise;
@@ -59,14 +67,16 @@ struct lockstep {
     bool text_ready;
     uint64_t *seeds; /* [seed_count] every seed that a drawn panel has, once */
     int seed_count;
+    float *deep;      /* [pass][half][panel of the pass][h, w, unet_deep_channels], or NULL */
+    int deep_step[2]; /* by half: the step that filled them; -1: none */
     struct torch_rng *generators; /* [seed_count, groups]: a group of panels shares a draw */
     float *noise;                 /* as latents */
     float *scratch;               /* random numbers, channels first */
     struct arena fixed, work;
 };
 
-/* Called before and after each call of the UNet; members may be NULL. `half` counts from 0 to the last one of
- * lockstep_halves. */
+/* Called before and after each call of the UNet; members may be NULL. `half` goes from lockstep_first_half to the
+ * last one of lockstep_halves. */
 struct lockstep_watch {
     void (*begins)(void *self, int step, int half, int pass);
     void (*done)(void *self, int step, int half, int pass);
@@ -76,10 +86,19 @@ struct lockstep_watch {
 /* 2 with classifier-free guidance, else 1: guidance <= 1, or a UNet that is told the guidance. */
 int lockstep_halves(const struct lockstep_request *r);
 
+/* The first half that is computed in a step: 0, or 1 outside of the guidance interval; lockstep_halves in a step that
+ * changes nothing (sampler_stands_still): none is. */
+int lockstep_first_half(const struct lockstep_request *r, int step);
+
+/* Whether the state after the steps done is all that the next ones need: kept features are not saved, so a run goes on
+ * from before a step that computes them. Always, without a cache_interval. */
+bool lockstep_is_complete(const struct lockstep *l);
+
 /* Memory and arithmetic of a request, from a dry run of every kind of pass. */
 struct lockstep_cost {
     size_t memory;          /* bytes: latents, bank and activations, without the mapped weights */
     size_t bank;            /* of these, what consistent self-attention keeps */
+    size_t deep;            /* of these, features kept from step to step */
     struct profile profile; /* of all steps: flops and bytes per kind of op, the seconds are zero */
 };
 status lockstep_measure(const struct lockstep_request *request, int threads, const struct observer *observer,

@@ -1,0 +1,124 @@
+"""What each lever costs in pictures: the same stories drawn with each, judged by the classifier of tools/world, and compared
+with those of float32 picture by picture.
+
+    python3 quality.py CONFIG RUN OUT [--program FILE] [--model FOLDER] [--stories N] [--setting masked/own]
+                       [--levers int8,fast]
+
+CONFIG and RUN as for tools/world/evaluate.py, whose stories and measures these are (python3-torch, -numpy, -pil). Printed for
+each lever: adherence (the share of panels that show what their prompt names), agreement (of open attributes, all pairs
+of panels) and their change against float32, with 95 % intervals over draws of stories; PSNR of the pictures in dB,
+the median and the worst; seconds of the program, which mean something on a quiet machine alone. A story is drawn with all
+levers before the next one is begun; what is drawn is not drawn again.
+"""
+import argparse
+import os
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, f'{HERE}/../tools/world')
+
+import numpy as np
+import torch
+from PIL import Image
+
+from classifier import Classifier
+from evaluate import PANELS, SIDE, TOLD, WRITE, bootstrap, count_up, difference, judged, make_stories, run_program
+from loop import read_config
+from train_vae import pixels
+
+LEVERS = {
+    'float32': [],
+    'fast': ['--fast'],
+    'int8': ['--precision', 'int8'],
+    'cache 2': ['--cache_interval', '2'],
+    'cache 3': ['--cache_interval', '3'],
+    'guidance 0-0.7': ['--guidance_interval', '0-0.7'],
+}
+
+
+def folder_of(out, lever, index):
+    return f'{out}/{lever.replace(" ", "-")}/{index:03}'
+
+
+def draw_all(common, levers, setting, stories, out):
+    """-> {lever: seconds}. Two programs of one thread each: a picture is too small to share."""
+    seconds = dict.fromkeys(levers, 0)
+
+    def draw_story(index):
+        for lever in levers:
+            begun, folder = time.time(), folder_of(out, lever, index)
+            os.makedirs(folder, exist_ok=True)
+            if not os.path.exists(f'{folder}/panel-{PANELS:02}.png'):
+                run_program(common + LEVERS[lever], setting, stories[index], folder)
+            seconds[lever] += time.time() - begun
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(draw_story, range(len(stories))))
+    return seconds
+
+
+def pictures(out, lever, count):
+    """-> [count * PANELS] arrays of bytes"""
+    return [np.asarray(Image.open(f'{folder_of(out, lever, i)}/panel-{number:02}.png').convert('RGB'))
+            for i in range(count) for number in range(1, PANELS + 1)]
+
+
+def psnr(a, b):
+    error = np.mean((a.astype(np.float64) - b) ** 2)
+    return 10 * np.log10(255 ** 2 / error) if error > 0 else np.inf
+
+
+def shown(figures, *names, signed=False):
+    values = [figures[name] for name in names if name in figures]
+    if not values:
+        return '-'
+    middle, drawn = np.mean([v[0] for v in values]), np.mean([v[1] for v in values], axis=0)
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    form = '{:+.3f} [{:+.3f}, {:+.3f}]' if signed else '{:.3f} [{:.3f}, {:.3f}]'
+    return form.format(middle, low, high)
+
+
+ADHERENCE = [('adherence', question, 'all') for question in (*TOLD, 'attributes')]
+AGREEMENT = ('agreement', 'attributes', 'all')
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ('config', 'run', 'out'):
+        parser.add_argument(name)
+    parser.add_argument('--program', default=f'{HERE}/../build/storydiff')
+    parser.add_argument('--model', default=f'{HERE}/../storydiff/models/world')
+    parser.add_argument('--stories', type=int, default=100)
+    parser.add_argument('--setting', default='masked/own')
+    parser.add_argument('--levers', default=','.join(LEVERS))
+    args = parser.parse_args()
+    levers = list(dict.fromkeys(['float32', *args.levers.split(',')]))
+    common = [args.program, '--model', args.model, '--id_length', str(WRITE), '--comic_type', 'none', '--threads', '1',
+              '--resume']
+    world = read_config(args.config)['world']
+    stories = make_stories(args.stories, world)
+    seconds = draw_all(common, levers, args.setting, stories, args.out)
+
+    torch.set_num_threads(2)
+    classifier = Classifier(world).eval()
+    classifier.load_state_dict(torch.load(f'{args.run}/classifier.pt', map_location='cpu')['average'])
+    draws = np.random.default_rng(1).multinomial(len(stories), np.full(len(stories), 1 / len(stories)), 1000)
+    figures, exact = {}, pictures(args.out, 'float32', len(stories))
+    print(f'{len(stories)} stories of {PANELS} panels, {args.setting}\n')
+    print('| lever | adherence | change | agreement | change | PSNR: median | worst | seconds |')
+    print('| --- | --- | --- | --- | --- | --- | --- | --- |')
+    for lever in levers:
+        drawn = pictures(args.out, lever, len(stories))
+        small = pixels([np.asarray(Image.fromarray(x).resize((SIDE, SIDE), Image.BOX)) for x in drawn])
+        figures[lever] = bootstrap(count_up(stories, judged(classifier, small), world), draws)
+        change = difference(figures[lever], figures['float32'])
+        decibels = [psnr(a, b) for a, b in zip(drawn, exact)]
+        print(f'| {lever} | {shown(figures[lever], *ADHERENCE)} | {shown(change, *ADHERENCE, signed=True)} | '
+              f'{shown(figures[lever], AGREEMENT)} | {shown(change, AGREEMENT, signed=True)} | '
+              f'{np.median(decibels):.1f} | {min(decibels):.1f} | {seconds[lever]:.0f} |', flush=True)
+
+
+if __name__ == '__main__':
+    main()
