@@ -221,6 +221,19 @@ void model_note_unused(const struct model *m, struct text *notes)
         lora_finish(&m->loras[i], notes, NULL);
 }
 
+void model_list_files(const struct model *m, struct text *lines)
+{
+    const struct {
+        const char *name;
+        const struct weights *weights;
+    } parts[] = {{"text_encoder", &m->text_encoder.weights}, {"text_encoder_2", &m->text_encoder_2.weights},
+                 {"unet", &m->unet.weights}, {"vae", &m->vae.weights}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].weights->file != NULL)
+            text_append(lines, "%s%s: %s (%s)", lines->length > 0 ? "\n" : "", parts[i].name,
+                        parts[i].weights->file->path, parts[i].weights->file->format);
+}
+
 int64_t model_size_multiple(const struct model *m)
 {
     const struct unet_config *u = &m->unet.config;
