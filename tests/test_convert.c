@@ -172,7 +172,7 @@ static void nothing_is_lost_and_nothing_left_behind(void **state)
     assert_int_equal(size, 3);
     free(bytes);
     static const float large[] = {1, 70000};
-    struct named_tensor item = {"x", {large, DTYPE_F32, 1, {2}}};
+    struct named_tensor item = {"x", {.data = large, .dtype = DTYPE_F32, .rank = 1, .shape = {2}}};
     assert_int_equal(safetensors_write(in.text, &item, 1, NULL, NULL), OK);
     check_refused(in.text, folder_path(&f, "half.safetensors").text, (struct conversion){.dtype = DTYPE_F16},
                   "too large for F16");
@@ -190,7 +190,7 @@ static void what_is_no_number_is_noted(void **state)
     struct folder f = folder_new();
     struct file_path in = folder_path(&f, "in.safetensors"), out = folder_path(&f, "out.safetensors");
     const float odd[] = {1, NAN, INFINITY};
-    struct named_tensor item = {"x", {odd, DTYPE_F32, 1, {3}}};
+    struct named_tensor item = {"x", {.data = odd, .dtype = DTYPE_F32, .rank = 1, .shape = {3}}};
     struct conversion c = {.in = in.text, .out = out.text, .dtype = DTYPE_F16};
     struct error e = {0};
     assert_int_equal(safetensors_write(in.text, &item, 1, NULL, NULL), OK);

@@ -23,39 +23,39 @@ static const struct {
     struct named_tensor items[4];
 } kinds[] = {
     {CHECKPOINT_SDXL_REFINER, "is an SDXL refiner",
-     {{UNET "input_blocks.0.0.weight", {zeros, DTYPE_F32, 4, {384, 4, 3, 3}}},
-      {UNET "label_emb.0.0.weight", {zeros, DTYPE_F16, 2, {12, 2560}}},
-      {"conditioner.embedders.0.model.ln_final.bias", {zeros, DTYPE_F16, 1, {1280}}}}},
+     {{UNET "input_blocks.0.0.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {384, 4, 3, 3}}},
+      {UNET "label_emb.0.0.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 2560}}},
+      {"conditioner.embedders.0.model.ln_final.bias", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1280}}}}},
     {CHECKPOINT_SDXL_INPAINTING, "is an SDXL inpainting model",
-     {{UNET "input_blocks.0.0.weight", {zeros, DTYPE_F32, 4, {320, 9, 3, 3}}},
-      {UNET "label_emb.0.0.weight", {zeros, DTYPE_F16, 2, {12, 2816}}}}},
+     {{UNET "input_blocks.0.0.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {320, 9, 3, 3}}},
+      {UNET "label_emb.0.0.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 2816}}}}},
     {CHECKPOINT_SD15_INPAINTING, "is an SD 1.5 inpainting model",
-     {{UNET "input_blocks.0.0.weight", {zeros, DTYPE_F32, 4, {320, 9, 3, 3}}},
-      {UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight", {zeros, DTYPE_F16, 2, {12, 768}}}}},
+     {{UNET "input_blocks.0.0.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {320, 9, 3, 3}}},
+      {UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 768}}}}},
     {CHECKPOINT_SD2, "is an SD 2 model",
-     {{UNET "input_blocks.0.0.weight", {zeros, DTYPE_F32, 4, {320, 4, 3, 3}}},
-      {UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight", {zeros, DTYPE_F16, 2, {12, 1024}}}}},
-    {CHECKPOINT_SD3, "is an SD 3 model", {{UNET "joint_blocks.0.context_block.attn.qkv.weight", {zeros, DTYPE_F16, 1, {1}}}}},
-    {CHECKPOINT_FLUX, "is a Flux model", {{"double_blocks.0.img_attn.qkv.weight", {zeros, DTYPE_F16, 1, {1}}}}},
-    {CHECKPOINT_FLUX, "is a Flux model", {{UNET "double_blocks.0.img_attn.qkv.weight", {zeros, DTYPE_F8_E4M3, 1, {1}}}}},
+     {{UNET "input_blocks.0.0.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {320, 4, 3, 3}}},
+      {UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 1024}}}}},
+    {CHECKPOINT_SD3, "is an SD 3 model", {{UNET "joint_blocks.0.context_block.attn.qkv.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_FLUX, "is a Flux model", {{"double_blocks.0.img_attn.qkv.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_FLUX, "is a Flux model", {{UNET "double_blocks.0.img_attn.qkv.weight", {.data = zeros, .dtype = DTYPE_F8_E4M3, .rank = 1, .shape = {1}}}}},
     {CHECKPOINT_LORA, "is a LoRA",
-     {{"lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight", {zeros, DTYPE_F16, 1, {1}}}}},
-    {CHECKPOINT_LORA, "is a LoRA", {{"unet.down_blocks.0.to_q.lora_A.weight", {zeros, DTYPE_F16, 1, {1}}}}},
-    {CHECKPOINT_LYCORIS, "is a LyCORIS network", {{"lora_unet_mid_block.hada_w1_a", {zeros, DTYPE_F16, 1, {1}}}}},
-    {CHECKPOINT_CONTROLNET, "is a ControlNet", {{"control_model.zero_convs.0.0.weight", {zeros, DTYPE_F16, 1, {1}}}}},
+     {{"lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_LORA, "is a LoRA", {{"unet.down_blocks.0.to_q.lora_A.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_LYCORIS, "is a LyCORIS network", {{"lora_unet_mid_block.hada_w1_a", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_CONTROLNET, "is a ControlNet", {{"control_model.zero_convs.0.0.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
     {CHECKPOINT_UNET_DIFFUSERS, "is the UNet of a diffusers folder",
-     {{"down_blocks.0.resnets.0.norm1.weight", {zeros, DTYPE_F16, 1, {1}}}}},
+     {{"down_blocks.0.resnets.0.norm1.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
     {CHECKPOINT_TEXT_ENCODER, "is a text encoder",
-     {{"text_model.embeddings.token_embedding.weight", {zeros, DTYPE_F16, 1, {1}}}}},
-    {CHECKPOINT_TAESD, "is a tiny autoencoder", {{"decoder.layers.1.weight", {zeros, DTYPE_F16, 1, {1}}}}},
-    {CHECKPOINT_EMBEDDING, "is a textual inversion", {{"emb_params", {zeros, DTYPE_F32, 2, {2, 768}}}}},
-    {CHECKPOINT_PHOTOMAKER, "is a PhotoMaker adapter", {{"id_encoder.x", {zeros, DTYPE_F16, 1, {1}}}}},
+     {{"text_model.embeddings.token_embedding.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_TAESD, "is a tiny autoencoder", {{"decoder.layers.1.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_EMBEDDING, "is a textual inversion", {{"emb_params", {.data = zeros, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 768}}}}},
+    {CHECKPOINT_PHOTOMAKER, "is a PhotoMaker adapter", {{"id_encoder.x", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
     {CHECKPOINT_VAE, "is a VAE",
-     {{"decoder.conv_in.weight", {zeros, DTYPE_F32, 4, {32, 4, 3, 3}}},
-      {"decoder.mid.block_1.conv1.weight", {zeros, DTYPE_F32, 1, {1}}},
-      {"encoder.down.0.block.0.conv1.weight", {zeros, DTYPE_F32, 4, {32, 3, 3, 3}}}}},
+     {{"decoder.conv_in.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {32, 4, 3, 3}}},
+      {"decoder.mid.block_1.conv1.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 1, .shape = {1}}},
+      {"encoder.down.0.block.0.conv1.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {32, 3, 3, 3}}}}},
     {CHECKPOINT_UNKNOWN, "no model that this program knows (its first tensor is called \"what.ever\")",
-     {{"what.ever", {zeros, DTYPE_F32, 1, {1}}}}},
+     {{"what.ever", {.data = zeros, .dtype = DTYPE_F32, .rank = 1, .shape = {1}}}}},
 };
 
 static void what_cannot_be_drawn_with_is_refused_by_what_it_is(void **state)
@@ -168,7 +168,7 @@ static void list_tensor(void *self, const char *name, int rank, const int64_t *s
     assert_true(original_name(l->names, name, &place));
     if (place.view == ORIGINAL_THIRD && place.third > 0)
         return;
-    struct tensor t = {zeros, DTYPE_F16, rank, {0}};
+    struct tensor t = {.data = zeros, .dtype = DTYPE_F16, .rank = rank};
     memcpy(t.shape, shape, (size_t)rank * sizeof *shape);
     t.shape[0] *= place.view == ORIGINAL_THIRD ? 3 : 1;
     if (place.view == ORIGINAL_TRANSPOSED) {
@@ -261,7 +261,7 @@ static void a_fused_weight_is_a_view_of_rows(void **state)
         rows[i] = (float)i;
     static const char fused[] = "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight";
     static const char projection[] = "conditioner.embedders.1.model.text_projection";
-    struct named_tensor items[] = {{fused, {rows, DTYPE_F32, 2, {12, 4}}}, {projection, {rows, DTYPE_F32, 2, {4, 3}}}};
+    struct named_tensor items[] = {{fused, {.data = rows, .dtype = DTYPE_F32, .rank = 2, .shape = {12, 4}}}, {projection, {.data = rows, .dtype = DTYPE_F32, .rank = 2, .shape = {4, 3}}}};
     write_file(path.text, items, 2);
     struct tensor_file file;
     struct weights w;

@@ -12,7 +12,7 @@
 #include "tensor/file.h"
 #include "tools/layout.h"
 
-enum { PIECE = 1 << 18, PATH_BYTES = 4600 };
+enum { PIECE = 1 << 18, VALUES = 4096, PATH_BYTES = 4600 };
 
 struct job {
     struct conversion *c;
@@ -20,6 +20,8 @@ struct job {
     struct clip text_encoder, text_encoder_2;
     struct unet unet;
     struct vae vae;
+    struct lora *loras; /* [lora_count] */
+    int lora_count;
     uint64_t done, all;
     uint64_t odd; /* values that are no numbers */
     struct error *e;
@@ -85,23 +87,14 @@ static bool store(enum dtype dtype, const float *in, size_t count, void *out, ui
     return fits;
 }
 
-/* Hands a tensor's bytes on, in the format that is asked for. */
-static status emit(struct job *w, const char *name, const struct tensor *t, struct sink *sink)
+/* Hands a tensor's bytes on, in another format, or with what is added to it. */
+static status emit_values(struct job *w, const char *name, const struct tensor *t, enum dtype dtype,
+                          struct sink *sink)
 {
-    float floats[4096], stored[4096];
-    enum dtype dtype = dtype_after(w->c, t->dtype);
+    float floats[VALUES], stored[VALUES];
     size_t count = (size_t)tensor_count(t), size = dtype_size(dtype);
-    if (dtype == t->dtype) {
-        for (size_t at = 0, bytes = count * size; at < bytes;) {
-            size_t piece = bytes - at < PIECE ? bytes - at : PIECE;
-            TRY(sink->take(sink, (const char *)t->data + at, piece, w->e));
-            told(w, piece);
-            at += piece;
-        }
-        return OK;
-    }
     for (size_t at = 0; at < count;) {
-        size_t piece = count - at < 4096 ? count - at : 4096;
+        size_t piece = count - at < VALUES ? count - at : VALUES;
         tensor_read(t, (int64_t)at, (int64_t)piece, floats);
         if (!store(dtype, floats, piece, stored, &w->odd))
             return fail(w->e, ERR_ARGUMENT, "tensor \"%s\" has numbers that are too large for %s: choose another --dtype",
@@ -113,22 +106,48 @@ static status emit(struct job *w, const char *name, const struct tensor *t, stru
     return OK;
 }
 
+static status emit(struct job *w, const char *name, const struct tensor *t, struct sink *sink)
+{
+    enum dtype dtype = dtype_after(w->c, t->dtype);
+    if (dtype != t->dtype || t->delta != NULL)
+        return emit_values(w, name, t, dtype, sink);
+    for (size_t at = 0, bytes = (size_t)tensor_count(t) * dtype_size(dtype); at < bytes;) {
+        size_t piece = bytes - at < PIECE ? bytes - at : PIECE;
+        TRY(sink->take(sink, (const char *)t->data + at, piece, w->e));
+        told(w, piece);
+        at += piece;
+    }
+    return OK;
+}
+
+/* out[j, i] = in[i, j]; elements of any size. */
+static void turn(unsigned char *out, const unsigned char *in, int64_t rows, int64_t columns, size_t size)
+{
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t j = 0; j < columns; j++)
+            memcpy(out + (size_t)(j * rows + i) * size, in + (size_t)(i * columns + j) * size, size);
+}
+
 static status emit_transposed(struct job *w, const struct named_tensor *source, struct sink *sink)
 {
     const struct tensor *t = &source->tensor;
-    int64_t rows = t->shape[0], columns = t->shape[1];
-    size_t size = dtype_size(t->dtype);
-    unsigned char *turned = malloc((size_t)tensor_count(t) * size + 1);
-    if (turned == NULL)
+    enum dtype dtype = dtype_after(w->c, t->dtype);
+    int64_t count = tensor_count(t);
+    float *values = malloc((size_t)(2 * count) * sizeof *values + 1); /* as they are, and turned */
+    if (values == NULL)
         return fail(w->e, ERR_MEMORY, "no memory to turn \"%s\"", source->name);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            memcpy(turned + (size_t)(j * rows + i) * size, (const char *)t->data + (size_t)(i * columns + j) * size,
-                   size);
-    struct tensor whole = *t;
-    whole.data = turned;
-    status s = emit(w, source->name, &whole, sink);
-    free(turned);
+    struct tensor turned = {
+        .data = values + count, .dtype = DTYPE_F32, .rank = 2, .shape = {t->shape[1], t->shape[0]}};
+    bool raw = dtype == t->dtype && t->delta == NULL;
+    if (raw) {
+        turned.dtype = dtype;
+        turn((unsigned char *)(values + count), t->data, t->shape[0], t->shape[1], dtype_size(dtype));
+    } else {
+        tensor_read(t, 0, count, values);
+        turn((unsigned char *)(values + count), (unsigned char *)values, t->shape[0], t->shape[1], sizeof *values);
+    }
+    status s = raw ? emit(w, source->name, &turned, sink) : emit_values(w, source->name, &turned, dtype, sink);
+    free(values);
     return s;
 }
 
@@ -223,27 +242,53 @@ static const struct weights *weights_of_part(const struct job *w, enum checkpoin
     }
 }
 
-/* Binding sees that everything is there and of the right shape. */
+/* Binding sees that everything is there and of the right shape, and lays LoRAs on top. */
 static status bind_clip(struct job *w, struct clip *clip, enum checkpoint_part part)
 {
     struct clip_config config;
     struct weights weights;
+    struct lora_part loras = {.items = w->loras, .count = w->lora_count, .part = part};
     TRY(parts_clip(&w->parts, part, &config, &weights, w->e));
+    weights.loras = &loras;
     return clip_bind(clip, &weights, &config, w->e);
+}
+
+static status bind_unet(struct job *w)
+{
+    struct unet_config config;
+    struct weights weights;
+    struct lora_part loras = {.items = w->loras, .count = w->lora_count, .part = PART_UNET};
+    TRY(parts_unet(&w->parts, &config, &weights, w->e));
+    loras.original = original_unet(&config);
+    weights.loras = &loras;
+    return unet_bind(&w->unet, &weights, &config, w->e);
+}
+
+static status open_loras(struct job *w)
+{
+    const struct model_sources *s = &w->c->sources;
+    w->loras = calloc((size_t)s->lora_count + 1, sizeof *w->loras);
+    if (w->loras == NULL)
+        return fail(w->e, ERR_MEMORY, "no memory for %d LoRAs", s->lora_count);
+    for (; w->lora_count < s->lora_count; w->lora_count++)
+        TRY(lora_open(&w->loras[w->lora_count], &s->loras[w->lora_count], w->e));
+    return OK;
 }
 
 static status bind_model(struct job *w)
 {
-    struct unet_config unet;
     struct vae_config vae;
     struct weights weights;
+    TRY(open_loras(w));
     TRY(bind_clip(w, &w->text_encoder, PART_TEXT_ENCODER));
     if (has_part(w, PART_TEXT_ENCODER_2))
         TRY(bind_clip(w, &w->text_encoder_2, PART_TEXT_ENCODER_2));
-    TRY(parts_unet(&w->parts, &unet, &weights, w->e));
-    TRY(unet_bind(&w->unet, &weights, &unet, w->e));
+    TRY(bind_unet(w));
     TRY(parts_vae(&w->parts, &vae, &weights, w->e));
-    return vae_bind(&w->vae, &weights, &vae, w->e);
+    TRY(vae_bind(&w->vae, &weights, &vae, w->e));
+    for (int i = 0; i < w->lora_count; i++)
+        TRY(lora_finish(&w->loras[i], &w->c->notes, w->e));
+    return OK;
 }
 
 static void note_unused(struct job *w)
@@ -465,6 +510,9 @@ static status convert_tensors(struct job *w, const struct tensor_file *file)
 {
     static const char *const metadata[] = {"format", "pt", NULL};
     struct layout layout = {0};
+    if (w->c->sources.lora_count > 0)
+        return fail(w->e, ERR_ARGUMENT, "%s: is %s: LoRAs are merged into whole models", w->c->in,
+                    checkpoint_name(checkpoint_recognise(file)));
     if (!names_file(w->c->out))
         return fail(w->e, ERR_ARGUMENT, "%s: is %s, not a whole model: OUT must be a file that ends in .safetensors",
                     w->c->in, checkpoint_name(checkpoint_recognise(file)));
@@ -511,5 +559,8 @@ status convert(struct conversion *c, struct error *e)
     unet_close(&w.unet);
     vae_close(&w.vae);
     parts_close(&w.parts);
+    for (int i = 0; i < w.lora_count; i++)
+        lora_close(&w.loras[i]);
+    free(w.loras);
     return s;
 }
