@@ -200,6 +200,60 @@ static void what_is_no_number_is_noted(void **state)
     folder_remove(&f);
 }
 
+/* W' = W + weight * up . down where the LoRA has something, and the same elsewhere: in a fused weight, too. */
+static void loras_are_merged_in(void **state)
+{
+    (void)state;
+    static const char module[] = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight";
+    static const char text[] = "text_model.encoder.layers.1.self_attn.k_proj.weight";
+    struct folder f = folder_new();
+    struct file_path lora = folder_path(&f, "lora.safetensors"), out = folder_path(&f, "out.safetensors");
+    float up[32 * 2], down[2 * 32];
+    for (int i = 0; i < 64; i++) {
+        up[i] = (float)(i % 7 - 3) / 8;
+        down[i] = (float)(i % 5 - 2) / 16;
+    }
+    const struct named_tensor items[] = {
+        {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
+         {.data = down, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 16}}},
+        {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_B.weight",
+         {.data = up, .dtype = DTYPE_F32, .rank = 2, .shape = {16, 2}}},
+        {"lora_te2_text_model_encoder_layers_1_self_attn_k_proj.lora_down.weight",
+         {.data = down, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 32}}},
+        {"lora_te2_text_model_encoder_layers_1_self_attn_k_proj.lora_up.weight",
+         {.data = up, .dtype = DTYPE_F32, .rank = 2, .shape = {32, 2}}}};
+    assert_int_equal(safetensors_write(lora.text, items, 4, NULL, NULL), OK);
+    struct lora_source source = {lora.text, 0.5};
+    run_well("tests/golden/pipeline", out.text,
+             (struct conversion){.dtype = DTYPE_OTHER, .sources = {.loras = &source, .lora_count = 1}});
+    struct model before, after;
+    struct error e = {0};
+    struct model_sources sources = {.other_tokenizer = "tests/golden/pipeline"};
+    assert_int_equal(model_open(&before, "tests/golden/pipeline", &e), OK);
+    if (model_open_from(&after, out.text, &sources, &e) != OK)
+        fail_msg("%s", e.message);
+    const struct weights *const parts[][2] = {{&before.unet.weights, &after.unet.weights},
+                                              {&before.text_encoder_2.weights, &after.text_encoder_2.weights}};
+    int merged = 0;
+    for (int p = 0; p < 2; p++)
+        for (size_t i = 0; i < parts[p][0]->bound_count; i++) {
+            const struct tensor *a = &parts[p][0]->bound[i].tensor, *b = &parts[p][1]->bound[i].tensor;
+            bool has_delta = strcmp(parts[p][0]->bound[i].name, p == 0 ? module : text) == 0;
+            int64_t K = a->rank > 1 ? a->shape[1] : 1;
+            merged += has_delta;
+            for (int64_t j = 0; j < tensor_count(a); j++) {
+                double wanted = ((const float *)a->data)[j];
+                for (int r = 0; has_delta && r < 2; r++)
+                    wanted += 0.5 * (double)up[j / K * 2 + r] * (double)down[r * K + j % K];
+                assert_true(fabs(wanted - (double)((const float *)b->data)[j]) <= (has_delta ? 1e-6 : 0));
+            }
+        }
+    assert_int_equal(merged, 2);
+    model_close(&before);
+    model_close(&after);
+    folder_remove(&f);
+}
+
 static void check_says(const char *path, struct inspection how, bool usable, const char *const *texts)
 {
     struct text out = {0};
@@ -270,6 +324,7 @@ int main(void)
         cmocka_unit_test(other_files_keep_their_names),
         cmocka_unit_test(nothing_is_lost_and_nothing_left_behind),
         cmocka_unit_test(what_is_no_number_is_noted),
+        cmocka_unit_test(loras_are_merged_in),
         cmocka_unit_test(the_inspector_says_what_there_is),
         cmocka_unit_test(the_inspector_reads_what_others_wrote),
     };
