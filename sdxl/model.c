@@ -142,6 +142,12 @@ static status check_fit(const struct model *m, struct error *e)
     int64_t states = m->text_encoder.config.hidden_size + m->text_encoder_2.config.hidden_size;
     int64_t pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
     TRY(check_family(m, e));
+    if (u->in_channels == 2 * m->vae.config.latent_channels + 1) /* latents, masked latents, a mask */
+        return fail(e, ERR_FORMAT, "%s: its UNet is an inpainting model's: give the model that it was made from", m->path);
+    if (m->family == MODEL_SDXL && states != u->cross_attention_dim &&
+        u->cross_attention_dim == m->text_encoder_2.config.hidden_size)
+        return fail(e, ERR_FORMAT, "%s: its UNet reads the second text encoder alone, as SDXL's refiner: give the base model",
+                    m->path);
     if (states != u->cross_attention_dim)
         return fail(e, ERR_FORMAT, "%s: the text encoders give %lld values a token, the UNet wants %lld", m->path,
                     (long long)states, (long long)u->cross_attention_dim);

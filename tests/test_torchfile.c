@@ -285,6 +285,25 @@ static void what_is_no_tensor_is_passed_over(void **state)
     torchfile_close(&file);
 }
 
+/* What lies in the archive as it is needed is a view of the map: of 34 tensors, only the transposed one is a copy. */
+static void stored_tensors_are_not_copied(void **state)
+{
+    (void)state;
+    struct torchfile file;
+    struct error e = {0};
+    if (torchfile_open(RECORDED "vae_original.ckpt", &file, &e) != OK)
+        fail_msg("%s", e.message);
+    int copies = 0;
+    for (size_t i = 0; i < file.count; i++) {
+        const unsigned char *data = file.items[i].tensor.data;
+        bool mapped = data >= file.map.data && data < file.map.data + file.map.size;
+        assert_true(mapped || strcmp(file.items[i].name, "extra.view_transposed") == 0);
+        copies += !mapped;
+    }
+    assert_int_equal(copies, 1);
+    torchfile_close(&file);
+}
+
 /* Cut anywhere, a file is refused; with a byte changed, it is refused or read. */
 static void no_cut_and_no_change_breaks_the_reader(void **state)
 {
@@ -404,6 +423,7 @@ int main(void)
         cmocka_unit_test(views_that_leave_their_storage_are_refused),
         cmocka_unit_test(pickles_that_could_run_something_are_refused_by_name),
         cmocka_unit_test(what_is_no_tensor_is_passed_over),
+        cmocka_unit_test(stored_tensors_are_not_copied),
         cmocka_unit_test(no_cut_and_no_change_breaks_the_reader),
         cmocka_unit_test(deflated_archives_hold_the_same),
         cmocka_unit_test(damaged_archives_are_refused),
