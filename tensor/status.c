@@ -9,7 +9,7 @@ static void make_plain(char *message)
 {
     for (; *message != '\0'; message++)
         if ((unsigned char)*message < ' ' || *message == 0x7f)
-            *message = '?';
+            *message = ' ';
 }
 
 status fail(struct error *e, status code, const char *format, ...)
