@@ -138,7 +138,7 @@ test:
 	@$(MAKE) --no-print-directory run-tests
 
 .PHONY: run-tests
-run-tests: $(BUILD)/storydiff $(BUILD)/golden $(TESTS)
+run-tests: all $(BUILD)/golden $(TESTS)
 	STORYDIFF=$(BUILD)/storydiff tests/run $(BUILD)/golden $(TESTS)
 
 # make golden GOLDEN=DIR CLIP=DIR CPU=LIST: recorded outputs of the reference code against ours, tensor by tensor
