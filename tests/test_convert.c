@@ -213,15 +213,14 @@ static void loras_are_merged_in(void **state)
         up[i] = (float)(i % 7 - 3) / 8;
         down[i] = (float)(i % 5 - 2) / 16;
     }
-    const struct named_tensor items[] = {
-        {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
-         {.data = down, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 16}}},
-        {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_B.weight",
-         {.data = up, .dtype = DTYPE_F32, .rank = 2, .shape = {16, 2}}},
-        {"lora_te2_text_model_encoder_layers_1_self_attn_k_proj.lora_down.weight",
-         {.data = down, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 32}}},
-        {"lora_te2_text_model_encoder_layers_1_self_attn_k_proj.lora_up.weight",
-         {.data = up, .dtype = DTYPE_F32, .rank = 2, .shape = {32, 2}}}};
+    const struct named_tensor items[] = {{"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
+                                          {.data = down, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 16}}},
+                                         {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora_B.weight",
+                                          {.data = up, .dtype = DTYPE_F32, .rank = 2, .shape = {16, 2}}},
+                                         {"lora_te2_text_model_encoder_layers_1_self_attn_k_proj.lora_down.weight",
+                                          {.data = down, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 32}}},
+                                         {"lora_te2_text_model_encoder_layers_1_self_attn_k_proj.lora_up.weight",
+                                          {.data = up, .dtype = DTYPE_F32, .rank = 2, .shape = {32, 2}}}};
     assert_int_equal(safetensors_write(lora.text, items, 4, NULL, NULL), OK);
     struct lora_source source = {lora.text, 0.5};
     run_well("tests/golden/pipeline", out.text,
@@ -274,7 +273,11 @@ static void check_says(const char *path, struct inspection how, bool usable, con
     text_free(&out);
 }
 
-#define TEXTS(...) (const char *const[]){__VA_ARGS__, NULL}
+#define TEXTS(...)                                                                                                   \
+    (const char *const[])                                                                                            \
+    {                                                                                                                \
+        __VA_ARGS__, NULL                                                                                            \
+    }
 
 static void the_inspector_says_what_there_is(void **state)
 {
@@ -282,7 +285,8 @@ static void the_inspector_says_what_there_is(void **state)
     static const char single[] = "tests/golden/single-file/model.safetensors";
     struct inspection text = {0}, json = {.form = INSPECTION_JSON}, tensors = {.tensors = true};
     check_says(world, text, true, TEXTS("an SDXL model (folder)", "unet", "F16"));
-    check_says(world, json, true, TEXTS("\"what\": \"an SDXL model\"", "\"conv_in.weight\"", "\"would_not_bind\": []"));
+    check_says(world, json, true,
+               TEXTS("\"what\": \"an SDXL model\"", "\"conv_in.weight\"", "\"would_not_bind\": []"));
     check_says(single, text, false, TEXTS("an SDXL model (safetensors)", "would not bind:", "config"));
     struct inspection with_config = {.sources.config = "tests/golden/pipeline"};
     check_says(single, with_config, true, TEXTS("an SDXL model (safetensors)", "text_encoder_2"));
@@ -319,14 +323,10 @@ static void the_inspector_reads_what_others_wrote(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(there_and_back_nothing_changes),
-        cmocka_unit_test(formats_are_changed_exactly),
-        cmocka_unit_test(other_files_keep_their_names),
-        cmocka_unit_test(nothing_is_lost_and_nothing_left_behind),
-        cmocka_unit_test(what_is_no_number_is_noted),
-        cmocka_unit_test(loras_are_merged_in),
-        cmocka_unit_test(the_inspector_says_what_there_is),
-        cmocka_unit_test(the_inspector_reads_what_others_wrote),
+        cmocka_unit_test(there_and_back_nothing_changes),   cmocka_unit_test(formats_are_changed_exactly),
+        cmocka_unit_test(other_files_keep_their_names),     cmocka_unit_test(nothing_is_lost_and_nothing_left_behind),
+        cmocka_unit_test(what_is_no_number_is_noted),       cmocka_unit_test(loras_are_merged_in),
+        cmocka_unit_test(the_inspector_says_what_there_is), cmocka_unit_test(the_inspector_reads_what_others_wrote),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

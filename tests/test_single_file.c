@@ -22,39 +22,74 @@ static const struct {
     const char *says; /* of a refusal; NULL: this may be drawn with */
     struct named_tensor items[4];
 } kinds[] = {
-    {CHECKPOINT_SDXL_REFINER, "is an SDXL refiner",
+    {CHECKPOINT_SDXL_REFINER,
+     "is an SDXL refiner",
      {{UNET "input_blocks.0.0.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {384, 4, 3, 3}}},
       {UNET "label_emb.0.0.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 2560}}},
-      {"conditioner.embedders.0.model.ln_final.bias", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1280}}}}},
-    {CHECKPOINT_SDXL_INPAINTING, "is an SDXL inpainting model",
+      {"conditioner.embedders.0.model.ln_final.bias",
+       {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1280}}}}},
+    {CHECKPOINT_SDXL_INPAINTING,
+     "is an SDXL inpainting model",
      {{UNET "input_blocks.0.0.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {320, 9, 3, 3}}},
       {UNET "label_emb.0.0.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 2816}}}}},
-    {CHECKPOINT_SD15_INPAINTING, "is an SD 1.5 inpainting model",
+    {CHECKPOINT_SD15_INPAINTING,
+     "is an SD 1.5 inpainting model",
      {{UNET "input_blocks.0.0.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {320, 9, 3, 3}}},
-      {UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 768}}}}},
-    {CHECKPOINT_SD2, "is an SD 2 model",
+      {UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight",
+       {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 768}}}}},
+    {CHECKPOINT_SD2,
+     "is an SD 2 model",
      {{UNET "input_blocks.0.0.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {320, 4, 3, 3}}},
-      {UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 1024}}}}},
-    {CHECKPOINT_SD3, "is an SD 3 model", {{UNET "joint_blocks.0.context_block.attn.qkv.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_FLUX, "is a Flux model", {{"double_blocks.0.img_attn.qkv.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_FLUX, "is a Flux model", {{UNET "double_blocks.0.img_attn.qkv.weight", {.data = zeros, .dtype = DTYPE_F8_E4M3, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_LORA, "is a LoRA",
-     {{"lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_LORA, "is a LoRA", {{"unet.down_blocks.0.to_q.lora_A.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_LYCORIS, "is a LyCORIS network", {{"lora_unet_mid_block.hada_w1_a", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_CONTROLNET, "is a ControlNet", {{"control_model.zero_convs.0.0.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_UNET_DIFFUSERS, "is the UNet of a diffusers folder",
+      {UNET "middle_block.1.transformer_blocks.0.attn2.to_k.weight",
+       {.data = zeros, .dtype = DTYPE_F16, .rank = 2, .shape = {12, 1024}}}}},
+    {CHECKPOINT_SD3,
+     "is an SD 3 model",
+     {{UNET "joint_blocks.0.context_block.attn.qkv.weight",
+       {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_FLUX,
+     "is a Flux model",
+     {{"double_blocks.0.img_attn.qkv.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_FLUX,
+     "is a Flux model",
+     {{UNET "double_blocks.0.img_attn.qkv.weight",
+       {.data = zeros, .dtype = DTYPE_F8_E4M3, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_LORA,
+     "is a LoRA",
+     {{"lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight",
+       {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_LORA,
+     "is a LoRA",
+     {{"unet.down_blocks.0.to_q.lora_A.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_LYCORIS,
+     "is a LyCORIS network",
+     {{"lora_unet_mid_block.hada_w1_a", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_CONTROLNET,
+     "is a ControlNet",
+     {{"control_model.zero_convs.0.0.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_UNET_DIFFUSERS,
+     "is the UNet of a diffusers folder",
      {{"down_blocks.0.resnets.0.norm1.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_TEXT_ENCODER, "is a text encoder",
-     {{"text_model.embeddings.token_embedding.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_TAESD, "is a tiny autoencoder", {{"decoder.layers.1.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_EMBEDDING, "is a textual inversion", {{"emb_params", {.data = zeros, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 768}}}}},
-    {CHECKPOINT_PHOTOMAKER, "is a PhotoMaker adapter", {{"id_encoder.x", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
-    {CHECKPOINT_VAE, "is a VAE",
+    {CHECKPOINT_TEXT_ENCODER,
+     "is a text encoder",
+     {{"text_model.embeddings.token_embedding.weight",
+       {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_TAESD,
+     "is a tiny autoencoder",
+     {{"decoder.layers.1.weight", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_EMBEDDING,
+     "is a textual inversion",
+     {{"emb_params", {.data = zeros, .dtype = DTYPE_F32, .rank = 2, .shape = {2, 768}}}}},
+    {CHECKPOINT_PHOTOMAKER,
+     "is a PhotoMaker adapter",
+     {{"id_encoder.x", {.data = zeros, .dtype = DTYPE_F16, .rank = 1, .shape = {1}}}}},
+    {CHECKPOINT_VAE,
+     "is a VAE",
      {{"decoder.conv_in.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {32, 4, 3, 3}}},
       {"decoder.mid.block_1.conv1.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 1, .shape = {1}}},
-      {"encoder.down.0.block.0.conv1.weight", {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {32, 3, 3, 3}}}}},
-    {CHECKPOINT_UNKNOWN, "no model that this program knows (its first tensor is called \"what.ever\")",
+      {"encoder.down.0.block.0.conv1.weight",
+       {.data = zeros, .dtype = DTYPE_F32, .rank = 4, .shape = {32, 3, 3, 3}}}}},
+    {CHECKPOINT_UNKNOWN,
+     "no model that this program knows (its first tensor is called \"what.ever\")",
      {{"what.ever", {.data = zeros, .dtype = DTYPE_F32, .rank = 1, .shape = {1}}}}},
 };
 
@@ -116,8 +151,8 @@ static void names_are_those_of_the_published_files(void **state)
         {&sd15_unet, "up_blocks.2.upsamplers.0.conv.bias", UNET "output_blocks.8.2.conv.bias", 0, 0},
         {&sd15_unet, "down_blocks.3.resnets.1.norm2.weight", UNET "input_blocks.11.0.out_layers.0.weight", 0, 0},
         {&sd15_unet, "up_blocks.3.attentions.2.norm.weight", UNET "output_blocks.11.1.norm.weight", 0, 0},
-        {&both_vae, "decoder.up_blocks.0.resnets.2.conv1.weight", "first_stage_model.decoder.up.3.block.2.conv1.weight",
-         0, 0},
+        {&both_vae, "decoder.up_blocks.0.resnets.2.conv1.weight",
+         "first_stage_model.decoder.up.3.block.2.conv1.weight", 0, 0},
         {&both_vae, "decoder.up_blocks.2.upsamplers.0.conv.weight",
          "first_stage_model.decoder.up.1.upsample.conv.weight", 0, 0},
         {&both_vae, "decoder.up_blocks.2.resnets.0.conv_shortcut.weight",
@@ -126,7 +161,8 @@ static void names_are_those_of_the_published_files(void **state)
          "first_stage_model.encoder.down.1.downsample.conv.bias", 0, 0},
         {&both_vae, "encoder.mid_block.attentions.0.to_out.0.weight",
          "first_stage_model.encoder.mid.attn_1.proj_out.weight", 0, 0},
-        {&both_vae, "decoder.mid_block.resnets.1.norm2.bias", "first_stage_model.decoder.mid.block_2.norm2.bias", 0, 0},
+        {&both_vae, "decoder.mid_block.resnets.1.norm2.bias", "first_stage_model.decoder.mid.block_2.norm2.bias", 0,
+         0},
         {&both_vae, "post_quant_conv.weight", "first_stage_model.post_quant_conv.weight", 0, 0},
         {&one, "text_model.encoder.layers.11.mlp.fc2.weight",
          "conditioner.embedders.0.transformer.text_model.encoder.layers.11.mlp.fc2.weight", 0, 0},
@@ -136,8 +172,8 @@ static void names_are_those_of_the_published_files(void **state)
          "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight", ORIGINAL_THIRD, 2},
         {&two, "text_model.encoder.layers.0.self_attn.out_proj.weight",
          "conditioner.embedders.1.model.transformer.resblocks.0.attn.out_proj.weight", 0, 0},
-        {&two, "text_model.embeddings.position_embedding.weight", "conditioner.embedders.1.model.positional_embedding",
-         0, 0},
+        {&two, "text_model.embeddings.position_embedding.weight",
+         "conditioner.embedders.1.model.positional_embedding", 0, 0},
         {&two, "text_projection.weight", "conditioner.embedders.1.model.text_projection", ORIGINAL_TRANSPOSED, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -153,8 +189,8 @@ static void names_are_those_of_the_published_files(void **state)
     assert_false(original_name(&two, "visual_projection.weight", &t));
 }
 
-/* Files of SDXL's and SD 1.5's shapes, without data: a file with holes, of which only the header is written. What their
- * shapes say is what the published configs say, for every value that the program reads. */
+/* Files of SDXL's and SD 1.5's shapes, without data: a file with holes, of which only the header is written. What
+ * their shapes say is what the published configs say, for every value that the program reads. */
 struct listing {
     struct named_tensor *items;
     size_t count;
@@ -261,7 +297,8 @@ static void a_fused_weight_is_a_view_of_rows(void **state)
         rows[i] = (float)i;
     static const char fused[] = "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight";
     static const char projection[] = "conditioner.embedders.1.model.text_projection";
-    struct named_tensor items[] = {{fused, {.data = rows, .dtype = DTYPE_F32, .rank = 2, .shape = {12, 4}}}, {projection, {.data = rows, .dtype = DTYPE_F32, .rank = 2, .shape = {4, 3}}}};
+    struct named_tensor items[] = {{fused, {.data = rows, .dtype = DTYPE_F32, .rank = 2, .shape = {12, 4}}},
+                                   {projection, {.data = rows, .dtype = DTYPE_F32, .rank = 2, .shape = {4, 3}}}};
     write_file(path.text, items, 2);
     struct tensor_file file;
     struct weights w;

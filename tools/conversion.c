@@ -27,7 +27,8 @@ struct job {
     struct error *e;
 };
 
-/* ------------------------------------------------------------------------------------------- the bytes of a tensor */
+/* ------------------------------------------------------------------------------------------- the bytes of a tensor
+ */
 
 /* Takes bytes that follow each other. */
 struct sink {
@@ -97,8 +98,9 @@ static status emit_values(struct job *w, const char *name, const struct tensor *
         size_t piece = count - at < VALUES ? count - at : VALUES;
         tensor_read(t, (int64_t)at, (int64_t)piece, floats);
         if (!store(dtype, floats, piece, stored, &w->odd))
-            return fail(w->e, ERR_ARGUMENT, "tensor \"%s\" has numbers that are too large for %s: choose another --dtype",
-                        name, dtype_name(dtype));
+            return fail(w->e, ERR_ARGUMENT,
+                        "tensor \"%s\" has numbers that are too large for %s: choose another --dtype", name,
+                        dtype_name(dtype));
         TRY(sink->take(sink, stored, piece * size, w->e));
         told(w, piece * size);
         at += piece;
@@ -160,7 +162,8 @@ static status emit_row(struct job *w, const struct layout_row *row, struct sink 
     return OK;
 }
 
-/* --------------------------------------------------------------------------------------------------------- one file */
+/* --------------------------------------------------------------------------------------------------------- one file
+ */
 
 static uint64_t layout_bytes(const struct layout *l)
 {
@@ -213,7 +216,8 @@ static status write_layout(struct job *w, const char *path, const struct layout 
     return verify(w, path, l);
 }
 
-/* ------------------------------------------------------------------------------------------------------ whole models */
+/* ------------------------------------------------------------------------------------------------------ whole models
+ */
 
 static const struct part {
     enum checkpoint_part part;
@@ -326,9 +330,9 @@ static status describe_all(const struct job *w, struct text texts[DESCRIPTIONS])
 
 static status write_single(struct job *w, const struct text texts[DESCRIPTIONS])
 {
-    const char *metadata[2 * (DESCRIPTIONS + 2) + 1] = {
-        "format", "pt", "modelspec.architecture",
-        w->parts.one_encoder ? "stable-diffusion-v1" : "stable-diffusion-xl-v1-base"};
+    const char *metadata[2 * (DESCRIPTIONS + 2) + 1] = {"format", "pt", "modelspec.architecture",
+                                                        w->parts.one_encoder ? "stable-diffusion-v1"
+                                                                             : "stable-diffusion-xl-v1-base"};
     size_t count = 4;
     for (enum description d = 0; d < DESCRIPTIONS; d++)
         if (texts[d].data != NULL) {
@@ -351,7 +355,8 @@ static status write_single(struct job *w, const struct text texts[DESCRIPTIONS])
     return s;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- folders */
+/* ---------------------------------------------------------------------------------------------------------- folders
+ */
 
 static status write_text(struct job *w, const char *folder, const char *name, const void *text, size_t length)
 {
@@ -367,13 +372,16 @@ static status write_text(struct job *w, const char *folder, const char *name, co
 /* The files of a tokenizer that are there; a vocabulary is not needed to convert, but to draw. */
 static status copy_tokenizer(struct job *w, const char *folder, enum checkpoint_part part, const char *name)
 {
-    static const char *const files[] = {"vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"};
+    static const char *const files[] = {"vocab.json", "merges.txt", "special_tokens_map.json",
+                                        "tokenizer_config.json"};
     char from[PATH_BYTES], path[PATH_BYTES], to[PATH_BYTES];
     bool borrowed;
     struct error none = {0};
     if (parts_tokenizer(&w->parts, part, from, sizeof from, &borrowed, &none) != OK || !file_is_directory(from)) {
-        text_append(&w->c->notes, "%sno tokenizer was found for %s: put vocab.json and merges.txt there, or name one with "
-                    "--tokenizer", w->c->notes.length > 0 ? "\n" : "", name);
+        text_append(&w->c->notes,
+                    "%sno tokenizer was found for %s: put vocab.json and merges.txt there, or name one with "
+                    "--tokenizer",
+                    w->c->notes.length > 0 ? "\n" : "", name);
         return OK;
     }
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -459,12 +467,16 @@ static status write_folder(struct job *w, const struct text texts[DESCRIPTIONS])
 /* Only what was made here: known names in known folders. */
 static void remove_folder(const char *folder)
 {
-    static const char *const names[] = {
-        "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/special_tokens_map.json",
-        "tokenizer/tokenizer_config.json", "tokenizer_2/vocab.json", "tokenizer_2/merges.txt",
-        "tokenizer_2/special_tokens_map.json", "tokenizer_2/tokenizer_config.json"};
-    static const char *const folders[] = {"tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae",
-                                          "scheduler"};
+    static const char *const names[] = {"tokenizer/vocab.json",
+                                        "tokenizer/merges.txt",
+                                        "tokenizer/special_tokens_map.json",
+                                        "tokenizer/tokenizer_config.json",
+                                        "tokenizer_2/vocab.json",
+                                        "tokenizer_2/merges.txt",
+                                        "tokenizer_2/special_tokens_map.json",
+                                        "tokenizer_2/tokenizer_config.json"};
+    static const char *const folders[] = {"tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2",
+                                          "unet",      "vae",         "scheduler"};
     char path[PATH_BYTES];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (path_join(path, sizeof path, folder, names[i], NULL) == OK)
@@ -481,7 +493,8 @@ static void remove_folder(const char *folder)
     rmdir(folder);
 }
 
-/* -------------------------------------------------------------------------------------------------------- the choice */
+/* -------------------------------------------------------------------------------------------------------- the choice
+ */
 
 static bool names_file(const char *out)
 {
