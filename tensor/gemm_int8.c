@@ -46,8 +46,7 @@ static int64_t blocks_of(int64_t size, int64_t block)
     return (size + block - 1) / block;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- packing
- */
+/* -------------------------------------------------------------------------------------------------------- packing */
 
 static struct int8_rows panel_at(const struct job *job, int64_t panel)
 {
@@ -115,8 +114,7 @@ static void pack_strip(void *arg, int64_t index, int thread)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- product
- */
+/* -------------------------------------------------------------------------------------------------------- product */
 
 /* tile += bias[n], where the last strip may have fewer columns than a tile. */
 static void add_bias(const struct job *job, float *tile, int64_t rows, const float *bias, struct range n)
@@ -187,8 +185,7 @@ static void run_rows(const struct context *ctx, struct job *job)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------- call
- */
+/* ----------------------------------------------------------------------------------------------------------- call */
 
 /* Rows at a time: whole panels. */
 static int64_t most_rows(const struct job *job)

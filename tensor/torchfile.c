@@ -170,8 +170,8 @@ static status open_zip(struct torch_reader *r)
             pickled = entry;
     }
     if (pickled == NULL || pickled->name_length > TORCHFILE_NAME - 16)
-        return fail(r->e, ERR_FORMAT, "%s: is a zip archive, but none that PyTorch wrote: unpack it and give the folder "
-                    "or file that is in it", f->path);
+        return fail(r->e, ERR_FORMAT, "%s: is a zip archive, but none that PyTorch wrote: unpack it and give the "
+                    "folder or file that is in it", f->path);
     snprintf(r->prefix, sizeof r->prefix, "%.*sdata/", (int)(pickled->name_length - strlen("data.pkl")), pickled->name);
     if (is_big_endian(r, r->prefix))
         return fail(r->e, ERR_FORMAT, "%s: was written on a big-endian machine: convert it to safetensors there",

@@ -22,8 +22,7 @@ struct torch_reader {
     struct zip zip; /* of the newer form */
     char prefix[TORCHFILE_NAME]; /* "NAME/data/" */
     struct pickle pickle;
-    unsigned char *pickled; /* the object's pickle, if it was packed */
-    struct torch_storage *storages; /* sorted by key; of the older form all, of the newer those that have been asked for */
+    struct torch_storage *storages; /* sorted by key: of the older form all, of the newer those that were asked for */
     size_t storage_count, storage_room;
     size_t item_room, block_room, names_length, names_room;
     size_t unpacked, copied; /* bytes */

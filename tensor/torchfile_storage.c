@@ -62,8 +62,8 @@ status torch_storage_id(const struct torch_reader *r, pickle_ref id, struct torc
         elements->kind != PICKLE_INT || elements->integer < 0 || key->integer > 200)
         return torch_broken(r, "a storage that is described in an unknown way");
     if (node->count == 6 && p->nodes[parts[5]].kind != PICKLE_NONE)
-        return fail(r->e, ERR_FORMAT, "%s: has storages that are views of others, as only PyTorch before 0.4 wrote them: "
-                    "convert it to safetensors", r->file->path);
+        return fail(r->e, ERR_FORMAT, "%s: has storages that are views of others, as only PyTorch before 0.4 wrote "
+                    "them: convert it to safetensors", r->file->path);
     *s = (struct torch_storage){.key = key->string, .key_length = (size_t)key->integer, .dtype = DTYPE_OTHER,
                           .elements = (size_t)elements->integer};
     for (size_t i = 0; i < sizeof storage_types / sizeof *storage_types; i++)

@@ -30,8 +30,7 @@ static const char *in(const struct forms *f, const char *name, char path[4200])
     return path;
 }
 
-/* ------------------------------------------------------------------------------------------------ what is computed
- */
+/* ----------------------------------------------------------------------------------------------- what is computed */
 
 struct unet_run {
     const struct unet *unet;
@@ -112,8 +111,7 @@ static void compare_vae(struct forms *f, const struct vae *vae, const char *path
     free(r.latents.x), free(r.image);
 }
 
-/* ----------------------------------------------------------------------------------------------------- whole model
- */
+/* ---------------------------------------------------------------------------------------------------- whole model */
 
 static bool same_bytes(const struct tensor *a, const struct tensor *b)
 {
@@ -164,8 +162,7 @@ static void compare_model(struct forms *f, const char *name)
     model_close(&wanted);
 }
 
-/* --------------------------------------------------------------------------------------------------------- its parts
- */
+/* ------------------------------------------------------------------------------------------------------ its parts */
 
 /* "noise_pred_first.bin" is of diffusion_pytorch_model.bin, "decoded.fp16" of vae.fp16.safetensors. */
 static void compare_part(struct forms *f, const struct named_tensor *recorded)
@@ -222,8 +219,7 @@ static void compare_contents(struct forms *f, const char *name, const char *orig
     tensor_file_close(&wanted);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the case
- */
+/* ------------------------------------------------------------------------------------------------------- the case */
 
 static status open_case(struct forms *f, struct error *e)
 {

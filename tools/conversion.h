@@ -1,5 +1,5 @@
-/* Converting weights: any form that can be read (sdxl/checkpoint/parts.h, tensor/tensor_file.h) to safetensors, a single
- * file or a folder.
+/* Converting weights: any form that can be read (sdxl/checkpoint/parts.h, tensor/tensor_file.h) to safetensors, a
+ * single file or a folder.
  *
  * Tensors go through one after the other, in pieces: the source is mapped, so memory stays small whatever the size.
  * What was written is read back and compared. Files appear whole or not at all. */

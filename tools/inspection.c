@@ -37,8 +37,7 @@ static void add_line(struct text *lines, const char *line)
     text_append(lines, "%s%s", lines->length > 0 ? "\n" : "", line);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ groups
- */
+/* --------------------------------------------------------------------------------------------------------- groups */
 
 static void count_tensor(struct report *r, const char *group, const struct tensor *t)
 {
@@ -228,8 +227,7 @@ static void append_file(const struct report *r, const struct tensor_file *file, 
     text_append(r->out, "]}");
 }
 
-/* ------------------------------------------------------------------------------------------------------------ models
- */
+/* --------------------------------------------------------------------------------------------------------- models */
 
 struct model_bound {
     struct model_parts parts;
@@ -346,8 +344,7 @@ static status inspect_file(struct report *r, bool *whole, struct error *e)
     return OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- pictures
- */
+/* ------------------------------------------------------------------------------------------------------- pictures */
 
 /* tEXt chunks, which other programs write: a key, a zero byte, Latin-1. The web UIs call theirs "parameters". */
 static char *read_latin1_text(const struct file_map *map, const char *key)

@@ -406,8 +406,8 @@ status parts_tokenizer(const struct model_parts *p, enum checkpoint_part part, c
     if (found)
         return OK;
     return fail(e, ERR_IO, "%s: single files have no tokenizer in them: get vocab.json and merges.txt from "
-                "https://huggingface.co/openai/clip-vit-large-patch14 into one folder, and name it with `tokenizer`, or "
-                "put it beside the file as \"tokenizer\"", p->model.path);
+                "https://huggingface.co/openai/clip-vit-large-patch14 into one folder, and name it with `tokenizer`, "
+                "or put it beside the file as \"tokenizer\"", p->model.path);
 }
 
 void parts_note_unused(const struct model_parts *p, struct text *notes)
