@@ -47,7 +47,8 @@ static int64_t blocks(int64_t size, int64_t block)
     return (size + block - 1) / block;
 }
 
-/* -------------------------------------------------------------------------------------------------------- packing */
+/* ---------------------------------------------------------------------------------------------------------- packing
+ */
 
 static void pack_rows(const void *self, struct range m, struct range k, float *panel, int64_t stride)
 {
@@ -93,7 +94,8 @@ static void pack_strip(void *arg, int64_t index, int thread)
             memcpy(packed, s->strip + (c * 9 + tap) * NR, (size_t)NR * sizeof(float));
 }
 
-/* ------------------------------------------------------------------------------------------------------- epilogue */
+/* --------------------------------------------------------------------------------------------------------- epilogue
+ */
 
 /* Between blocks of K the sums wait in `out`. A residual that is `out` itself must be taken in before they do. */
 static bool residual_comes_first(const struct epilogue *e)
@@ -134,7 +136,8 @@ static void finish_row(const struct job *job, int64_t m, struct range n, float *
     memcpy(out, row, (size_t)width * sizeof(float));
 }
 
-/* --------------------------------------------------------------------------------------------------------- blocks */
+/* ----------------------------------------------------------------------------------------------------------- blocks
+ */
 
 /* A whole strip without activation needs no tile: its sums are made in `out` itself. */
 static bool goes_straight(const struct job *job, struct range n)
@@ -225,7 +228,8 @@ static void run_columns(const struct context *ctx, struct job *job)
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------------- call */
+/* ------------------------------------------------------------------------------------------------------------- call
+ */
 
 const struct gemm_kernel *gemm_kernel(void)
 {

@@ -15,6 +15,7 @@
 #include "tensor/gemm_int8.h"
 #include "tensor/gemm_kernel.h"
 #include "tensor/int8_kernel.h"
+#include "tensor/low_rank.h"
 
 enum {
     NC = 1280,
@@ -46,7 +47,8 @@ static int64_t blocks_of(int64_t size, int64_t block)
     return (size + block - 1) / block;
 }
 
-/* -------------------------------------------------------------------------------------------------------- packing */
+/* ---------------------------------------------------------------------------------------------------------- packing
+ */
 
 static struct int8_rows panel_at(const struct job *job, int64_t panel)
 {
@@ -102,7 +104,9 @@ static void pack_strip(void *arg, int64_t index, int thread)
         memset(s->rows + n * GEMM_STRIDE, 0, GEMM_STRIDE * sizeof(float));
     for (int64_t k = 0; k < g->K; k += CHUNK) {
         int64_t count = smaller(CHUNK, g->K - k);
-        for (int64_t n = 0; n < used; n++) {
+        if (g->weight.tensor->delta != NULL)
+            weight_rows(g->weight.tensor, g->K, part * g->N + first, used, k, count, s->rows);
+        for (int64_t n = 0; n < used && g->weight.tensor->delta == NULL; n++) {
             int64_t at = (part * g->N + first + n) * g->K + k;
             tensor_read(g->weight.tensor, at, count, s->rows + n * GEMM_STRIDE);
             prefetch(g->weight.tensor, at + count, smaller(CHUNK, g->K - k - count));
@@ -114,7 +118,8 @@ static void pack_strip(void *arg, int64_t index, int thread)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------- product */
+/* ---------------------------------------------------------------------------------------------------------- product
+ */
 
 /* tile += bias[n], where the last strip may have fewer columns than a tile. */
 static void add_bias(const struct job *job, float *tile, int64_t rows, const float *bias, struct range n)
@@ -185,7 +190,8 @@ static void run_rows(const struct context *ctx, struct job *job)
     }
 }
 
-/* ----------------------------------------------------------------------------------------------------------- call */
+/* ------------------------------------------------------------------------------------------------------------- call
+ */
 
 /* Rows at a time: whole panels. */
 static int64_t most_rows(const struct job *job)

@@ -363,7 +363,8 @@ static void readers_of_nobody_see_themselves(void **state)
     close_csa(&o);
 }
 
-/* -------------------------------------------------------------------------------------------------- whole stories */
+/* --------------------------------------------------------------------------------------------------- whole stories
+ */
 
 static void nothing_sampled_is_plain_attention(void **state)
 {
