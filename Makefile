@@ -59,7 +59,7 @@ $(BUILD)/golden: $(call objects,$(GOLDEN_C) tests/sha256.c $(SYNTHETIC_C)) $(BUI
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
-$(BUILD)/storydiff-convert: $(call objects,tools/convert.c tools/conversion.c tools/layout.c) $(BUILD)/libstorydiff.a
+$(BUILD)/storydiff-convert: $(call objects,tools/convert.c tools/conversion.c tools/conversion_write.c tools/layout.c) $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
@@ -97,6 +97,7 @@ $(BUILD)/test_sha256: $(BUILD)/obj/tests/sha256.o
 $(BUILD)/test_allocation: OPENMP = -fopenmp
 $(BUILD)/test_synthesize: $(call objects,$(SYNTHETIC_C))
 $(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
+$(BUILD)/test_convert: $(call objects,tools/conversion.c tools/conversion_write.c tools/layout.c tools/inspection.c)
 $(BUILD)/test_fuzz: $(call objects,tests/fuzz/fuzz.c tests/fuzz/targets.c)
 $(BUILD)/test_%: $(BUILD)/obj/tests/test_%.o $(BUILD)/libstorydiff.a
 	echo "  $@"
@@ -141,7 +142,7 @@ test:
 	@$(MAKE) --no-print-directory run-tests
 
 .PHONY: run-tests
-run-tests: $(BUILD)/storydiff $(BUILD)/golden $(TESTS)
+run-tests: all $(BUILD)/golden $(TESTS)
 	STORYDIFF=$(BUILD)/storydiff CPU=$(CPU) WEIGHTS=$(WEIGHTS) tests/run $(BUILD)/golden $(TESTS)
 
 # make golden GOLDEN=DIR CLIP=DIR CPU=LIST: recorded outputs of the reference code against ours, tensor by tensor

@@ -157,6 +157,12 @@ static status check_fit(const struct model *m, struct error *e)
     int64_t states = m->text_encoder.config.hidden_size + m->text_encoder_2.config.hidden_size;
     int64_t pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
     TRY(check_family(m, e));
+    if (u->in_channels == 2 * m->vae.config.latent_channels + 1) /* latents, masked latents, a mask */
+        return fail(e, ERR_FORMAT, "%s: its UNet is an inpainting model's: give the model that it was made from", m->path);
+    if (m->family == MODEL_SDXL && states != u->cross_attention_dim &&
+        u->cross_attention_dim == m->text_encoder_2.config.hidden_size)
+        return fail(e, ERR_FORMAT, "%s: its UNet reads the second text encoder alone, as SDXL's refiner: give the base model",
+                    m->path);
     if (states != u->cross_attention_dim)
         return fail(e, ERR_FORMAT, "%s: the text encoders give %lld values a token, the UNet wants %lld", m->path,
                     (long long)states, (long long)u->cross_attention_dim);
@@ -237,6 +243,19 @@ void model_note_unused(const struct model *m, struct text *notes)
     parts_note_unused(&m->parts, notes);
     for (int i = 0; i < m->lora_count; i++)
         lora_finish(&m->loras[i], notes, NULL);
+}
+
+void model_list_files(const struct model *m, struct text *lines)
+{
+    const struct {
+        const char *name;
+        const struct weights *weights;
+    } parts[] = {{"text_encoder", &m->text_encoder.weights}, {"text_encoder_2", &m->text_encoder_2.weights},
+                 {"unet", &m->unet.weights}, {"vae", &m->vae.weights}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].weights->file != NULL)
+            text_append(lines, "%s%s: %s (%s)", lines->length > 0 ? "\n" : "", parts[i].name,
+                        parts[i].weights->file->path, parts[i].weights->file->format);
 }
 
 int64_t model_size_multiple(const struct model *m)

@@ -62,6 +62,8 @@ void model_note_unused(const struct model *m, struct text *notes);
  * weights are all finite and something overflowed. Reads all weights until one is found: seconds. Returns ERR_FORMAT.
  * stage: "step 3 of 50, panel 2". */
 status model_fail_not_finite(const struct model *m, const char *stage, struct error *e);
+/* Appends a line for each part: the file that its weights come from, and the format of that. */
+void model_list_files(const struct model *m, struct text *lines);
 
 /* The multiple of pixels that width and height must be for a whole number of tokens wherever consistent self-attention
  * looks: at every level with transformers on the way up. Without it, multiples of a latent are enough (vae_factor). */

@@ -1,68 +1,13 @@
 #include "tensor/pickle.h"
 
+#include "tensor/pickle_globals.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What a call of a name makes. */
-enum role { MAKES_DICT, MAKES_CALL, MAKES_OTHER };
-
-/* Names that checkpoints refer to. Nothing of them is ever run: the list is there so that a file which refers to
- * anything else is refused before somebody feeds it to a program that would run it. */
-static const struct global {
-    const char *name;
-    enum role role;
-} globals[] = {
-    {"collections.OrderedDict", MAKES_DICT},
-    {"torch.nn.modules.container.ParameterDict", MAKES_DICT},
-    {"builtins.dict", MAKES_DICT},
-    {"__builtin__.dict", MAKES_DICT},
-    {"torch._utils._rebuild_tensor", MAKES_CALL},
-    {"torch._utils._rebuild_tensor_v2", MAKES_CALL},
-    {"torch._utils._rebuild_parameter", MAKES_CALL},
-    {"torch.FloatStorage", MAKES_OTHER},
-    {"torch.HalfStorage", MAKES_OTHER},
-    {"torch.BFloat16Storage", MAKES_OTHER},
-    {"torch.DoubleStorage", MAKES_OTHER},
-    {"torch.LongStorage", MAKES_OTHER},
-    {"torch.IntStorage", MAKES_OTHER},
-    {"torch.ShortStorage", MAKES_OTHER},
-    {"torch.CharStorage", MAKES_OTHER},
-    {"torch.ByteStorage", MAKES_OTHER},
-    {"torch.BoolStorage", MAKES_OTHER},
-    {"torch.Size", MAKES_OTHER},
-    {"torch.device", MAKES_OTHER},
-    {"torch.float32", MAKES_OTHER},
-    {"torch.float16", MAKES_OTHER},
-    {"torch.bfloat16", MAKES_OTHER},
-    {"torch.float64", MAKES_OTHER},
-    {"torch.int64", MAKES_OTHER},
-    {"numpy.dtype", MAKES_OTHER},
-    {"numpy.ndarray", MAKES_OTHER},
-    {"numpy.core.multiarray.scalar", MAKES_OTHER},
-    {"numpy.core.multiarray._reconstruct", MAKES_OTHER},
-    {"numpy._core.multiarray.scalar", MAKES_OTHER},
-    {"numpy._core.multiarray._reconstruct", MAKES_OTHER},
-    {"_codecs.encode", MAKES_OTHER},
-    {"builtins.set", MAKES_OTHER},
-    {"__builtin__.set", MAKES_OTHER},
-    {"collections.defaultdict", MAKES_OTHER},
-    {"argparse.Namespace", MAKES_OTHER},
-    {"pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint", MAKES_OTHER},
-    {"pytorch_lightning.utilities.parsing.AttributeDict", MAKES_OTHER},
-    {"lightning_fabric.utilities.data.AttributeDict", MAKES_OTHER},
-    {"omegaconf.dictconfig.DictConfig", MAKES_OTHER},
-    {"omegaconf.listconfig.ListConfig", MAKES_OTHER},
-    {"omegaconf.base.ContainerMetadata", MAKES_OTHER},
-    {"omegaconf.base.Metadata", MAKES_OTHER},
-    {"omegaconf.nodes.AnyNode", MAKES_OTHER},
-    {"typing.Any", MAKES_OTHER},
-    {"builtins.list", MAKES_OTHER},
-    {"builtins.int", MAKES_OTHER},
-};
-
-enum { GLOBALS = sizeof globals / sizeof *globals, NAME_MAX_BYTES = 256 };
+enum { NAME_MAX_BYTES = 256 };
 
 /* The machine: what is left of the program, the stack, where its marks are, and the memo. */
 struct machine {
@@ -316,10 +261,11 @@ static status push_global(struct machine *m, const char *module, size_t module_l
     int length = -1;
     if (module_length < sizeof joined && name_length < sizeof joined)
         length = snprintf(joined, sizeof joined, "%.*s.%.*s", (int)module_length, module, (int)name_length, name);
-    for (size_t i = 0; length > 0 && (size_t)length < sizeof joined && i < GLOBALS; i++)
-        if (strcmp(globals[i].name, joined) == 0)
-            return push_node(m, (struct pickle_node){.kind = PICKLE_GLOBAL, .string = globals[i].name,
-                                                     .integer = (int64_t)strlen(globals[i].name)});
+    const struct pickle_global *g =
+        length > 0 && (size_t)length < sizeof joined ? pickle_global_find(joined) : NULL;
+    if (g != NULL)
+        return push_node(m, (struct pickle_node){.kind = PICKLE_GLOBAL, .string = g->name,
+                                                 .integer = (int64_t)strlen(g->name)});
     for (int i = 0; i < length && (size_t)i < sizeof joined - 1; i++)
         if ((unsigned char)joined[i] < ' ' || (unsigned char)joined[i] >= 0x7f)
             joined[i] = '?';
@@ -348,13 +294,10 @@ static status global_from_stack(struct machine *m)
     return push_global(m, k->string, (size_t)k->integer, n->string, (size_t)n->integer);
 }
 
-static const struct global *global_of(const struct machine *m, pickle_ref ref)
+static const struct pickle_global *global_of(const struct machine *m, pickle_ref ref)
 {
     const struct pickle_node *node = &m->p->nodes[ref];
-    for (size_t i = 0; i < GLOBALS; i++)
-        if (node->kind == PICKLE_GLOBAL && node->string == globals[i].name)
-            return &globals[i];
-    return NULL;
+    return node->kind == PICKLE_GLOBAL ? pickle_global_find(node->string) : NULL;
 }
 
 /* OrderedDict([(key, value), ...]), as the oldest protocols have it. */
@@ -381,7 +324,7 @@ static status call(struct machine *m)
     pickle_ref arguments = 0, callable = 0, result = 0;
     TRY(pop(m, &arguments));
     TRY(pop(m, &callable));
-    const struct global *g = global_of(m, callable);
+    const struct pickle_global *g = global_of(m, callable);
     if (g == NULL && m->p->nodes[callable].kind != PICKLE_OTHER)
         return broken(m, "a call of something that is no name");
     if (m->p->nodes[arguments].kind != PICKLE_TUPLE)

@@ -4,6 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A message is one line, whatever names and texts of strangers are in it: no line breaks, no escape sequences. */
+static void make_plain(char *message)
+{
+    for (; *message != '\0'; message++)
+        if ((unsigned char)*message < ' ' || *message == 0x7f)
+            *message = ' ';
+}
+
 status fail(struct error *e, status code, const char *format, ...)
 {
     if (e == NULL || e->code != OK)
@@ -12,6 +20,7 @@ status fail(struct error *e, status code, const char *format, ...)
     va_start(args, format);
     vsnprintf(e->message, sizeof e->message, format, args);
     va_end(args);
+    make_plain(e->message);
     e->code = code;
     return code;
 }
@@ -33,6 +42,7 @@ status fail_context(struct error *e, const char *format, ...)
     memcpy(e->message + length, ": ", 2);
     memcpy(e->message + length + 2, cause, kept);
     e->message[(size_t)length + 2 + kept] = '\0';
+    make_plain(e->message);
     return e->code;
 }
 

@@ -18,7 +18,7 @@ typedef enum status {
 
 struct error {
     status code;
-    char message[1024]; /* one line, no newline at the end; "" while there is no error */
+    char message[1024]; /* one line without control characters; "" while there is no error */
 };
 
 /* Records a failure and returns `code`, so that `return fail(...)` reads well. The first failure wins: a later one

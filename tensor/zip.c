@@ -247,7 +247,7 @@ status zip_read(const struct zip *zip, const struct zip_entry *entry, unsigned c
     else if (entry->size > 0)
         memcpy(out, entry->data, entry->size);
     if (!complete || checksum(out, entry->size) != entry->crc)
-        return fail(e, ERR_FORMAT, "%s: the entry '%.*s' does not unpack to what its checksum says: fetch the file again",
-                    zip->path, (int)(entry->name_length < 200 ? entry->name_length : 200), entry->name);
+        return fail(e, ERR_FORMAT, "%s: the entry '%.*s' does not unpack to what its checksum says: fetch the file "
+                    "again", zip->path, (int)(entry->name_length < 200 ? entry->name_length : 200), entry->name);
     return OK;
 }

@@ -1,5 +1,6 @@
-/* Forms of files: a whole model in the original layout, half formats, PyTorch's two. The folder beside, ../pipeline, has
- * the same model as the reference keeps it, and inputs; io.safetensors has what comes out where the weights are others.
+/* Forms of files: a whole model in the original layout, half formats, PyTorch's two. The folder beside, ../pipeline,
+ * has the same model as the reference keeps it, and inputs; io.safetensors has what comes out where the weights are
+ * others.
  *
  *   model.safetensors                  each tensor that is bound is, bit for bit, the folder's; and the first step's
  *                                      UNet output and the decoded picture are those recorded there
@@ -29,7 +30,7 @@ static const char *in(const struct forms *f, const char *name, char path[4200])
     return path;
 }
 
-/* ------------------------------------------------------------------------------------------------ what is computed */
+/* ----------------------------------------------------------------------------------------------- what is computed */
 
 struct unet_run {
     const struct unet *unet;
@@ -48,7 +49,8 @@ static void compare_unet(struct forms *f, const struct unet *unet, const char *p
                          const struct tensor *wanted)
 {
     const struct safetensors *io = &f->inputs;
-    const struct tensor *latents = safetensors_find(io, "latents_init"), *timesteps = safetensors_find(io, "timesteps");
+    const struct tensor *latents = safetensors_find(io, "latents_init"),
+                        *timesteps = safetensors_find(io, "timesteps");
     const struct tensor *states = safetensors_find(io, "encoder_hidden_states");
     struct error e = {0};
     if (latents == NULL || timesteps == NULL || states == NULL || wanted == NULL || latents->shape[0] != 1) {
@@ -109,7 +111,7 @@ static void compare_vae(struct forms *f, const struct vae *vae, const char *path
     free(r.latents.x), free(r.image);
 }
 
-/* ----------------------------------------------------------------------------------------------------- whole model */
+/* ---------------------------------------------------------------------------------------------------- whole model */
 
 static bool same_bytes(const struct tensor *a, const struct tensor *b)
 {
@@ -129,7 +131,9 @@ static void compare_weights(struct forms *f, const char *path, const char *part,
         i++;
     bool same = i == wanted->bound_count && i == ours->bound_count && i > 0;
     snprintf(detail, sizeof detail, "%zu tensors are those of the folder%s%s", i, same ? "" : "; the next is not: ",
-             same ? "" : i < wanted->bound_count ? wanted->bound[i].name : "there is none");
+             same                      ? ""
+             : i < wanted->bound_count ? wanted->bound[i].name
+                                       : "there is none");
     golden_check(f->g, path, part, same, detail);
 }
 
@@ -158,7 +162,7 @@ static void compare_model(struct forms *f, const char *name)
     model_close(&wanted);
 }
 
-/* --------------------------------------------------------------------------------------------------------- its parts */
+/* ------------------------------------------------------------------------------------------------------ its parts */
 
 /* "noise_pred_first.bin" is of diffusion_pytorch_model.bin, "decoded.fp16" of vae.fp16.safetensors. */
 static void compare_part(struct forms *f, const struct named_tensor *recorded)
@@ -204,7 +208,9 @@ static void compare_contents(struct forms *f, const char *name, const char *orig
         i++;
     bool same = i == wanted.count && i == ours.count && i > 0;
     snprintf(detail, sizeof detail, "%zu tensors are those of %s%s%s", i, original, same ? "" : "; the next is not: ",
-             same ? "" : i < wanted.count ? wanted.items[i].name : "there is none");
+             same               ? ""
+             : i < wanted.count ? wanted.items[i].name
+                                : "there is none");
     if (s == OK)
         golden_check(f->g, path, "contents", same, detail);
     else
@@ -213,7 +219,7 @@ static void compare_contents(struct forms *f, const char *name, const char *orig
     tensor_file_close(&wanted);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the case */
+/* ------------------------------------------------------------------------------------------------------- the case */
 
 static status open_case(struct forms *f, struct error *e)
 {

@@ -657,8 +657,41 @@ static void a_model_is_found_in_the_cache_of_the_hub(void **state)
     unsetenv("HF_HOME");
     assert_same_pictures(f, "named", "home");
 
-    prepare(f, "rm $F/hub/*/blobs/._unet_config.json");
-    assert_mistake(f, BOB "--output_dir $F/o --sd_model_name RealVision --cache_dir $F/hub", "unet/config.json");
+    assert_done(f, BOB QUICK "--output_dir $F/name --model SG161222/RealVisXL_V4.0 --cache_dir $F/hub");
+    assert_done(f, BOB QUICK "--output_dir $F/folder --model $F/hub/models--SG161222--RealVisXL_V4.0");
+    assert_int_equal(difference(f, "default/panel-02.png", "name/panel-02.png"), 0);
+    assert_int_equal(difference(f, "default/panel-02.png", "folder/panel-02.png"), 0);
+
+    /* what is gone is named at once, a link that leads nowhere among it */
+    prepare(f, "rm $F/hub/*/blobs/._unet_config.json $F/hub/*/blobs/._tokenizer_2_merges.txt "
+               "$F/hub/*/snapshots/abcd/vae/*.safetensors");
+    assert_mistake(f, BOB "--output_dir $F/o --sd_model_name RealVision --cache_dir $F/hub",
+                   "download also tokenizer_2/merges.txt, unet/config.json, vae/diffusion_pytorch_model.safetensors");
+}
+
+/* The small model as a single file: the same pictures, with a tokenizer from each place where one may be. */
+static void a_single_file_draws_what_its_folder_draws(void **state)
+{
+    struct folder *f = *state;
+    prepare(f, "${STORYDIFF}-convert tests/models/default $F/default.safetensors");
+    assert_mistake(f, BOB QUICK "--output_dir $F/o --model $F/default.safetensors --cache_dir $F/none",
+                   "single files have no tokenizer in them");
+    assert_done(f, BOB QUICK "--output_dir $F/d-default --model tests/models/default");
+    assert_done(f, BOB QUICK "--output_dir $F/d-named --model $F/default.safetensors --tokenizer tests/models/default");
+    assert_same_pictures(f, "d-default", "d-named");
+    prepare(f, "mkdir $F/default; cp -r tests/models/default/tokenizer $F/default/");
+    assert_done(f, BOB QUICK "--output_dir $F/d-beside --model $F/default.safetensors");
+    assert_same_pictures(f, "d-default", "d-beside");
+    prepare(f, "mv $F/default/tokenizer $F/tokenizer");
+    assert_done(f, BOB QUICK "--output_dir $F/d-next --model $F/default.safetensors");
+    assert_same_pictures(f, "d-default", "d-next");
+    prepare(f, "H=$F/hub/models--openai--clip-vit-large-patch14/snapshots/1; mkdir -p $H; mv $F/tokenizer/* $H/");
+    assert_done(f, BOB QUICK "--output_dir $F/d-cached --model $F/default.safetensors --cache_dir $F/hub");
+    assert_same_pictures(f, "d-default", "d-cached");
+    prepare(f, "truncate -s -100 $F/default.safetensors");
+    assert_mistake(f, BOB QUICK "--output_dir $F/cut --model $F/default.safetensors --cache_dir $F/hub",
+                   "default.safetensors: tensor");
+    prepare(f, "[ ! -e $F/cut ]");
 }
 
 static void a_model_is_found_as_a_plain_folder(void **state)
@@ -1101,6 +1134,7 @@ int main(void)
         TEST(a_file_of_styles_is_used),
         TEST(fewer_id_panels_than_usual_are_announced),
         TEST(a_model_is_found_in_the_cache_of_the_hub),
+        TEST(a_single_file_draws_what_its_folder_draws),
         TEST(a_model_is_found_as_a_plain_folder),
         TEST(the_recipe_is_in_every_picture_and_names_no_place),
         TEST(results_are_kept_safe),

@@ -1,5 +1,5 @@
-/* The corpus of tests/fuzz: inputs that once broke something, and small ones of every kind. Each must be refused in one
- * line or read; a target that finds otherwise ends the process. */
+/* The corpus of tests/fuzz: inputs that once broke something, and small ones of every kind. Each must be refused in
+ * one line or read; a target that finds otherwise ends the process. */
 #include <dirent.h>
 
 #include "tests/fuzz/fuzz.h"
@@ -42,8 +42,8 @@ static void every_target_stands_what_is_for_others(void **state)
 {
     (void)state;
     static const char *const files[] = {
-        "tests/golden/single-file/vae_legacy.pt",   "tests/golden/single-file/vae_original.ckpt",
-        "tests/golden/single-file/io.safetensors",  "tests/golden/pipeline/unet/config.json",
+        "tests/golden/single-file/vae_legacy.pt",     "tests/golden/single-file/vae_original.ckpt",
+        "tests/golden/single-file/io.safetensors",    "tests/golden/pipeline/unet/config.json",
         "tests/golden/pipeline/tokenizer/vocab.json", "storydiff/examples/demo.story",
     };
     for (const struct fuzz_target *target = fuzz_targets; target->name != NULL; target++)

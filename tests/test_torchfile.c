@@ -35,7 +35,8 @@ static void both_forms_hold_what_is_recorded(void **state)
         assert_string_equal(file.format, f == 0 ? "PyTorch" : "PyTorch before 1.6");
         assert_int_equal(file.count, wanted.count);
         for (size_t i = 0; i < wanted.count; i++)
-            check_tensor(tensor_file_find(&file, wanted.items[i].name), &wanted.items[i].tensor, wanted.items[i].name);
+            check_tensor(tensor_file_find(&file, wanted.items[i].name), &wanted.items[i].tensor,
+                         wanted.items[i].name);
         tensor_file_close(&file);
         tensor_file_close(&file);
     }
@@ -98,7 +99,8 @@ static void pickle_tensor(struct bytes *b, int64_t elements, int64_t offset, con
     add_text(b, "\x86");
     pickle_int(b, strides[0]);
     pickle_int(b, strides[1]);
-    add_text(b, "\x86\x89" "ccollections\nOrderedDict\n)RtR");
+    add_text(b, "\x86\x89"
+                "ccollections\nOrderedDict\n)RtR");
 }
 
 /* A file of the older form: the object's pickle, and storage "0" with the numbers 0 to elements - 1. */
@@ -146,9 +148,12 @@ static void views_are_placed_by_offset_shape_and_strides(void **state)
         int64_t offset, shape[2], strides[2];
         float wanted[6];
     } views[] = {
-        {0, {2, 3}, {3, 1}, {0, 1, 2, 3, 4, 5}},  {0, {3, 2}, {1, 3}, {0, 3, 1, 4, 2, 5}},
-        {3, {1, 3}, {99, 1}, {3, 4, 5}},          {1, {2, 2}, {3, 1}, {1, 2, 4, 5}},
-        {0, {2, 2}, {1, 1}, {0, 1, 1, 2}},        {5, {1, 1}, {1, 1}, {5}},
+        {0, {2, 3}, {3, 1}, {0, 1, 2, 3, 4, 5}},
+        {0, {3, 2}, {1, 3}, {0, 3, 1, 4, 2, 5}},
+        {3, {1, 3}, {99, 1}, {3, 4, 5}},
+        {1, {2, 2}, {3, 1}, {1, 2, 4, 5}},
+        {0, {2, 2}, {1, 1}, {0, 1, 1, 2}},
+        {5, {1, 1}, {1, 1}, {5}},
         {0, {0, 9}, {9, 1}, {0}},
     };
     for (size_t i = 0; i < sizeof views / sizeof *views; i++) {
@@ -212,35 +217,56 @@ static void pickles_that_could_run_something_are_refused_by_name(void **state)
         size_t count; /* 0: strlen */
         const char *text;
     } cases[] = {
-        {"\x80\x02" "cos\nsystem\nU\x04true\x85R.", 0, "refers to os.system, which has no place in a checkpoint"},
-        {"\x80\x02" "c__builtin__\neval\nU\x01" "1\x85R.", 0, "refers to __builtin__.eval"},
+        {"\x80\x02"
+         "cos\nsystem\nU\x04true\x85R.",
+         0, "refers to os.system, which has no place in a checkpoint"},
+        {"\x80\x02"
+         "c__builtin__\neval\nU\x01"
+         "1\x85R.",
+         0, "refers to __builtin__.eval"},
         {"\x80\x04\x8c\x05posix\x8c\x06system\x93.", 0, "refers to posix.system"},
-        {"\x80\x02" "ctorch.nn.modules.linear\nLinear\n)\x81.", 0, "refers to torch.nn.modules.linear.Linear"},
-        {"\x80\x02" "ctorch._utils\n_rebuild_tensor_v3\n.", 0, "_rebuild_tensor_v3"},
+        {"\x80\x02"
+         "ctorch.nn.modules.linear\nLinear\n)\x81.",
+         0, "refers to torch.nn.modules.linear.Linear"},
+        {"\x80\x02"
+         "ctorch._utils\n_rebuild_tensor_v3\n.",
+         0, "_rebuild_tensor_v3"},
         {"\x80\x02(U\x04trueios\nsystem\n.", 0, "opcode INST"},
         {"\x80\x02(cbuiltins\nint\no.", 0, "opcode OBJ"},
         {"\x80\x02P1\n.", 0, "opcode PERSID"},
         {"\x80\x02\x82\x01.", 0, "opcode EXT1"},
-        {"\x80\x02" "cbuiltins\nint\n)}\x92.", 0, "opcode NEWOBJ_EX"},
+        {"\x80\x02"
+         "cbuiltins\nint\n)}\x92.",
+         0, "opcode NEWOBJ_EX"},
         {"\x80\x05\x96\x01\0\0\0\0\0\0\0x.", 12, "opcode BYTEARRAY8"},
         {"\x80\x02\xff.", 0, "opcode 0xff, which does not exist"},
         {"\x80\x02U\x02os)R.", 0, "a call of something that is no name"},
-        {"\x80\x02" "cbuiltins\nint\nK\x01R.", 0, "a call without its arguments"},
-        {"\x80\x02" "ca\x1b[31m\nb\n.", 0, "refers to a?[31m.b"},
+        {"\x80\x02"
+         "cbuiltins\nint\nK\x01R.",
+         0, "a call without its arguments"},
+        {"\x80\x02"
+         "ca\x1b[31m\nb\n.",
+         0, "refers to a?[31m.b"},
         {"\x80\x02.", 0, "its stack is empty"},
         {"\x80\x02}(K\x01u.", 0, "members for something that has none"},
-        {"\x80\x02K\x01K\x02" "a.", 0, "members for something that has none"},
+        {"\x80\x02K\x01K\x02"
+         "a.",
+         0, "members for something that has none"},
         {"\x80\x02u.", 0, "a mark is missing"},
         {"\x80\x02h\x07.", 0, "a memo that was never made"},
         {"\x80\x02}r\xff\xff\xff\xff.", 0, "a memo of impossible number"},
         {"\x80\x02X\xff\xff\xff\xffx.", 0, "a text is longer than what is left"},
         {"\x80\x02\x8b\xff\xff\xff\xffx.", 0, "a number is longer than what is left"},
         {"\x80\x02K", 0, "it ends in the middle"},
-        {"\x80\x02" "cos\nsystem", 0, "it ends in the middle of a line"},
+        {"\x80\x02"
+         "cos\nsystem",
+         0, "it ends in the middle of a line"},
         {"\x80\x02U\x01xQ.", 0, "not described by a tuple"},
         {"\x80\x02K\x01.", 0, "no dictionary of tensors"},
         {"\x80\x02}.", 0, "no tensors in it"},
-        {"\x80\x02}q\x01U\x01" "ah\x01s.", 0, "dictionaries in dictionaries without end"},
+        {"\x80\x02}q\x01U\x01"
+         "ah\x01s.",
+         0, "dictionaries in dictionaries without end"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct bytes object = {.count = 0};
@@ -267,13 +293,15 @@ static void what_is_no_tensor_is_passed_over(void **state)
     pickle_word(&object, "callbacks");
     add_text(&object, "}cpytorch_lightning.callbacks.model_checkpoint\nModelCheckpoint\n}s");
     pickle_word(&object, "numpy");
-    add_text(&object, "cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02" "f8K\x02K\x01\x87R(K\x03U\x01<tbU\x01x\x86R");
+    add_text(&object, "cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02"
+                      "f8K\x02K\x01\x87R(K\x03U\x01<tbU\x01x\x86R");
     pickle_word(&object, "state_dict");
     add_text(&object, "ccollections\nOrderedDict\n)R(");
     pickle_word(&object, "w");
     add_text(&object, "ctorch._utils\n_rebuild_parameter\n(");
     pickle_tensor(&object, 6, 0, (const int64_t[]){3, 2}, (const int64_t[]){2, 1});
-    add_text(&object, "\x88" "ccollections\nOrderedDict\n)RtRu}b");
+    add_text(&object, "\x88"
+                      "ccollections\nOrderedDict\n)RtRu}b");
     pickle_word(&object, "optimizer");
     add_text(&object, "}K\x01]s");
     add_text(&object, "u.");
@@ -282,6 +310,25 @@ static void what_is_no_tensor_is_passed_over(void **state)
         fail_msg("%s", e.message);
     assert_int_equal(file.count, 1);
     assert_string_equal(file.items[0].name, "w");
+    torchfile_close(&file);
+}
+
+/* What lies in the archive as it is needed is a view of the map: of 34 tensors, only the transposed one is a copy. */
+static void stored_tensors_are_not_copied(void **state)
+{
+    (void)state;
+    struct torchfile file;
+    struct error e = {0};
+    if (torchfile_open(RECORDED "vae_original.ckpt", &file, &e) != OK)
+        fail_msg("%s", e.message);
+    int copies = 0;
+    for (size_t i = 0; i < file.count; i++) {
+        const unsigned char *data = file.items[i].tensor.data;
+        bool mapped = data >= file.map.data && data < file.map.data + file.map.size;
+        assert_true(mapped || strcmp(file.items[i].name, "extra.view_transposed") == 0);
+        copies += !mapped;
+    }
+    assert_int_equal(copies, 1);
     torchfile_close(&file);
 }
 
@@ -309,7 +356,8 @@ static void no_cut_and_no_change_breaks_the_reader(void **state)
     }
 }
 
-/* ------------------------------------------------------------------------------------------------------------ archives */
+/* ------------------------------------------------------------------------------------------------------------
+ * archives */
 
 /* The recorded archive packed by a command that everybody has would need zip; the corpus of tests/fuzz has one that
  * Python's zipfile deflated, of the tensors that its stored twin has. */
@@ -322,7 +370,8 @@ static void deflated_archives_hold_the_same(void **state)
     assert_int_equal(stored.count, 3);
     assert_int_equal(deflated.count, 3);
     for (size_t i = 0; i < 3; i++)
-        check_tensor(tensor_file_find(&deflated, stored.items[i].name), &stored.items[i].tensor, stored.items[i].name);
+        check_tensor(tensor_file_find(&deflated, stored.items[i].name), &stored.items[i].tensor,
+                     stored.items[i].name);
     static const float turned[] = {0, 3, 1, 4, 2, 5};
     assert_memory_equal(tensor_file_find(&deflated, "b")->data, turned, sizeof turned);
     tensor_file_close(&stored);
@@ -358,7 +407,8 @@ static void damaged_archives_are_refused(void **state)
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------------- shards */
+/* --------------------------------------------------------------------------------------------------------------
+ * shards */
 
 static void an_index_gathers_shards(void **state)
 {
@@ -367,11 +417,14 @@ static void an_index_gathers_shards(void **state)
     struct tensor_file file;
     struct error e = {0};
     char command[512];
-    snprintf(command, sizeof command, "cp tests/fuzz/corpus/weights/torch %s/a.bin; cp tests/fuzz/corpus/weights/torch-legacy "
-             "%s/b.bin", folder.path, folder.path);
+    snprintf(command, sizeof command,
+             "cp tests/fuzz/corpus/weights/torch %s/a.bin; cp tests/fuzz/corpus/weights/torch-legacy "
+             "%s/b.bin",
+             folder.path, folder.path);
     assert_int_equal(system(command), 0);
     struct file_path index = folder_path(&folder, "model.bin.index.json");
-    static const char good[] = "{\"weight_map\":{\"a.weight\":\"a.bin\",\"b\":\"a.bin\",\"state.x\":\"a.bin\",\"w\":\"b.bin\"}}";
+    static const char good[] =
+        "{\"weight_map\":{\"a.weight\":\"a.bin\",\"b\":\"a.bin\",\"state.x\":\"a.bin\",\"w\":\"b.bin\"}}";
     write_bytes(index.text, good, sizeof good - 1);
     open_well(index.text, &file);
     assert_int_equal(file.count, 4);
@@ -404,6 +457,7 @@ int main(void)
         cmocka_unit_test(views_that_leave_their_storage_are_refused),
         cmocka_unit_test(pickles_that_could_run_something_are_refused_by_name),
         cmocka_unit_test(what_is_no_tensor_is_passed_over),
+        cmocka_unit_test(stored_tensors_are_not_copied),
         cmocka_unit_test(no_cut_and_no_change_breaks_the_reader),
         cmocka_unit_test(deflated_archives_hold_the_same),
         cmocka_unit_test(damaged_archives_are_refused),

@@ -1,6 +1,5 @@
 #include "tools/conversion.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +9,9 @@
 #include "sdxl/unet/unet.h"
 #include "sdxl/vae/vae.h"
 #include "tensor/file.h"
-#include "tools/layout.h"
+#include "tools/conversion_write.h"
 
-enum { PIECE = 1 << 18, PATH_BYTES = 4600 };
+enum { PATH_BYTES = 4600 };
 
 struct job {
     struct conversion *c;
@@ -20,181 +19,13 @@ struct job {
     struct clip text_encoder, text_encoder_2;
     struct unet unet;
     struct vae vae;
-    uint64_t done, all;
-    uint64_t odd; /* values that are no numbers */
+    struct lora *loras; /* [lora_count] */
+    int lora_count;
+    struct conversion_run run;
     struct error *e;
 };
 
-/* ------------------------------------------------------------------------------------------- the bytes of a tensor */
-
-/* Takes bytes that follow each other. */
-struct sink {
-    status (*take)(struct sink *s, const void *bytes, size_t size, struct error *e);
-    struct file_writer *writer;
-    const unsigned char *expected; /* of the checking one: what comes next */
-};
-
-static status append_bytes(struct sink *s, const void *bytes, size_t size, struct error *e)
-{
-    return file_append(s->writer, bytes, size, e);
-}
-
-static status compare_bytes(struct sink *s, const void *bytes, size_t size, struct error *e)
-{
-    if (memcmp(s->expected, bytes, size) != 0)
-        return fail(e, ERR_IO, "what was written cannot be read back: is the disk failing?");
-    s->expected += size;
-    return OK;
-}
-
-static bool is_float(enum dtype dtype)
-{
-    return dtype == DTYPE_F32 || dtype == DTYPE_F16 || dtype == DTYPE_BF16 || dtype == DTYPE_F64;
-}
-
-static enum dtype dtype_after(const struct conversion *c, enum dtype dtype)
-{
-    return is_float(dtype) && c->dtype != DTYPE_OTHER ? c->dtype : dtype;
-}
-
-static void told(struct job *w, size_t bytes)
-{
-    w->done += bytes;
-    if (w->c->progress != NULL)
-        w->c->progress(w->c->self, w->done, w->all);
-}
-
-/* Floats to a format. False: one does not fit. */
-static bool store(enum dtype dtype, const float *in, size_t count, void *out, uint64_t *odd)
-{
-    uint16_t *halves = out;
-    bool fits = true;
-    for (size_t i = 0; i < count; i++) {
-        *odd += !isfinite(in[i]);
-        if (dtype == DTYPE_F32)
-            ((float *)out)[i] = in[i];
-        else if (dtype == DTYPE_BF16)
-            halves[i] = f32_to_bf16(in[i]);
-        else
-            halves[i] = f32_to_f16(in[i]);
-        bool infinite = dtype == DTYPE_F16    ? (halves[i] & 0x7fff) == 0x7c00
-                        : dtype == DTYPE_BF16 ? (halves[i] & 0x7fff) == 0x7f80
-                                              : false;
-        fits = fits && !(infinite && isfinite(in[i]));
-    }
-    return fits;
-}
-
-/* Hands a tensor's bytes on, in the format that is asked for. */
-static status emit(struct job *w, const char *name, const struct tensor *t, struct sink *sink)
-{
-    float floats[4096], stored[4096];
-    enum dtype dtype = dtype_after(w->c, t->dtype);
-    size_t count = (size_t)tensor_count(t), size = dtype_size(dtype);
-    if (dtype == t->dtype) {
-        for (size_t at = 0, bytes = count * size; at < bytes;) {
-            size_t piece = bytes - at < PIECE ? bytes - at : PIECE;
-            TRY(sink->take(sink, (const char *)t->data + at, piece, w->e));
-            told(w, piece);
-            at += piece;
-        }
-        return OK;
-    }
-    for (size_t at = 0; at < count;) {
-        size_t piece = count - at < 4096 ? count - at : 4096;
-        tensor_read(t, (int64_t)at, (int64_t)piece, floats);
-        if (!store(dtype, floats, piece, stored, &w->odd))
-            return fail(w->e, ERR_ARGUMENT, "tensor \"%s\" has numbers that are too large for %s: choose another --dtype",
-                        name, dtype_name(dtype));
-        TRY(sink->take(sink, stored, piece * size, w->e));
-        told(w, piece * size);
-        at += piece;
-    }
-    return OK;
-}
-
-static status emit_transposed(struct job *w, const struct named_tensor *source, struct sink *sink)
-{
-    const struct tensor *t = &source->tensor;
-    int64_t rows = t->shape[0], columns = t->shape[1];
-    size_t size = dtype_size(t->dtype);
-    unsigned char *turned = malloc((size_t)tensor_count(t) * size + 1);
-    if (turned == NULL)
-        return fail(w->e, ERR_MEMORY, "no memory to turn \"%s\"", source->name);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            memcpy(turned + (size_t)(j * rows + i) * size, (const char *)t->data + (size_t)(i * columns + j) * size,
-                   size);
-    struct tensor whole = *t;
-    whole.data = turned;
-    status s = emit(w, source->name, &whole, sink);
-    free(turned);
-    return s;
-}
-
-static status emit_row(struct job *w, const struct layout_row *row, struct sink *sink)
-{
-    if (row->transposed)
-        return emit_transposed(w, row->sources[0], sink);
-    for (int i = 0; i < row->source_count; i++)
-        TRY(emit(w, row->sources[i]->name, &row->sources[i]->tensor, sink));
-    return OK;
-}
-
-/* --------------------------------------------------------------------------------------------------------- one file */
-
-static uint64_t layout_bytes(const struct layout *l)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < l->count; i++)
-        bytes += (uint64_t)tensor_count(&l->items[i].tensor) * dtype_size(l->items[i].tensor.dtype);
-    return bytes;
-}
-
-static status verify(struct job *w, const char *path, const struct layout *l)
-{
-    struct safetensors file;
-    TRY(safetensors_open(path, &file, w->e));
-    status s = OK;
-    for (size_t i = 0; i < l->count && s == OK; i++) {
-        const struct tensor *t = safetensors_find(&file, l->items[i].name), *wanted = &l->items[i].tensor;
-        if (t == NULL || t->dtype != wanted->dtype || !tensor_is(t, wanted->rank, wanted->shape))
-            s = fail(w->e, ERR_IO, "tensor \"%s\" is not as it was written", l->items[i].name);
-        else
-            s = emit_row(w, &l->rows[i], &(struct sink){.take = compare_bytes, .expected = t->data});
-    }
-    safetensors_close(&file);
-    if (s != OK)
-        fail_context(w->e, "%s", path);
-    return s;
-}
-
-/* Sorted for the formats that will be written. */
-static status finish_layout(struct job *w, struct layout *l)
-{
-    for (size_t i = 0; i < l->count; i++)
-        l->items[i].tensor.dtype = dtype_after(w->c, l->items[i].tensor.dtype);
-    TRY(layout_finish(l, w->e));
-    w->all += 2 * layout_bytes(l); /* written, and read again */
-    return OK;
-}
-
-static status write_layout(struct job *w, const char *path, const struct layout *l, const char *const *metadata)
-{
-    struct file_writer writer;
-    TRY(safetensors_create(path, l->items, l->count, metadata, &writer, w->e));
-    for (size_t i = 0; i < l->count; i++) {
-        status s = emit_row(w, &l->rows[i], &(struct sink){.take = append_bytes, .writer = &writer});
-        if (s != OK) {
-            file_discard(&writer);
-            return s;
-        }
-    }
-    TRY(file_commit(&writer, w->e));
-    return verify(w, path, l);
-}
-
-/* ------------------------------------------------------------------------------------------------------ whole models */
+/* --------------------------------------------------------------------------------------------------- whole models */
 
 static const struct part {
     enum checkpoint_part part;
@@ -223,27 +54,53 @@ static const struct weights *weights_of_part(const struct job *w, enum checkpoin
     }
 }
 
-/* Binding sees that everything is there and of the right shape. */
+/* Binding sees that everything is there and of the right shape, and lays LoRAs on top. */
 static status bind_clip(struct job *w, struct clip *clip, enum checkpoint_part part)
 {
     struct clip_config config;
     struct weights weights;
+    struct lora_part loras = {.items = w->loras, .count = w->lora_count, .part = part};
     TRY(parts_clip(&w->parts, part, &config, &weights, w->e));
+    weights.loras = &loras;
     return clip_bind(clip, &weights, &config, w->e);
+}
+
+static status bind_unet(struct job *w)
+{
+    struct unet_config config;
+    struct weights weights;
+    struct lora_part loras = {.items = w->loras, .count = w->lora_count, .part = PART_UNET};
+    TRY(parts_unet(&w->parts, &config, &weights, w->e));
+    loras.original = original_unet(&config);
+    weights.loras = &loras;
+    return unet_bind(&w->unet, &weights, &config, w->e);
+}
+
+static status open_loras(struct job *w)
+{
+    const struct model_sources *s = &w->c->sources;
+    w->loras = calloc((size_t)s->lora_count + 1, sizeof *w->loras);
+    if (w->loras == NULL)
+        return fail(w->e, ERR_MEMORY, "no memory for %d LoRAs", s->lora_count);
+    for (; w->lora_count < s->lora_count; w->lora_count++)
+        TRY(lora_open(&w->loras[w->lora_count], &s->loras[w->lora_count], w->e));
+    return OK;
 }
 
 static status bind_model(struct job *w)
 {
-    struct unet_config unet;
     struct vae_config vae;
     struct weights weights;
+    TRY(open_loras(w));
     TRY(bind_clip(w, &w->text_encoder, PART_TEXT_ENCODER));
     if (has_part(w, PART_TEXT_ENCODER_2))
         TRY(bind_clip(w, &w->text_encoder_2, PART_TEXT_ENCODER_2));
-    TRY(parts_unet(&w->parts, &unet, &weights, w->e));
-    TRY(unet_bind(&w->unet, &weights, &unet, w->e));
+    TRY(bind_unet(w));
     TRY(parts_vae(&w->parts, &vae, &weights, w->e));
-    return vae_bind(&w->vae, &weights, &vae, w->e);
+    TRY(vae_bind(&w->vae, &weights, &vae, w->e));
+    for (int i = 0; i < w->lora_count; i++)
+        TRY(lora_finish(&w->loras[i], &w->c->notes, w->e));
+    return OK;
 }
 
 static void note_unused(struct job *w)
@@ -281,9 +138,9 @@ static status describe_all(const struct job *w, struct text texts[DESCRIPTIONS])
 
 static status write_single(struct job *w, const struct text texts[DESCRIPTIONS])
 {
-    const char *metadata[2 * (DESCRIPTIONS + 2) + 1] = {
-        "format", "pt", "modelspec.architecture",
-        w->parts.one_encoder ? "stable-diffusion-v1" : "stable-diffusion-xl-v1-base"};
+    const char *metadata[2 * (DESCRIPTIONS + 2) + 1] = {"format", "pt", "modelspec.architecture",
+                                                        w->parts.one_encoder ? "stable-diffusion-v1"
+                                                                             : "stable-diffusion-xl-v1-base"};
     size_t count = 4;
     for (enum description d = 0; d < DESCRIPTIONS; d++)
         if (texts[d].data != NULL) {
@@ -299,14 +156,14 @@ static status write_single(struct job *w, const struct text texts[DESCRIPTIONS])
             s = layout_add_original(&layout, &names, p->bound, p->bound_count, w->e);
     }
     if (s == OK)
-        s = finish_layout(w, &layout);
+        s = conversion_finish_layout(&w->run, &layout);
     if (s == OK)
-        s = write_layout(w, w->c->out, &layout, metadata);
+        s = conversion_write(&w->run, w->c->out, &layout, metadata);
     layout_free(&layout);
     return s;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- folders */
+/* -------------------------------------------------------------------------------------------------------- folders */
 
 static status write_text(struct job *w, const char *folder, const char *name, const void *text, size_t length)
 {
@@ -322,13 +179,16 @@ static status write_text(struct job *w, const char *folder, const char *name, co
 /* The files of a tokenizer that are there; a vocabulary is not needed to convert, but to draw. */
 static status copy_tokenizer(struct job *w, const char *folder, enum checkpoint_part part, const char *name)
 {
-    static const char *const files[] = {"vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"};
+    static const char *const files[] = {"vocab.json", "merges.txt", "special_tokens_map.json",
+                                        "tokenizer_config.json"};
     char from[PATH_BYTES], path[PATH_BYTES], to[PATH_BYTES];
     bool borrowed;
     struct error none = {0};
     if (parts_tokenizer(&w->parts, part, from, sizeof from, &borrowed, &none) != OK || !file_is_directory(from)) {
-        text_append(&w->c->notes, "%sno tokenizer was found for %s: put vocab.json and merges.txt there, or name one with "
-                    "--tokenizer", w->c->notes.length > 0 ? "\n" : "", name);
+        text_append(&w->c->notes,
+                    "%sno tokenizer was found for %s: put vocab.json and merges.txt there, or name one with "
+                    "--tokenizer",
+                    w->c->notes.length > 0 ? "\n" : "", name);
         return OK;
     }
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -356,7 +216,7 @@ static status write_part(struct job *w, const char *folder, const struct part *p
     static const char *const metadata[] = {"format", "pt", NULL};
     char path[PATH_BYTES];
     TRY(path_join(path, sizeof path, folder, part->weights, w->e));
-    return write_layout(w, path, layout, metadata);
+    return conversion_write(&w->run, path, layout, metadata);
 }
 
 static status fill_folder(struct job *w, const char *folder, const struct text texts[DESCRIPTIONS],
@@ -371,7 +231,7 @@ static status fill_folder(struct job *w, const char *folder, const struct text t
             if (parts[i].part == PART_VAE && strstr(layouts[i].items[t].name, ".attentions.") != NULL &&
                 layouts[i].items[t].tensor.rank == 4)
                 layouts[i].items[t].tensor.rank = 2;
-        TRY(finish_layout(w, &layouts[i]));
+        TRY(conversion_finish_layout(&w->run, &layouts[i]));
     }
     for (enum description d = 0; d < DESCRIPTIONS; d++)
         if (texts[d].data != NULL)
@@ -414,12 +274,16 @@ static status write_folder(struct job *w, const struct text texts[DESCRIPTIONS])
 /* Only what was made here: known names in known folders. */
 static void remove_folder(const char *folder)
 {
-    static const char *const names[] = {
-        "tokenizer/vocab.json", "tokenizer/merges.txt", "tokenizer/special_tokens_map.json",
-        "tokenizer/tokenizer_config.json", "tokenizer_2/vocab.json", "tokenizer_2/merges.txt",
-        "tokenizer_2/special_tokens_map.json", "tokenizer_2/tokenizer_config.json"};
-    static const char *const folders[] = {"tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2", "unet", "vae",
-                                          "scheduler"};
+    static const char *const names[] = {"tokenizer/vocab.json",
+                                        "tokenizer/merges.txt",
+                                        "tokenizer/special_tokens_map.json",
+                                        "tokenizer/tokenizer_config.json",
+                                        "tokenizer_2/vocab.json",
+                                        "tokenizer_2/merges.txt",
+                                        "tokenizer_2/special_tokens_map.json",
+                                        "tokenizer_2/tokenizer_config.json"};
+    static const char *const folders[] = {"tokenizer", "tokenizer_2", "text_encoder", "text_encoder_2",
+                                          "unet",      "vae",         "scheduler"};
     char path[PATH_BYTES];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (path_join(path, sizeof path, folder, names[i], NULL) == OK)
@@ -436,7 +300,7 @@ static void remove_folder(const char *folder)
     rmdir(folder);
 }
 
-/* -------------------------------------------------------------------------------------------------------- the choice */
+/* ----------------------------------------------------------------------------------------------------- the choice */
 
 static bool names_file(const char *out)
 {
@@ -465,14 +329,17 @@ static status convert_tensors(struct job *w, const struct tensor_file *file)
 {
     static const char *const metadata[] = {"format", "pt", NULL};
     struct layout layout = {0};
+    if (w->c->sources.lora_count > 0)
+        return fail(w->e, ERR_ARGUMENT, "%s: is %s: LoRAs are merged into whole models", w->c->in,
+                    checkpoint_name(checkpoint_recognise(file)));
     if (!names_file(w->c->out))
         return fail(w->e, ERR_ARGUMENT, "%s: is %s, not a whole model: OUT must be a file that ends in .safetensors",
                     w->c->in, checkpoint_name(checkpoint_recognise(file)));
     status s = layout_add(&layout, file->items, file->count, w->e);
     if (s == OK)
-        s = finish_layout(w, &layout);
+        s = conversion_finish_layout(&w->run, &layout);
     if (s == OK)
-        s = write_layout(w, w->c->out, &layout, metadata);
+        s = conversion_write(&w->run, w->c->out, &layout, metadata);
     layout_free(&layout);
     return s;
 }
@@ -501,15 +368,18 @@ static status choose(struct job *w)
 
 status convert(struct conversion *c, struct error *e)
 {
-    struct job w = {.c = c, .e = e};
+    struct job w = {.c = c, .run = {.c = c, .e = e}, .e = e};
     status s = choose(&w);
-    if (s == OK && w.odd > 0)
+    if (s == OK && w.run.odd > 0)
         text_append(&c->notes, "%s%llu values are infinite or no numbers at all: pictures will be black",
-                    c->notes.length > 0 ? "\n" : "", (unsigned long long)w.odd / 2);
+                    c->notes.length > 0 ? "\n" : "", (unsigned long long)w.run.odd / 2);
     clip_close(&w.text_encoder);
     clip_close(&w.text_encoder_2);
     unet_close(&w.unet);
     vae_close(&w.vae);
     parts_close(&w.parts);
+    for (int i = 0; i < w.lora_count; i++)
+        lora_close(&w.loras[i]);
+    free(w.loras);
     return s;
 }

@@ -1,5 +1,5 @@
-/* Converting weights: any form that can be read (sdxl/checkpoint/parts.h, tensor/tensor_file.h) to safetensors, a single
- * file or a folder.
+/* Converting weights: any form that can be read (sdxl/checkpoint/parts.h, tensor/tensor_file.h) to safetensors, a
+ * single file or a folder.
  *
  * Tensors go through one after the other, in pieces: the source is mapped, so memory stays small whatever the size.
  * What was written is read back and compared. Files appear whole or not at all. */
@@ -13,7 +13,7 @@
 struct conversion {
     const char *in;
     const char *out;       /* ends in ".safetensors": a single file; otherwise a folder, made if need be */
-    struct model_sources sources;
+    struct model_sources sources; /* with the LoRAs that are to be merged in */
     enum dtype dtype;      /* F32, F16 or BF16: of all float tensors. OTHER: each as it is */
     bool overwrite;
     /* Hears how many bytes of how many are done; NULL: nobody asks. Verifying counts, too. */

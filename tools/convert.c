@@ -8,7 +8,7 @@
 #include "storydiff/comic/settings.h"
 #include "tools/conversion.h"
 
-enum { EXIT_MISTAKE = 2 };
+enum { EXIT_MISTAKE = 2, MAX_LORAS = 16 };
 
 static const char usage[] =
     "usage: storydiff-convert [options] IN OUT\n"
@@ -21,6 +21,7 @@ static const char usage[] =
     "  --vae PATH         another VAE instead of the model's, or for a model without\n"
     "  --text_encoders PATH  a model whose text encoders to take\n"
     "  --tokenizer DIR    the vocabulary for a folder\n"
+    "  --lora FILE[:WEIGHT]  merge a LoRA in (WEIGHT: 1); may be given several times\n"
     "  --config DIR       for an unusual single file: a folder with its config.json files\n"
     "  -f, --overwrite    replace what is there\n"
     "  -q, --quiet        no progress\n"
@@ -45,6 +46,17 @@ static bool parse_dtype(const char *text, enum dtype *dtype)
             return true;
         }
     return false;
+}
+
+/* "FILE" or "FILE:0.8"; the text is cut at the colon if a number follows it. */
+static struct lora_source lora_of(char *text)
+{
+    char *colon = strrchr(text, ':'), *end = text;
+    double weight = colon != NULL ? strtod(colon + 1, &end) : 1;
+    if (colon == NULL || end == colon + 1 || *end != '\0')
+        return (struct lora_source){text, 1};
+    *colon = '\0';
+    return (struct lora_source){text, weight};
 }
 
 /* A bar of 40 characters, drawn anew for each percent. */
@@ -78,12 +90,14 @@ static void print_error(const struct error *e)
 
 int main(int argc, char **argv)
 {
-    enum { VAE = 256, TEXT_ENCODERS, TOKENIZER, CONFIG, DTYPE };
+    enum { VAE = 256, TEXT_ENCODERS, TOKENIZER, CONFIG, DTYPE, LORA };
+    struct lora_source loras[MAX_LORAS];
     static const struct option flags[] = {{"dtype", required_argument, NULL, DTYPE},
                                           {"vae", required_argument, NULL, VAE},
                                           {"text_encoders", required_argument, NULL, TEXT_ENCODERS},
                                           {"tokenizer", required_argument, NULL, TOKENIZER},
                                           {"config", required_argument, NULL, CONFIG},
+                                          {"lora", required_argument, NULL, LORA},
                                           {"overwrite", no_argument, NULL, 'f'},
                                           {"quiet", no_argument, NULL, 'q'},
                                           {"help", no_argument, NULL, 'h'},
@@ -101,6 +115,12 @@ int main(int argc, char **argv)
         case TEXT_ENCODERS: c.sources.text_encoders = optarg; break;
         case TOKENIZER: c.sources.tokenizer = optarg; break;
         case CONFIG: c.sources.config = optarg; break;
+        case LORA:
+            if (c.sources.lora_count == MAX_LORAS)
+                return mistake("too many LoRAs: ", optarg);
+            loras[c.sources.lora_count++] = lora_of(optarg);
+            c.sources.loras = loras;
+            break;
         case 'f': c.overwrite = true; break;
         case 'q': quiet = true; break;
         case 'h': fputs(usage, stdout); return EXIT_SUCCESS;

@@ -37,7 +37,7 @@ static void add_line(struct text *lines, const char *line)
     text_append(lines, "%s%s", lines->length > 0 ? "\n" : "", line);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ groups */
+/* --------------------------------------------------------------------------------------------------------- groups */
 
 static void count_tensor(struct report *r, const char *group, const struct tensor *t)
 {
@@ -63,11 +63,11 @@ static void group_of(const char *name, char *group, size_t size)
     static const struct {
         const char *prefix, *part;
     } known[] = {
-        {"model.diffusion_model.", "unet"}, {"first_stage_model.", "vae"},
+        {"model.diffusion_model.", "unet"},           {"first_stage_model.", "vae"},
         {"conditioner.embedders.0.", "text_encoder"}, {"conditioner.embedders.1.", "text_encoder_2"},
-        {"cond_stage_model.", "text_encoder"}, {"model_ema.", "ema (a second copy, for training)"},
-        {"lora_unet_", "lora of the unet"}, {"lora_te1_", "lora of text_encoder"},
-        {"lora_te2_", "lora of text_encoder_2"}, {"lora_te_", "lora of text_encoder"},
+        {"cond_stage_model.", "text_encoder"},        {"model_ema.", "ema (a second copy, for training)"},
+        {"lora_unet_", "lora of the unet"},           {"lora_te1_", "lora of text_encoder"},
+        {"lora_te2_", "lora of text_encoder_2"},      {"lora_te_", "lora of text_encoder"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strncmp(name, known[i].prefix, strlen(known[i].prefix)) == 0) {
@@ -86,7 +86,8 @@ static void count_file(struct report *r, const struct tensor_file *file, const c
     }
 }
 
-/* -------------------------------------------------------------------------------------------------------------- forms */
+/* --------------------------------------------------------------------------------------------------------------
+ * forms */
 
 static void append_formats(struct text *out, const struct group *g, const char *quote, const char *between)
 {
@@ -226,7 +227,7 @@ static void append_file(const struct report *r, const struct tensor_file *file, 
     text_append(r->out, "]}");
 }
 
-/* ------------------------------------------------------------------------------------------------------------ models */
+/* --------------------------------------------------------------------------------------------------------- models */
 
 struct model_bound {
     struct model_parts parts;
@@ -294,8 +295,10 @@ static status inspect_folder(struct report *r, bool *whole, struct error *e)
     const struct {
         const char *name;
         const struct weights *weights;
-    } list[] = {{"text_encoder", &m.text_encoder.weights}, {"text_encoder_2", &m.text_encoder_2.weights},
-                {"unet", &m.unet.weights}, {"vae", &m.vae.weights}};
+    } list[] = {{"text_encoder", &m.text_encoder.weights},
+                {"text_encoder_2", &m.text_encoder_2.weights},
+                {"unet", &m.unet.weights},
+                {"vae", &m.vae.weights}};
     r->what = checkpoint_name(m.parts.one_encoder ? CHECKPOINT_SD15 : CHECKPOINT_SDXL);
     r->format = "folder";
     for (int i = 0; i < 4; i++)
@@ -341,7 +344,7 @@ static status inspect_file(struct report *r, bool *whole, struct error *e)
     return OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- pictures */
+/* ------------------------------------------------------------------------------------------------------- pictures */
 
 /* tEXt chunks, which other programs write: a key, a zero byte, Latin-1. The web UIs call theirs "parameters". */
 static char *read_latin1_text(const struct file_map *map, const char *key)
@@ -415,7 +418,8 @@ static status inspect_picture(const struct inspection *how, const struct file_ma
     return OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the choice */
+/* ---------------------------------------------------------------------------------------------------------- the
+ * choice */
 
 status inspect(const struct inspection *how, struct text *out, bool *whole, struct error *e)
 {

@@ -30,8 +30,8 @@ status layout_add(struct layout *l, const struct named_tensor *sources, size_t c
 status layout_add_original(struct layout *l, const struct original_names *names, const struct named_tensor *sources,
                            size_t count, struct error *e);
 
-/* Sorts, wide elements first (so that all data is aligned) and then by name, and sees that what is fused is whole. Call it
- * last, when the formats in `items` are those that will be written. */
+/* Sorts, wide elements first (so that all data is aligned) and then by name, and sees that what is fused is whole. Call
+ * it last, when the formats in `items` are those that will be written. */
 status layout_finish(struct layout *l, struct error *e);
 void layout_free(struct layout *l); /* fine on a zeroed struct */
 

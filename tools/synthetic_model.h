@@ -26,7 +26,7 @@ struct synthetic_model {
     enum synthetic_form form;
     const char *blueprint; /* a folder; weights in it are not looked at */
     const char *tokenizer; /* a folder with a tokenizer, for a blueprint that has none of its own */
-    const char *out;       /* the new folder, made if need be; files in it of the same names are replaced; or the file */
+    const char *out;       /* the new folder, made if need be; files of the same names are replaced; or the file */
     enum dtype dtype;      /* of the weights: F16, BF16 or F32 */
     uint64_t seed;         /* each tensor follows from seed, name and shape alone */
     /* Told before a part ("unet") is written; NULL: nobody asks. */

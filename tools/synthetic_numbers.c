@@ -31,8 +31,8 @@ static bool ends_with(const char *name, const char *end)
 
 static double deviation(const char *name, const struct tensor *t)
 {
-    static const char *const arms[] = {"conv2.weight", "to_out.0.weight", "ff.net.2.weight", "proj_out.weight",
-                                       "out_proj.weight", "fc2.weight"};
+    static const char *const arms[] = {"conv2.weight",    "to_out.0.weight", "ff.net.2.weight",
+                                       "proj_out.weight", "out_proj.weight", "fc2.weight"};
     if (ends_with(name, "embedding.weight"))
         return 0.02;
     double fan_in = (double)tensor_count(t) / (double)t->shape[0];

@@ -1,5 +1,5 @@
-/* The numbers of a made-up model (synthetic_model.h): each tensor follows from seed, name and shape alone, whatever file
- * it is written to. */
+/* The numbers of a made-up model (synthetic_model.h): each tensor follows from seed, name and shape alone, whatever
+ * file it is written to. */
 #ifndef TOOLS_SYNTHETIC_NUMBERS_H
 #define TOOLS_SYNTHETIC_NUMBERS_H
 

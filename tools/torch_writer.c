@@ -27,7 +27,8 @@ static void put_bytes(struct text *t, const char *bytes)
     text_append_bytes(t, bytes, strlen(bytes));
 }
 
-/* ---------------------------------------------------------------------------------------------------------- the pickle */
+/* ---------------------------------------------------------------------------------------------------------- the
+ * pickle */
 
 static const char *storage_of(enum dtype dtype)
 {
@@ -81,12 +82,14 @@ static void pickle_tensor(struct text *t, const struct tensor *tensor, size_t ke
             stride *= tensor->shape[i];
         pickle_number(t, stride);
     }
-    put_bytes(t, "t\x89" "ccollections\nOrderedDict\n)RtR");
+    put_bytes(t, "t\x89"
+                 "ccollections\nOrderedDict\n)RtR");
 }
 
 static void pickle_all(struct text *t, const struct named_tensor *items, size_t count)
 {
-    put_bytes(t, "\x80\x02" "ccollections\nOrderedDict\n)R(");
+    put_bytes(t, "\x80\x02"
+                 "ccollections\nOrderedDict\n)R(");
     for (size_t i = 0; i < count; i++) {
         pickle_text(t, items[i].name);
         pickle_tensor(t, &items[i].tensor, i);
@@ -94,7 +97,8 @@ static void pickle_all(struct text *t, const struct named_tensor *items, size_t 
     put_bytes(t, "u.");
 }
 
-/* --------------------------------------------------------------------------------------------------------- the archive */
+/* --------------------------------------------------------------------------------------------------------- the
+ * archive */
 
 static status write_text(struct torch_writer *w, const struct text *t, struct error *e)
 {
@@ -106,8 +110,8 @@ static status write_text(struct torch_writer *w, const struct text *t, struct er
     return file_append(&w->file, t->data, t->length, e);
 }
 
-/* The local header, with so long an extra field that the data begins at a multiple of 64. Sizes and checksum follow the
- * data, and stand in the directory. */
+/* The local header, with so long an extra field that the data begins at a multiple of 64. Sizes and checksum follow
+ * the data, and stand in the directory. */
 static status begin_entry(struct torch_writer *w, const char *name, struct error *e)
 {
     struct torch_entry *entry = &w->entries[w->entry_count++];
@@ -216,7 +220,8 @@ static void put_end(struct text *t, uint64_t directory, uint64_t size, size_t co
     put(t, 0, 2);
 }
 
-/* ------------------------------------------------------------------------------------------------------- the interface */
+/* ------------------------------------------------------------------------------------------------------- the
+ * interface */
 
 static size_t bytes_of(const struct tensor *t)
 {

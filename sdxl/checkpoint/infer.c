@@ -57,8 +57,8 @@ __attribute__((format(printf, 4, 5))) static status extent(const struct part *p,
 
 static status odd(const struct part *p, const char *what)
 {
-    return fail(p->e, ERR_FORMAT, "%s: its %s: this is not put together as models of its kind are; give the folder with "
-                "its config.json files with `config`", p->file->path, what);
+    return fail(p->e, ERR_FORMAT, "%s: its %s: this is not put together as models of its kind are; give the folder "
+                "with its config.json files with `config`", p->file->path, what);
 }
 
 /* A JSON list of numbers. */

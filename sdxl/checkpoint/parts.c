@@ -210,9 +210,9 @@ static status open_parts(struct model_parts *p, const char *path, struct error *
     }
     p->vae = p->text_encoders = p->model;
     if (s->vae != NULL)
-        TRY(open_origin(&p->vae, s->vae, NULL, e));
+        TRY(open_origin(&p->vae, s->vae, s->config, e));
     if (s->text_encoders != NULL)
-        TRY(open_origin(&p->text_encoders, s->text_encoders, NULL, e));
+        TRY(open_origin(&p->text_encoders, s->text_encoders, s->config, e));
     if (p->model.file != NULL && !is_whole(p->model.file))
         return check_file(p, e);
     TRY(count_encoders(p, e));
@@ -258,6 +258,8 @@ static status describe_file(const struct model_origin *o, enum description what,
                             size_t size, struct error *e)
 {
     const struct text *text = &o->file->descriptions[what];
+    if (text->data == NULL)
+        return fail(e, ERR_FORMAT, "%s: has no part that its %s could describe", o->path, description_files[what]);
     snprintf(name, size, "%s, its %s", o->path, description_files[what]);
     text_append_bytes(json, text->data, text->length);
     return json->failed ? fail(e, ERR_MEMORY, "%s: out of memory", o->path) : OK;
@@ -280,9 +282,10 @@ status parts_describe(const struct model_parts *p, enum description what, struct
         }
     TRY(file_map(name, &map, e));
     text_append_bytes(json, (const char *)map.data, map.size);
-    text_append(json, "%s", ""); /* an empty file is a text, too */
     file_unmap(&map);
-    return json->failed ? fail(e, ERR_MEMORY, "%s: out of memory", name) : OK;
+    if (json->failed)
+        return fail(e, ERR_MEMORY, "%s: out of memory", name);
+    return json->data != NULL ? OK : fail(e, ERR_FORMAT, "%s: is empty", name);
 }
 
 static status open_weights(const struct model_parts *p, enum checkpoint_part part, struct weights *w, struct error *e)
@@ -403,8 +406,8 @@ status parts_tokenizer(const struct model_parts *p, enum checkpoint_part part, c
     if (found)
         return OK;
     return fail(e, ERR_IO, "%s: single files have no tokenizer in them: get vocab.json and merges.txt from "
-                "https://huggingface.co/openai/clip-vit-large-patch14 into one folder, and name it with `tokenizer`, or "
-                "put it beside the file as \"tokenizer\"", p->model.path);
+                "https://huggingface.co/openai/clip-vit-large-patch14 into one folder, and name it with `tokenizer`, "
+                "or put it beside the file as \"tokenizer\"", p->model.path);
 }
 
 void parts_note_unused(const struct model_parts *p, struct text *notes)

@@ -95,7 +95,9 @@ static status describe(struct single_file *f, enum description what, const struc
         text_append(out, "%s", kept);
     else
         TRY(infer(f, what, place, e));
-    return out->failed ? fail(e, ERR_MEMORY, "%s: out of memory", f->file.path) : OK;
+    if (out->failed)
+        return fail(e, ERR_MEMORY, "%s: out of memory", f->file.path);
+    return out->data != NULL ? OK : fail(e, ERR_FORMAT, "%s: its %s is empty", f->file.path, description_files[what]);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- naming */

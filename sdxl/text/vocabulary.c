@@ -172,7 +172,7 @@ static struct lines lines_of(const char *text, size_t size)
 {
     while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r' || text[size - 1] == ' '))
         size--;
-    return (struct lines){.next = text, .end = text + size};
+    return (struct lines){.next = text, .end = size > 0 ? text + size : text}; /* no text may be no pointer */
 }
 
 static bool next_line(struct lines *l)

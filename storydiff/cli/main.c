@@ -139,17 +139,31 @@ static int print_version(void)
     return EXIT_SUCCESS;
 }
 
-static void print_lines(struct run *r, const struct text *lines)
+static void print_each(const char *prefix, const struct text *lines)
 {
-    events_notices(&r->events, lines->data);
     for (const char *line = lines->data; line != NULL && *line != '\0';) {
         struct text one = {0};
         size_t length = strcspn(line, "\n");
         text_append_bytes(&one, line, length);
-        print_line("note: ", one.data);
+        print_line(prefix, one.data);
         text_free(&one);
         line += length + (line[length] == '\n');
     }
+}
+
+static void print_lines(struct run *r, const struct text *lines)
+{
+    events_notices(&r->events, lines->data);
+    print_each("note: ", lines);
+}
+
+/* Where the weights come from: of several files in a folder, one is taken (sdxl/checkpoint/parts.h). */
+static void print_files(const struct model *m)
+{
+    struct text lines = {0};
+    model_list_files(m, &lines);
+    print_each("", &lines);
+    text_free(&lines);
 }
 
 static void print_notice(void *self, const char *line)
@@ -405,6 +419,8 @@ static status work(struct run *r, struct error *e)
     print_lines(r, &r->comic.notices); /* not before: a mistake is told in one line */
     if (!r->comic.settings.pages_only)
         TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
+    if (r->options.verbose)
+        print_files(r->comic.model);
     if (r->options.verbose)
         fprintf(stderr, "model %s, %lld x %lld px, %d steps of %s, seed %llu, %d threads, %s kernels\n",
                 r->comic.model_name, (long long)r->comic.settings.width, (long long)r->comic.settings.height,

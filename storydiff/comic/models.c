@@ -157,9 +157,11 @@ static status by_name(const char *wanted, const char *cache_dir, char *out, size
     const char *last = strrchr(found->repository, '/');
     return fail(e, ERR_IO, "%s is not on this machine (storydiff itself downloads nothing): get "
                            "https://huggingface.co/%s, the files model_index.json, */*.json, */*.txt and "
-                           "*/*.safetensors (the .fp16.safetensors ones are enough), into %s/%s, or name its folder "
-                           "with `model`",
-                found->name, found->repository, cache, last != NULL ? last + 1 : found->repository);
+                           "*/*.safetensors (the .fp16.safetensors ones are enough: 7 GB), into %s/%s, or name its "
+                           "folder with `model`. Hugging Face's own tool does it with: huggingface-cli download %s "
+                           "--include model_index.json '*/*.json' '*/*.txt' '*/*.fp16.safetensors'",
+                found->name, found->repository, cache, last != NULL ? last + 1 : found->repository,
+                found->repository);
 }
 
 /* "ORG/NAME", and neither a path from here nor one from the root. */

@@ -24,7 +24,8 @@ static void look_at(const void *bytes, size_t size)
         sum += ((const unsigned char *)bytes)[i];
 }
 
-/* ---------------------------------------------------------------------------------------------------------------- json */
+/* ----------------------------------------------------------------------------------------------------------------
+ * json */
 
 static void walk(const struct json *v, int depth)
 {
@@ -45,7 +46,8 @@ static void fuzz_json(const uint8_t *bytes, size_t size)
     json_free(root);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- weights */
+/* -------------------------------------------------------------------------------------------------------------
+ * weights */
 
 static void look_at_tensors(const struct tensor_file *file)
 {
@@ -97,7 +99,8 @@ static void fuzz_model(const uint8_t *bytes, size_t size)
     fuzz_file_close(&f);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- configs */
+/* -------------------------------------------------------------------------------------------------------------
+ * configs */
 
 static void fuzz_configs(const uint8_t *bytes, size_t size)
 {
@@ -114,7 +117,7 @@ static void fuzz_configs(const uint8_t *bytes, size_t size)
     fuzz_check(vae_config_parse("file", text, &vae, &e[1]), &e[1]);
     fuzz_check(clip_config_parse("file", text, &clip, &e[2]), &e[2]);
     fuzz_check(scheduler_config_parse("file", text, size, &scheduler, &e[3]), &e[3]);
-    for (enum scheduler_class class = 0; e[3].code == OK && class < SCHEDULER_CLASSES; class++) {
+    for (enum scheduler_class class = 0; e[3].code == OK && class < SCHEDULER_CLASSES; class ++) {
         struct scheduler_settings settings;
         struct error none = {0};
         fuzz_check(scheduler_settings_for(&scheduler, class, &settings, &none), &none);
@@ -123,7 +126,8 @@ static void fuzz_configs(const uint8_t *bytes, size_t size)
     free(text);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- vocabulary */
+/* ----------------------------------------------------------------------------------------------------------
+ * vocabulary */
 
 static void look_up(const struct vocabulary *v)
 {
@@ -185,7 +189,8 @@ static void fuzz_gzip(const uint8_t *bytes, size_t size)
     fuzz_file_close(&f);
 }
 
-/* --------------------------------------------------------------------------------------------------------------- story */
+/* ---------------------------------------------------------------------------------------------------------------
+ * story */
 
 static void fuzz_story(const uint8_t *bytes, size_t size)
 {
@@ -210,7 +215,8 @@ static void fuzz_styles(const uint8_t *bytes, size_t size)
     fuzz_file_close(&f);
 }
 
-/* ------------------------------------------------------------------------------------------------------------ pictures */
+/* ------------------------------------------------------------------------------------------------------------
+ * pictures */
 
 static void fuzz_png(const uint8_t *bytes, size_t size)
 {
@@ -245,8 +251,15 @@ static void fuzz_font(const uint8_t *bytes, size_t size)
 }
 
 const struct fuzz_target fuzz_targets[] = {
-    {"json", fuzz_json},   {"weights", fuzz_weights}, {"model", fuzz_model},
-    {"configs", fuzz_configs}, {"vocabulary", fuzz_vocabulary_folder}, {"gzip", fuzz_gzip},
-    {"story", fuzz_story}, {"styles", fuzz_styles},   {"png", fuzz_png},
-    {"font", fuzz_font},   {NULL, NULL},
+    {"json", fuzz_json},
+    {"weights", fuzz_weights},
+    {"model", fuzz_model},
+    {"configs", fuzz_configs},
+    {"vocabulary", fuzz_vocabulary_folder},
+    {"gzip", fuzz_gzip},
+    {"story", fuzz_story},
+    {"styles", fuzz_styles},
+    {"png", fuzz_png},
+    {"font", fuzz_font},
+    {NULL, NULL},
 };
