@@ -85,6 +85,14 @@ $(BUILD)/synthesize: $(call objects,tools/synthesize.c $(SYNTHETIC_C)) $(BUILD)/
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
 
+$(BUILD)/style_sheet: $(call objects,tools/style_sheet.c) $(BUILD)/libstorydiff.a
+	$(CC) -o $@ $^ $(LIBS)
+
+# The studio's pictures of styles, drawn again: after a new bundled model, or new styles
+.PHONY: style-pictures
+style-pictures: $(BUILD)/storydiff $(BUILD)/style_sheet
+	tools/style_pictures $(BUILD)
+
 # The bench. oneDNN is one of its peers where Debian's libdnnl-dev is installed.
 ONEDNN  = $(wildcard /usr/include/oneapi/dnnl/dnnl.h)
 BENCH_C = $(filter-out bench/pipeline.c bench/onednn%,$(wildcard bench/*.c)) bench/onednn$(if $(ONEDNN),,_absent).c

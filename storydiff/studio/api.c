@@ -112,6 +112,7 @@ static void append_head(const struct library *l, struct text *out, const struct 
                 (long long)library_time(l, c->id, "panel-01.png"));
     append_title(out, story);
     member(out, "message", c->message);
+    member(out, "only", c->task == TASK_REDRAW ? c->panels : "");
 }
 
 /* When each numbered picture was written, from 1 on; 0 where one is missing among them. */
@@ -385,7 +386,7 @@ static struct reply tail(const char *path)
 /* The name is composed here, of a kind and a number. */
 static struct reply file_of(struct studio *s, const struct request *r, const char *id, const char *kind, int number)
 {
-    char name[64], path[COMIC_PATH], download[96];
+    char name[32], path[COMIC_PATH], download[96];
     const char *type = "image/png";
     bool picture = strcmp(kind, "panel") == 0 || strcmp(kind, "page") == 0;
     struct error e = {0};

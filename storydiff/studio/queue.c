@@ -88,7 +88,7 @@ static void see(struct queue *q, const struct json *event, struct ending *ending
 struct command {
     const char *words[CHILD_MAX_WORDS];
     int count;
-    char story[COMIC_PATH], folder[COMIC_PATH], log[COMIC_PATH], every[16];
+    char story[COMIC_PATH], folder[COMIC_PATH], log[COMIC_PATH], every[24];
 };
 
 static void word(struct command *c, const char *text)
@@ -188,7 +188,7 @@ static void set_state(struct queue *q, const char *id, enum comic_state state, c
 /* What became of it, under the mutex. */
 static void settle(struct queue *q, const char *id, int code, const struct ending *ending)
 {
-    char message[1100];
+    char message[512];
     if (strcmp(ending->event, "finished") == 0)
         set_state(q, id, COMIC_FINISHED, "");
     else if (q->ending)
