@@ -38,6 +38,7 @@ function toast(text, undo) {
 }
 const failed = error => toast(error.message === 'Failed to fetch' ? 'The studio does not answer: is it still running?' : error.message);
 
+const noBreak = e => { if (e.key === 'Enter') e.preventDefault(); };
 const dice = () => String(crypto.getRandomValues(new Uint32Array(1))[0] >>> 1);
 
 // ------------------------------------------------------------------------------------------------------- the script
@@ -189,9 +190,9 @@ function movePanel(from, to) {
 }
 
 function panelCard(p, i, all, names) {
-  const write = () => replaceLine(p.index, panelLine(oneLine(text.value), caption.value === '' && doc.lines[p.index].caption !== '' ? null : caption.value), 'card');
+  const write = () => replaceLine(p.index, panelLine(oneLine(text.value), caption.value === '' && doc.lines[p.index].caption !== '' ? null : oneLine(caption.value)), 'card');
   const text = h('textarea', {value: p.text.trim(), 'aria-label': 'Panel ' + (i + 1) + ': what happens', placeholder: '[Name] doing something somewhere', oninput: () => { write(); chips(); }});
-  const caption = h('input', {className: 'caption', value: p.caption || '', 'aria-label': 'Panel ' + (i + 1) + ': caption', placeholder: 'Caption', autocomplete: 'off', oninput: () => write()});
+  const caption = h('textarea', {className: 'caption', rows: 1, value: p.caption || '', 'aria-label': 'Panel ' + (i + 1) + ': caption', placeholder: 'Caption', oninput: () => write(), onkeydown: noBreak});
   const who = h('div', {className: 'who', role: 'group', 'aria-label': 'Who is in panel ' + (i + 1)});
   const has = name => text.value.includes('[' + name + ']');
   const toggle = name => {
@@ -305,7 +306,7 @@ function makeSettings() {
     h('div', {className: 'fold'}, ...keys.filter(k => rows[k]).map(k => makeField(rows[k]))))));
   $('styles').replaceChildren(...info.styles.map((s, i) => {
     const thumb = h('span', {className: 'thumb'});
-    thumb.style.backgroundPosition = '0 ' + -72 * i + 'px';
+    thumb.style.backgroundPosition = '0 ' + -62 * i + 'px';
     return h('label', {className: 'style', title: s.prompt}, h('input', {type: 'radio', name: 'style', value: s.name, onchange: () => setSetting('style_name', s.name)}), thumb, s.name.replace('/', ' / '));
   }));
 }
@@ -343,7 +344,7 @@ async function check() {
   try {
     const answer = await api('POST', '/api/check', {story: text});
     if (number !== checkNumber) return;
-    verdict = answer;
+    verdict = answer.ok ? answer : {...answer, message: answer.message[0].toUpperCase() + answer.message.slice(1)};
   } catch (error) {
     if (number !== checkNumber) return;
     verdict = {ok: false, line: 0, key: '', message: error.message};
@@ -550,7 +551,7 @@ function showDrawn(c) {
     let item = $('drawn').children[i];
     if (!item) {
       item = h('li', {}, h('div', {className: 'shot'}), h('div', {className: 'words'}, h('p', {className: 'said'}),
-        h('input', {'aria-label': 'Caption of panel ' + (i + 1), oninput: e => { captions[i] = e.target.value; showChanged(); }}),
+        h('textarea', {rows: 1, 'aria-label': 'Caption of panel ' + (i + 1), onkeydown: noBreak, oninput: e => { captions[i] = oneLine(e.target.value); showChanged(); }}),
         h('button', {type: 'button', className: 'small', onclick: () => askRedraw(i)}, 'Redraw…')));
       $('drawn').append(item);
     }
@@ -721,6 +722,7 @@ async function poll() {
 
 function show() {
   const now = view();
+  if (now !== 'write') $('toast').replaceChildren();
   for (const name of ['write', 'comics', 'comic']) $('view-' + name).hidden = name !== now;
   $('nav-write').toggleAttribute('aria-current', now === 'write');
   $('nav-comics').toggleAttribute('aria-current', now !== 'write');
