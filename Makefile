@@ -36,16 +36,18 @@ ifdef SANITIZE
   LIBS += -fsanitize=address,undefined
 endif
 
-LIBRARY  = $(filter-out storydiff/cli/main.c,$(wildcard tensor/*.c nn/*.c sdxl/*.c sdxl/*/*.c storydiff/*/*.c))
+LIBRARY  = $(filter-out storydiff/cli/main.c storydiff/studio/%,$(wildcard tensor/*.c nn/*.c sdxl/*.c sdxl/*/*.c storydiff/*/*.c))
 TESTS    = $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 SYNTHETIC_C = tools/synthetic_model.c tools/synthetic_numbers.c tools/torch_writer.c tools/layout.c
 GOLDEN_C = $(wildcard tests/golden_*.c)
 objects  = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
-.PHONY: all demo test golden golden-full fuzz bench install clean help setup
+.PHONY: all studio demo test golden golden-full fuzz bench install clean help setup
 .SECONDARY:
 
-all: $(BUILD)/storydiff $(BUILD)/storydiff-convert $(BUILD)/storydiff-inspect
+# The studio where libmicrohttpd is installed, as make setup does.
+all: $(BUILD)/storydiff $(BUILD)/storydiff-convert $(BUILD)/storydiff-inspect \
+     $(if $(wildcard /usr/include/microhttpd.h),$(BUILD)/storydiff-studio)
 
 $(BUILD)/libstorydiff.a: $(call objects,$(LIBRARY))
 	@rm -f $@
@@ -54,6 +56,16 @@ $(BUILD)/libstorydiff.a: $(call objects,$(LIBRARY))
 $(BUILD)/storydiff: $(BUILD)/obj/storydiff/cli/main.o $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
+
+# The studio is a program of its own: it alone needs libmicrohttpd.
+STUDIO_C = $(wildcard storydiff/studio/*.c)
+$(BUILD)/storydiff-studio: $(call objects,$(STUDIO_C)) $(BUILD)/obj/storydiff/studio/assets_embedded.o $(BUILD)/libstorydiff.a
+	echo "  $@"
+	$(CC) -o $@ $^ $(LIBS) -lmicrohttpd
+
+$(BUILD)/obj/storydiff/studio/assets_embedded.o: storydiff/studio/assets_embedded.S $(wildcard storydiff/studio/page/* storydiff/examples/*.story)
+	@mkdir -p $(@D)
+	$(CC) -c -o $@ $<
 
 $(BUILD)/golden: $(call objects,$(GOLDEN_C) tests/sha256.c $(SYNTHETIC_C)) $(BUILD)/libstorydiff.a
 	echo "  $@"
@@ -72,6 +84,14 @@ $(BUILD)/storydiff-inspect: $(call objects,tools/inspect.c tools/inspection.c) $
 $(BUILD)/synthesize: $(call objects,tools/synthesize.c $(SYNTHETIC_C)) $(BUILD)/libstorydiff.a
 	echo "  $@"
 	$(CC) -o $@ $^ $(LIBS)
+
+$(BUILD)/style_sheet: $(call objects,tools/style_sheet.c) $(BUILD)/libstorydiff.a
+	$(CC) -o $@ $^ $(LIBS)
+
+# The studio's pictures of styles, drawn again: after a new bundled model, or new styles
+.PHONY: style-pictures
+style-pictures: $(BUILD)/storydiff $(BUILD)/style_sheet
+	tools/style_pictures $(BUILD)
 
 # The bench. oneDNN is one of its peers where Debian's libdnnl-dev is installed.
 ONEDNN  = $(wildcard /usr/include/oneapi/dnnl/dnnl.h)
@@ -110,7 +130,7 @@ $(BUILD)/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) storydiff/cli/main.c $(wildcard tests/*.c tests/fuzz/*.c tools/*.c bench/*.c))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) $(STUDIO_C) storydiff/cli/main.c $(wildcard tests/*.c tests/fuzz/*.c tools/*.c bench/*.c))
 
 # make fuzz SECONDS=60: every parser against made-up bytes, each for so long (Debian: clang, libclang-rt-14-dev). What is
 # found lies in build/fuzz/found; what is worth keeping goes into tests/fuzz/corpus.
@@ -136,6 +156,12 @@ demo:
 	@tools/setup
 	@$(MAKE) --no-print-directory all
 	$(BUILD)/storydiff --story storydiff/examples/demo.story --output_dir outputs --overwrite
+
+# make studio STUDIO="--open --port 7860": the comic in the browser
+studio:
+	@tools/setup
+	@$(MAKE) --no-print-directory $(BUILD)/storydiff $(BUILD)/storydiff-studio
+	$(BUILD)/storydiff-studio $(STUDIO)
 
 test:
 	@tools/setup
@@ -167,6 +193,7 @@ clean:
 help:
 	@echo "make              build/storydiff"
 	@echo "make demo         install what is missing, build, draw the example story into outputs/"
+	@echo "make studio       install what is missing, build, start the comic in the browser: STUDIO=\"--open --port 7860\""
 	@echo "make test         install what is missing, build, run all tests; SANITIZE=1: under ASan and UBSan"
 	@echo "make golden       compare with recordings: GOLDEN=DIR (tests/golden), CLIP=DIR (../shared/clip) for the vocabulary,"
 	@echo "                  CPU=LIST of avx512, avx2, portable, openblas, best, all (all) for the forms of the kernels"

@@ -21,15 +21,28 @@ const char *parameters_sampler(const char *sampler)
     return sampler;
 }
 
+/* Without the blanks that styles and templates put around it. */
+static void append_trimmed(struct text *out, const char *text)
+{
+    text += strspn(text, " ");
+    size_t length = strlen(text);
+    while (length > 0 && text[length - 1] == ' ')
+        length--;
+    text_append_bytes(out, text, length);
+    text_append(out, "\n");
+}
+
 void parameters_append(struct text *out, const struct comic *c, const int *panels, int count)
 {
     const struct settings *o = &c->settings;
     const char *sampler = sampler_name(&c->sampler);
     const char *negative = c->negatives[c->plan.places[panels[0]].pass];
     for (int i = 0; i < count; i++)
-        text_append(out, "%s\n", c->prompts[panels[i]]);
-    if (negative != NULL && negative[0] != '\0')
-        text_append(out, "Negative prompt: %s\n", negative);
+        append_trimmed(out, c->prompts[panels[i]]);
+    if (negative != NULL && negative[strspn(negative, " ")] != '\0') {
+        text_append(out, "Negative prompt: ");
+        append_trimmed(out, negative);
+    }
     text_append(out, "Steps: %d, Sampler: %s, ", c->sampler.steps, parameters_sampler(sampler));
     if (strstr(sampler, KARRAS) != NULL)
         text_append(out, "Schedule type: Karras, ");
