@@ -132,14 +132,15 @@ $(BUILD)/obj/%.o: %.c Makefile
 
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(LIBRARY) $(STUDIO_C) storydiff/cli/main.c $(wildcard tests/*.c tests/fuzz/*.c tools/*.c bench/*.c))
 
-# make fuzz SECONDS=60: every parser against made-up bytes, each for so long (Debian: clang, libclang-rt-14-dev). What is
-# found lies in build/fuzz/found; what is worth keeping goes into tests/fuzz/corpus.
+# make fuzz SECONDS=60: every parser against made-up bytes, each for so long (Debian: clang, libclang-rt-14-dev, libomp-14-dev).
+# What is found lies in build/fuzz/found; what is worth keeping goes into tests/fuzz/corpus.
 SECONDS ?= 60
 FUZZ     = $(patsubst tests/fuzz/corpus/%,%,$(wildcard tests/fuzz/corpus/*))
 fuzz:
 	@mkdir -p $(BUILD)/fuzz/found
-	$(MAKE) CC=clang BUILD=$(BUILD)/fuzz CFLAGS="-O1 -g -fsanitize=fuzzer-no-link,address,undefined \
-	    -fno-sanitize-recover=all" LIBS="$(LIBS) -fsanitize=fuzzer,address,undefined" $(BUILD)/fuzz/fuzzer
+	$(MAKE) CC=clang BUILD=$(BUILD)/fuzz OPENMP=-fopenmp CFLAGS="-O1 -g -fno-sanitize-recover=all \
+	    -fsanitize=fuzzer-no-link,address,undefined" LIBS="-fopenmp -pthread -lz -lm -ldl \
+	    -fsanitize=fuzzer,address,undefined" $(BUILD)/fuzz/fuzzer
 	for target in $(FUZZ); do \
 	    mkdir -p $(BUILD)/fuzz/corpus/$$target; ln -sf fuzzer $(BUILD)/fuzz/$$target; echo "$$target:"; \
 	    $(BUILD)/fuzz/$$target -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 -max_len=65536 -verbosity=0 \
