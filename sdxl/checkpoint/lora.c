@@ -42,7 +42,7 @@ static const struct {
     {"diffusion_model.", PART_UNET},
 };
 
-/* Other things that come in such files. */
+/* Other things that come in such files, by a piece of a name with a dot put behind it. */
 static const struct {
     const char *piece, *what;
 } refusals[] = {
@@ -52,7 +52,8 @@ static const struct {
     {".lora_magnitude_vector", "a DoRA (with magnitudes)"},
     {".lora_mid.", "a LoCon with a Tucker decomposition"},
     {".oft_", "an OFT (orthogonal finetuning)"},
-    {".diff", "a file of differences of whole weights"},
+    {".diff.", "a file of differences of whole weights"},
+    {".diff_b.", "a file of differences of whole weights"},
 };
 
 static bool ends_with(const char *text, size_t length, const char *end)
@@ -142,10 +143,13 @@ static struct lora_entry *find(const struct lora *l, enum checkpoint_part part, 
 static status refuse_others(const struct lora *l, struct error *e)
 {
     for (size_t i = 0; i < l->file.count; i++)
-        for (size_t k = 0; k < sizeof refusals / sizeof *refusals; k++)
-            if (strstr(l->file.items[i].name, refusals[k].piece) != NULL)
+        for (size_t k = 0; k < sizeof refusals / sizeof *refusals; k++) {
+            char name[MODULE];
+            snprintf(name, sizeof name, "%.*s.", MODULE - 2, l->file.items[i].name);
+            if (strstr(name, refusals[k].piece) != NULL)
                 return fail(e, ERR_FORMAT, "%s: this is %s (tensor \"%s\"); only LoRA is supported", l->file.path,
                             refusals[k].what, l->file.items[i].name);
+        }
     return OK;
 }
 
