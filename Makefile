@@ -116,6 +116,7 @@ bench: $(BUILD)/bench_kernels $(BUILD)/bench_pipeline $(BUILD)/bench_levers
 $(BUILD)/test_sha256: $(BUILD)/obj/tests/sha256.o
 $(BUILD)/test_allocation: OPENMP = -fopenmp
 $(BUILD)/test_synthesize: $(call objects,$(SYNTHETIC_C))
+$(BUILD)/test_unet_int8: $(call objects,$(SYNTHETIC_C))
 $(BUILD)/test_bench_cases: $(BUILD)/obj/bench/cases.o
 $(BUILD)/test_convert: $(call objects,tools/conversion.c tools/conversion_write.c tools/layout.c tools/inspection.c)
 $(BUILD)/test_fuzz: $(call objects,tests/fuzz/fuzz.c tests/fuzz/targets.c)
