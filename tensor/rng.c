@@ -101,11 +101,9 @@ void torch_seed(struct torch_rng *g, uint64_t seed)
     g->has_next_normal = false;
 }
 
-/* The low `bits` bits of one word, over 2^bits. Exact in float for up to 24 bits. */
-static float uniform(struct mt19937 *mt, int bits)
+static float uniform(struct mt19937 *mt)
 {
-    uint32_t range = 1u << bits;
-    return (float)(mt19937_next(mt) & (range - 1)) * (1.0f / (float)range);
+    return (float)(mt19937_next(mt) & 0xffffff) * 0x1p-24f;
 }
 
 static double uniform_f64(struct mt19937 *mt)
@@ -118,25 +116,7 @@ static double uniform_f64(struct mt19937 *mt)
 void torch_rand(struct torch_rng *g, float *out, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        out[i] = uniform(&g->mt, 24);
-}
-
-void torch_rand_f16(struct torch_rng *g, float *out, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        out[i] = uniform(&g->mt, 11);
-}
-
-void torch_rand_bf16(struct torch_rng *g, float *out, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        out[i] = uniform(&g->mt, 8);
-}
-
-void torch_rand_f64(struct torch_rng *g, double *out, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        out[i] = uniform_f64(&g->mt);
+        out[i] = uniform(&g->mt);
 }
 
 /* One value of a small randn: a pair is drawn, the cosine is returned, the sine waits for the next call. */
@@ -167,16 +147,6 @@ static void normal_block(float x[BLOCK])
     }
 }
 
-static void normal_block_f64(double x[BLOCK])
-{
-    for (int i = 0; i < HALF_BLOCK; i++) {
-        double theta = TWO_PI * x[i + HALF_BLOCK];
-        double radius = sqrt(-2 * log(1.0 - x[i]));
-        x[i] = radius * cos(theta);
-        x[i + HALF_BLOCK] = radius * sin(theta);
-    }
-}
-
 void torch_randn(struct torch_rng *g, float *out, int64_t n)
 {
     if (n < BLOCK) {
@@ -190,22 +160,6 @@ void torch_randn(struct torch_rng *g, float *out, int64_t n)
     if (n % BLOCK != 0) {
         torch_rand(g, out + n - BLOCK, BLOCK);
         normal_block(out + n - BLOCK);
-    }
-}
-
-void torch_randn_f64(struct torch_rng *g, double *out, int64_t n)
-{
-    if (n < BLOCK) {
-        for (int64_t i = 0; i < n; i++)
-            out[i] = small_normal(g);
-        return;
-    }
-    torch_rand_f64(g, out, n);
-    for (int64_t i = 0; i + BLOCK <= n; i += BLOCK)
-        normal_block_f64(out + i);
-    if (n % BLOCK != 0) {
-        torch_rand_f64(g, out + n - BLOCK, BLOCK);
-        normal_block_f64(out + n - BLOCK);
     }
 }
 

@@ -18,7 +18,7 @@ void mt19937_seed(struct mt19937 *mt, uint32_t seed);                           
 void mt19937_seed_array(struct mt19937 *mt, const uint32_t *key, int64_t length); /* init_by_array, length >= 1 */
 uint32_t mt19937_next(struct mt19937 *mt);                                        /* 32 random bits, tempered */
 
-/* torch.Generator('cpu').manual_seed(seed). The halves are handed out as floats, which hold them exactly. */
+/* torch.Generator('cpu').manual_seed(seed), in float32, which is all that drawing takes. */
 struct torch_rng {
     struct mt19937 mt;
     double next_normal; /* the sine left over by an odd small randn */
@@ -26,14 +26,10 @@ struct torch_rng {
 };
 void torch_seed(struct torch_rng *g, uint64_t seed);
 void torch_rand(struct torch_rng *g, float *out, int64_t n);      /* torch.rand(n): [0, 1), low 24 bits / 2^24 */
-void torch_rand_f16(struct torch_rng *g, float *out, int64_t n);  /* dtype=half: low 11 bits / 2^11 */
-void torch_rand_bf16(struct torch_rng *g, float *out, int64_t n); /* dtype=bfloat16: low 8 bits / 2^8 */
-void torch_rand_f64(struct torch_rng *g, double *out, int64_t n); /* two words (hi << 32 | lo), low 53 bits / 2^53 */
 
 /* torch.randn(n): fewer than 16 values by Box-Muller in double, 16 or more by blocks of 16 (see rng.c). The count
- * decides, not the shape: n is the number of elements of the whole tensor. Within 1e-6 of torch in float. */
+ * decides, not the shape: n is the number of elements of the whole tensor. Within 1e-6 of torch. */
 void torch_randn(struct torch_rng *g, float *out, int64_t n);
-void torch_randn_f64(struct torch_rng *g, double *out, int64_t n);
 
 /* random.seed(seed), random.random() for an integer seed (of any sign, as Python: its absolute value). */
 struct python_rng {
