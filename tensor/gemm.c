@@ -42,11 +42,6 @@ struct job {
     } * scratch;
 };
 
-static int64_t blocks(int64_t size, int64_t block)
-{
-    return (size + block - 1) / block;
-}
-
 /* ---------------------------------------------------------------------------------------------------------- packing
  */
 
@@ -208,22 +203,22 @@ static void run_block(void *arg, int64_t index, int thread)
 static void share_rows(struct job *job)
 {
     int64_t M = job->g->M, MR = job->kernel->MR;
-    job->block_rows = blocks(blocks(M, blocks(M, job->kernel->MC)), MR) * MR;
-    job->row_blocks = blocks(M, job->block_rows);
-    job->column_groups = blocks(ENOUGH_TASKS, job->row_blocks);
+    job->block_rows = divide_up(divide_up(M, divide_up(M, job->kernel->MC)), MR) * MR;
+    job->row_blocks = divide_up(M, job->block_rows);
+    job->column_groups = divide_up(ENOUGH_TASKS, job->row_blocks);
 }
 
 static void run_columns(const struct context *ctx, struct job *job)
 {
     const struct gemm *g = job->g;
     int64_t depth = g->weight.taps == 9 ? 9 * GEMM_CHANNELS : GEMM_K;
-    job->strips = blocks(job->n.end - job->n.begin, job->kernel->NR);
+    job->strips = divide_up(job->n.end - job->n.begin, job->kernel->NR);
     job->column_groups = smaller(job->column_groups, job->strips);
     for (int64_t k = 0; k < g->K; k += depth) {
         job->k = (struct range){k, smaller(k + depth, g->K)};
         parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
         if (job->panels != NULL)
-            parallel_for(ctx->threads, blocks(g->M, job->kernel->MR), pack_panel, job);
+            parallel_for(ctx->threads, divide_up(g->M, job->kernel->MR), pack_panel, job);
         parallel_for(ctx->threads, job->row_blocks * job->column_groups, run_block, job);
     }
 }
@@ -271,7 +266,7 @@ static const float *read_bias(const struct context *ctx, const struct tensor *bi
 static void allocate(const struct context *ctx, struct job *job)
 {
     const struct gemm_kernel *kernel = job->kernel;
-    int64_t columns = smaller(job->g->N, NC), strips = blocks(columns, kernel->NR) * job->parts;
+    int64_t columns = smaller(job->g->N, NC), strips = divide_up(columns, kernel->NR) * job->parts;
     int64_t rows = job->block_rows > kernel->NR ? job->block_rows : kernel->NR;
     if (job->column_groups > 1)
         job->panels = arena_floats(ctx->arena, job->g->M * GEMM_STRIDE);

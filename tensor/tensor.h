@@ -33,6 +33,9 @@ struct tensor {
 /* The smaller of two extents: what is left of a dimension for its last block. */
 static inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* How many blocks of `by` it takes to cover n, which is not negative. */
+static inline int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
 size_t dtype_size(enum dtype dtype);      /* bytes of one element */
 const char *dtype_name(enum dtype dtype); /* as safetensors spells it: "F32", "BF16", ... */
 
