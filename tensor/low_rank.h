@@ -5,7 +5,9 @@
  * A tensor with a delta is W': tensor_read gives out its values, whoever asks. Weights are packed afresh for each
  * product anyway, a few rows at a time, and there the small product up . down costs r / M of the large one (M rows of
  * input): weight_rows, which all packers read with. The other way, a product x . down^T . up^T beside the large one,
- * costs r (1/K + 1/N) of it, leaves no room for GEGLU in the same pass, and was slower (bench/RESULTS.md). */
+ * costs r (1/K + 1/N) of it and leaves no room for GEGLU in the same pass. Measured at r = 32, two threads with AVX-512,
+ * K = N = 640: it took 30 % more than the plain product at M = 576 and at 1024, merging 13 and 12 %; at M = 256, K = N =
+ * 1280 both took a quarter more. A step of SDXL at 768 px with such a LoRA on all attention took 1 % more CPU time. */
 #ifndef TENSOR_LOW_RANK_H
 #define TENSOR_LOW_RANK_H
 
