@@ -7,8 +7,8 @@
  * input): weight_rows, which all packers read with. The other way, a product x . down^T . up^T beside the large one,
  * costs r (1/K + 1/N) of it and leaves no room for GEGLU in the same pass. Measured at r = 32, two threads with
  * AVX-512, K = N = 640: it took 30 % more than the plain product at M = 576 and at 1024, merging 13 and 12 %; at M =
- * 256, K = N = 1280 both took a quarter more. A step of SDXL at 768 px with such a LoRA on all attention took 1 % more CPU
- * time. */
+ * 256, K = N = 1280 both took a quarter more. A step of SDXL at 768 px with such a LoRA on all attention took 1 % more
+ * CPU time. */
 #ifndef TENSOR_LOW_RANK_H
 #define TENSOR_LOW_RANK_H
 
