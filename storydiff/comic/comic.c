@@ -223,6 +223,8 @@ static status open_model(struct comic *c, struct model *model, struct error *e)
                                     .taesd = o->taesd, .draft = o->draft};
     for (int i = 0; i < c->loras.count; i++)
         loras[i] = (struct lora_source){c->loras.items[i].path, c->loras.items[i].weight};
+    if (o->taesd != NULL && !o->draft && o->preview_every == 0)
+        notice(c, "`taesd` has no effect: it is for previews (`preview_every`) and drafts (`draft`)");
     if (o->draft && o->taesd == NULL)
         return fail(e, ERR_ARGUMENT, "`draft` draws with a tiny decoder: give its file, `taesd` FILE (for SDXL "
                                      "taesdxl_decoder.safetensors of github.com/madebyollin/taesd)");

@@ -24,6 +24,25 @@ static void describe_role(const struct comic *c, int panel, struct text *out)
         text_append(out, " none");
 }
 
+/* "; weights: (the park:1.2)", and how many breaks; nothing where a prompt says no more than its words. */
+static void describe_weights(const struct comic *c, const char *prompt, struct text *out)
+{
+    struct prompt_pairs pairs;
+    int breaks = 0, weighted = 0;
+    if (comic_reading(c).weights == WEIGHTS_OFF || prompt_parse(prompt, &pairs, NULL) != OK)
+        return;
+    for (size_t i = 0; i < pairs.count; i++) {
+        const struct prompt_pair *p = &pairs.items[i];
+        if (p->weight == -1 && strcmp(p->text, "BREAK") == 0)
+            breaks++;
+        else if (p->weight != 1)
+            text_append(out, "%s (%s:%.3g)", weighted++ == 0 ? "; weights:" : "", p->text, p->weight);
+    }
+    if (breaks > 0)
+        text_append(out, "; %d break%s", breaks, breaks == 1 ? "" : "s");
+    prompt_pairs_free(&pairs);
+}
+
 static void describe_panel(const struct comic *c, int panel, const struct comic_tokens *tokens, struct text *out)
 {
     text_append(out, "panel %d%s: ", panel + 1, c->wanted[panel] ? "" : " (not drawn)");
@@ -31,6 +50,7 @@ static void describe_panel(const struct comic *c, int panel, const struct comic_
     text_append(out, "; %zu tokens", tokens->total);
     if (tokens->cut > 0)
         text_append(out, ", %zu of them cut", tokens->cut);
+    describe_weights(c, c->prompts[panel], out);
     text_append(out, "\n  prompt:  %s\n  caption: %s\n", c->prompts[panel], c->story.panels[panel].caption);
 }
 
@@ -100,6 +120,8 @@ status comic_describe(const struct comic *c, const struct comic_report *report, 
     for (int i = 0; i < c->story.panel_count; i++)
         describe_panel(c, i, &report->tokens[i], out);
     text_append(out, "negative prompt: %s\n", c->negatives[0] && c->settings.guidance_scale > 1 ? c->negatives[0] : "(none)");
+    for (int i = 0; i < c->loras.count; i++)
+        text_append(out, "LoRA %s, weight %g\n", c->loras.items[i].name, c->loras.items[i].weight);
     text_append(out, "model %s, %lld x %lld px, %d steps of %s, guidance %g, seed %llu, csa %s\n", c->model_name,
                 (long long)o->width, (long long)o->height, c->sampler.steps, sampler_name(&c->sampler),
                 o->guidance_scale, (unsigned long long)o->seed, csa_mode_names[o->csa]);
