@@ -370,7 +370,7 @@ static status open_font(struct comic *c, struct error *e)
         return OK;
     TRY(font_open(c->settings.font, &c->font, e));
     for (int i = 0; i < c->story.panel_count; i++) {
-        uint32_t missing = font_first_missing(c->font, c->story.panels[i].caption);
+        uint32_t missing = 0;
         if (missing == 0)
             continue;
         const struct font_hint *hint = font_hint(missing);
