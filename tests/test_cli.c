@@ -572,12 +572,14 @@ static void comic_types_have_their_pages(void **state)
     assert_false(has(f, "none/page-01.png"));
 }
 
-static void a_missing_glyph_is_reported_once_with_a_package(void **state)
+static void each_missing_script_is_reported_once_with_a_package(void **state)
 {
-    struct outcome o = run(*state, "--general_prompt bob -p 'x #東京' -p 'y #東京 大阪' --dry-run");
+    /* code points that Unicode has not assigned, so no font has them */
+    struct outcome o = run(*state, "--general_prompt bob -p 'x #\u2FE0' -p 'y #\u2FE1 \u0E7F' --dry-run");
     assert_int_equal(o.status, 0);
-    assert_int_equal(occurrences(o.err, "the font has no "), 1);
-    assert_non_null(strstr(o.err, "caption of panel 1): install fonts-noto-cjk and give --font /usr/share/fonts/"));
+    assert_int_equal(occurrences(o.err, "no font has "), 2);
+    assert_non_null(strstr(o.err, "(first U+2FE0, in the caption of panel 1): install fonts-noto-cjk, or give --font "));
+    assert_non_null(strstr(o.err, "no font has Thai (first U+0E7F, in the caption of panel 2)"));
     outcome_free(&o);
 }
 
@@ -1127,7 +1129,7 @@ int main(void)
         TEST(guidance_freeu_noise_and_eta_change_the_picture),
         TEST(shared_noise_makes_panels_of_one_prompt_the_same),
         TEST(comic_types_have_their_pages),
-        TEST(a_missing_glyph_is_reported_once_with_a_package),
+        TEST(each_missing_script_is_reported_once_with_a_package),
         TEST(a_caption_that_is_cut_is_announced),
         TEST(long_prompts_go_on_or_are_cut_and_that_is_announced),
         TEST(long_prompts_are_drawn),

@@ -264,8 +264,12 @@ static void names_missing_letters_and_a_package_that_has_them(void **state)
         assert_int_equal(hint->file[0], '/');
     }
     struct font *font = open_dejavu();
-    assert_int_equal(font_first_missing(font, "Größe, Ελλάδα, Москва – “yes”\n\t\u200D\uFE0F"), 0);
-    assert_int_equal(font_first_missing(font, "a dragon is 竜 or 龙"), 0x7ADC);
+    const char *text = "Größe, Ελλάδα, Москва – “yes”\n\t\u200D\uFE0F";
+    assert_int_equal(font_next_missing(font, &text), 0);
+    text = "a dragon is 竜 or 龙";
+    assert_int_equal(font_next_missing(font, &text), 0x7ADC);
+    assert_int_equal(font_next_missing(font, &text), 0x9F99);
+    assert_int_equal(font_next_missing(font, &text), 0);
     font_close(font);
 }
 

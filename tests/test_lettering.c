@@ -114,7 +114,10 @@ static void lines_fit_the_width_unless_they_are_one_letter(void **state)
             char line[200] = "";
             memcpy(line, l.lines[i].text, l.lines[i].length);
             assert_true(l.lines[i].width <= width || l.lines[i].length == length_at(line));
-            assert_int_equal(l.lines[i].width, width_in_one_line(font, line));
+            if (l.lines[i].hyphen) /* not kerned with the letter before it */
+                assert_in_range(l.lines[i].width - width_in_one_line(font, strcat(line, "-")), 0, 4);
+            else
+                assert_int_equal(l.lines[i].width, width_in_one_line(font, line));
             widest = l.lines[i].width > widest ? l.lines[i].width : widest;
         }
         assert_int_equal(l.width, widest);
@@ -165,12 +168,89 @@ static void breaks_words_only_if_they_are_wider_than_the_line(void **state)
 {
     const struct font *font = font_of(state);
     const int width = width_in_one_line(font, "mmmm");
-    expect_lines(font, "a mmmmmm b", width, 3, (const char *[]){"a", "mmmm", "mm b"});
+    expect_lines(font, "a 000000 b", width_in_one_line(font, "0000"), 3, (const char *[]){"a", "0000", "00 b"});
+    expect_lines(font, "a mmmmmm b", width, 3, (const char *[]){"a", "mmm", "mmm b"}); /* "mmm-" */
     expect_lines(font, "me\u0301\u0301m", width_in_one_line(font, "m"), 3,
                  (const char *[]){"m", "e\u0301\u0301", "m"});
     /* marks that the font lacks are boxes and take space: they take their letter along to the next line */
     expect_lines(font, "im\u1AB0\u1AB0", width_in_one_line(font, "m\u1AB0\u1AB0"), 2,
                  (const char *[]){"i", "m\u1AB0\u1AB0"});
+}
+
+/* Words have a hyphen where they are broken, two letters or more from their ends; numbers and Thai have none. */
+static void broken_words_say_so(void **state)
+{
+    const struct font *font = font_of(state);
+    const struct {
+        const char *text;
+        bool hyphen;
+    } cases[] = {{"Donaudampfschifffahrtsgesellschaft", true}, {"Δημοκρατικότερος", true}, {"достопримечательность", true},
+                 {"123456789012345678901234567890", false},   {"กกกกกกกกกกกกกกกกกกกกกกกก", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct lettering l = set(font, cases[i].text, 20, 100);
+        assert_true(l.count > 1);
+        assert_int_equal(l.harsh, cases[i].hyphen ? 0 : l.count - 1);
+        for (int k = 0; k < l.count; k++) {
+            const bool last = k == l.count - 1;
+            assert_int_equal(l.lines[k].hyphen, cases[i].hyphen && !last);
+            assert_true(l.lines[k].width <= 100);
+            assert_int_equal(l.lines[k].glyphs[l.lines[k].glyph_count - 1].code == '-', l.lines[k].hyphen);
+            assert_true(l.lines[k].length >= 2);
+        }
+        lettering_free(&l);
+    }
+}
+
+static void a_soft_hyphen_is_seen_only_at_the_end_of_a_line(void **state)
+{
+    const struct font *font = font_of(state);
+    struct lettering l = set(font, "news\u00ADpaper", 20, 1000);
+    assert_int_equal(l.lines[0].glyph_count, 9);
+    lettering_free(&l);
+    l = set(font, "news\u00ADpaper", 20, width_in_one_line(font, "newspap"));
+    assert_int_equal(l.count, 2);
+    assert_true(l.lines[0].hyphen);
+    assert_memory_equal(l.lines[1].text, "paper", 5);
+    lettering_free(&l);
+}
+
+/* Letters from the left of the line, as they are drawn. */
+static void expect_page_order(const struct font *font, const char *text, const uint32_t *codes, int count)
+{
+    struct lettering l = set(font, text, 20, 1000);
+    int64_t x = 0;
+    assert_int_equal(l.count, 1);
+    assert_int_equal(l.lines[0].glyph_count, count);
+    for (int i = 0; i < count; i++) {
+        int k = 0;
+        while (k < count && l.lines[0].glyphs[k].x != x)
+            k++;
+        assert_true(k < count);
+        assert_int_equal(l.lines[0].glyphs[k].glyph, font_glyph(font, codes[i]));
+        x += l.lines[0].glyphs[k].advance;
+    }
+    lettering_free(&l);
+}
+
+static void hebrew_runs_from_right_to_left_and_arabic_joins(void **state)
+{
+    const struct font *font = font_of(state);
+    if (font_glyph(font, 0x5D0) == 0 || font_glyph(font, 0xFE91) == 0) {
+        print_message("the font has no Hebrew or Arabic: ");
+        skip();
+    }
+    expect_page_order(font, "a \u05D0\u05D1(", (const uint32_t[]){'a', ' ', 0x5D1, 0x5D0, '('}, 5);
+    expect_page_order(font, "\u05D0(\u05D1)", (const uint32_t[]){'(', 0x5D1, ')', 0x5D0}, 4);
+    expect_page_order(font, "\u0628\u0628\u0628", (const uint32_t[]){0xFE90, 0xFE92, 0xFE91}, 3);
+    expect_page_order(font, "\u0633\u0644\u0627\u0645", (const uint32_t[]){0xFEE1, 0xFEFC, 0xFEB3}, 3); /* lam-alef */
+    struct lettering l = set(font, "\u05D0\u05D1 \u05D2\u05D3 \u05D4", 20, width_in_one_line(font, "\u05D0\u05D1"));
+    int x, baseline;
+    assert_true(l.right_to_left && l.count > 1);
+    for (int i = 0; i < l.count; i++) { /* set to the right */
+        lettering_place(font, &l, i, (struct rect){10, 0, 300, 200}, LETTERING_LEFT, &x, &baseline);
+        assert_int_equal(x + l.lines[i].width, 310);
+    }
+    lettering_free(&l);
 }
 
 static void chinese_and_japanese_break_anywhere_but_at_their_punctuation(void **state)
@@ -210,7 +290,7 @@ static void too_much_is_cut_with_an_ellipsis_that_fits(void **state)
         for (int height = 1; height < 5 * line; height += 17) {
             struct lettering l = set(font, "a rather long caption that will not fit into little space", 20, width);
             const int all = l.count;
-            lettering_cut(font, &l, width, height);
+            assert_int_equal(lettering_cut(font, &l, width, height, NULL), OK);
             assert_int_equal(l.cut, all * line > height && all > 1);
             assert_true(l.height <= height || l.count == 1);
             if (l.cut) {
@@ -259,6 +339,9 @@ int main(void)
         cmocka_unit_test(breaks_at_spaces_hyphens_and_line_breaks),
         cmocka_unit_test(a_sign_stays_with_its_number),
         cmocka_unit_test(breaks_words_only_if_they_are_wider_than_the_line),
+        cmocka_unit_test(broken_words_say_so),
+        cmocka_unit_test(a_soft_hyphen_is_seen_only_at_the_end_of_a_line),
+        cmocka_unit_test(hebrew_runs_from_right_to_left_and_arabic_joins),
         cmocka_unit_test(chinese_and_japanese_break_anywhere_but_at_their_punctuation),
         cmocka_unit_test(blocks_are_balanced),
         cmocka_unit_test(nothing_has_no_lines),

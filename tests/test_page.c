@@ -78,7 +78,7 @@ static void for_all(const struct font *font, void (*check)(const struct page_sto
         for (int size = 0; size < SIZE_COUNT; size++)
             for (int count = 1; count <= MOST; count++) {
                 const int *side = SIZES[size];
-                const struct page_story story = {(enum page_kind)kind, count, side[0], side[1], CAPTIONS, font};
+                const struct page_story story = {(enum page_kind)kind, count, side[0], side[1], CAPTIONS, font, NULL, NULL};
                 struct page_plan plan = laid_out(&story);
                 check(&story, &plan);
                 page_plan_free(&plan);
@@ -141,10 +141,11 @@ static void check_filled(const struct page_story *story, const struct page_plan 
                 covered += crosses ? f->width : 0;
                 crossed += crosses;
             }
+            const bool in_the_middle = story->kind == PAGE_FOUR && crossed == 1;
             const bool beside_stack = story->kind == PAGE_CLASSIC && crossed == 1 && covered * 2 > content;
             empty = crossed == 0 ? empty + 1 : 0;
             assert_true(empty <= left);
-            assert_true(crossed == 0 || covered + gutters >= content || beside_stack);
+            assert_true(crossed == 0 || covered + gutters >= content || beside_stack || in_the_middle);
         }
     }
 }
@@ -178,9 +179,14 @@ static void check_distances(const struct page_story *story, const struct page_pl
         struct rect all = {INT32_MAX, INT32_MAX, 0, 0};
         int right = 0, bottom = 0;
         for (int64_t i = 0; i < plan->count; i++) {
-            const struct rect f = plan->panels[i].frame;
+            struct rect f = plan->panels[i].frame;
             if (plan->panels[i].page != page)
                 continue;
+            for (int64_t j = 0; j < plan->count; j++) { /* one without a caption ends with its row's bars */
+                const struct page_panel *o = &plan->panels[j];
+                if (o->page == page && o->frame.y == f.y && o->place == PLACE_BELOW)
+                    f.height = larger(f.height, o->frame.height);
+            }
             all.x = f.x < all.x ? f.x : all.x;
             all.y = f.y < all.y ? f.y : all.y;
             right = larger(right, f.x + f.width);
@@ -200,9 +206,14 @@ static void check_distances(const struct page_story *story, const struct page_pl
             assert_true(below == INT32_MAX || below == gutter);
             assert_true(beside == INT32_MAX || beside == gutter);
         }
-        assert_int_equal(all.x, margin);
+        const bool lone = story->kind == PAGE_FOUR && plan->count > 1 && plan->count == page * 4 + 1;
         assert_int_equal(all.y, margin);
-        assert_int_equal(plan->pages[page].width - right, margin);
+        if (lone)
+            assert_in_range(plan->pages[page].width - right - all.x + 1, 0, 2);
+        else
+            assert_int_equal(all.x, margin);
+        if (!lone)
+            assert_int_equal(plan->pages[page].width - right, margin);
         assert_int_equal(plan->pages[page].height - bottom, margin);
     }
 }
@@ -244,6 +255,19 @@ static void letters_are_as_large_as_no_caption_crowds_its_picture(void **state)
     for_all(font_of(state), check_text_size);
 }
 
+/* Within its picture and over a third of it at most, with its border; or below it, as wide. */
+static void check_classic_caption(const struct page_plan *plan, const struct page_panel *p)
+{
+    if (p->place == PLACE_BELOW) {
+        assert_false(overlap(p->caption, p->picture));
+        assert_int_equal(p->caption.width, p->picture.width);
+        return;
+    }
+    assert_true(is_inside(p->caption, p->picture));
+    assert_true((int64_t)(p->caption.width + 2 * plan->border) * (p->caption.height + 2 * plan->border) * 3 <=
+                (int64_t)p->picture.width * p->picture.height);
+}
+
 static void check_captions(const struct page_story *story, const struct page_plan *plan)
 {
     assert_true(plan->text_size >= 14);
@@ -252,7 +276,9 @@ static void check_captions(const struct page_story *story, const struct page_pla
         const char *caption = story->captions[i];
         const bool has_one = caption != NULL && strspn(caption, " ") < strlen(caption);
         assert_int_equal(p->lettering.count > 0, has_one);
-        assert_true(p->caption.width > 0 || !has_one);
+        assert_int_equal(p->caption.width > 0, has_one); /* none, no bar */
+        if (!has_one)
+            assert_int_equal(p->frame.height, p->picture.height + 2 * plan->border);
         if (p->caption.width == 0)
             continue;
         assert_true(is_inside(p->caption, p->frame));
@@ -261,7 +287,7 @@ static void check_captions(const struct page_story *story, const struct page_pla
         if (story->kind == PAGE_FOUR)
             assert_false(overlap(p->caption, p->picture));
         else
-            assert_true(is_inside(p->caption, p->picture) && p->caption.height <= p->picture.height / 2);
+            check_classic_caption(plan, p);
     }
 }
 
@@ -274,7 +300,8 @@ static void check_rows(const struct page_story *story, const struct page_plan *p
 {
     for (int64_t i = 1; i < story->count; i++) {
         const struct page_panel *a = &plan->panels[i - 1], *b = &plan->panels[i];
-        if (story->kind == PAGE_FOUR && a->page == b->page && a->frame.y == b->frame.y) {
+        if (story->kind == PAGE_FOUR && a->page == b->page && a->frame.y == b->frame.y && a->caption.width > 0 &&
+            b->caption.width > 0) {
             assert_int_equal(a->frame.height, b->frame.height);
             assert_int_equal(a->caption.height, b->caption.height);
             assert_int_equal(a->caption.y, b->caption.y);
@@ -292,17 +319,17 @@ static void four_puts_four_on_a_page_and_shapes_the_last_one(void **state)
     (void)state;
     const char *none[MOST] = {0};
     for (int count = 1; count <= MOST; count++) {
-        const struct page_story story = {PAGE_FOUR, count, 512, 512, none, NULL};
+        const struct page_story story = {PAGE_FOUR, count, 512, 512, none, NULL, NULL, NULL};
         struct page_plan plan = laid_out(&story);
         assert_int_equal(plan.page_count, (count + 3) / 4);
         for (int i = 0; i < count; i++) {
             assert_int_equal(plan.panels[i].page, i / 4);
             const int on_page = count - i / 4 * 4 < 4 ? count - i / 4 * 4 : 4;
-            const bool wide = (on_page == 1 && count > 1) || (on_page == 3 && i % 4 == 2);
-            if (wide)
-                assert_true(plan.panels[i].picture.width > 1024);
-            else
-                assert_int_equal(plan.panels[i].picture.width, 512);
+            const struct rect frame = plan.panels[i].frame;
+            const bool in_the_middle = on_page == 1 || (on_page == 3 && i % 4 == 2);
+            assert_int_equal(plan.panels[i].picture.width, 512);
+            if (in_the_middle)
+                assert_in_range(2 * frame.x + frame.width - plan.pages[i / 4].width + 1, 0, 2);
             assert_int_equal(plan.panels[i].caption.width, 0);
         }
         page_plan_free(&plan);
@@ -314,7 +341,7 @@ static void classic_is_one_page_without_giant_panels_from_five_on(void **state)
     (void)state;
     const char *none[200] = {0};
     for (int count = 1; count <= 60; count++) {
-        const struct page_story story = {PAGE_CLASSIC, count, 128, 128, none, NULL};
+        const struct page_story story = {PAGE_CLASSIC, count, 128, 128, none, NULL, NULL, NULL};
         struct page_plan plan = laid_out(&story);
         assert_int_equal(plan.page_count, 1);
         for (int i = 0; i < count && count >= 5; i++)
@@ -329,7 +356,7 @@ static void small_panels_are_enlarged_by_a_whole_factor(void **state)
     const char *none[4] = {0};
     const int sizes[][2] = {{64, 384}, {128, 384}, {256, 512}, {383, 766}, {384, 384}, {768, 768}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        const struct page_story story = {PAGE_FOUR, 4, sizes[i][0], sizes[i][0], none, NULL};
+        const struct page_story story = {PAGE_FOUR, 4, sizes[i][0], sizes[i][0], none, NULL, NULL, NULL};
         struct page_plan plan = laid_out(&story);
         for (int j = 0; j < 4; j++)
             assert_int_equal(plan.panels[j].picture.width, sizes[i][1]);
@@ -341,7 +368,7 @@ static void small_panels_are_enlarged_by_a_whole_factor(void **state)
 static void check_cut(const struct page_story *story, const struct page_plan *plan, int64_t i)
 {
     const struct page_panel *p = &plan->panels[i];
-    const int most = story->kind == PAGE_FOUR ? p->picture.height : p->picture.height / 2;
+    const int most = p->picture.height;
     if (!p->lettering.cut)
         return;
     assert_int_equal(plan->text_size, larger(drawn_short_side(story) / 36, 14));
@@ -360,13 +387,13 @@ static void longer_captions_get_smaller_letters_and_are_cut_last(void **state)
         for (int length = 10; length <= 8000; length = length * 2) {
             char *caption = strndup(endless, (size_t)length);
             const char *captions[4] = {caption, caption, "", caption};
-            const struct page_story story = {(enum page_kind)kind, 4, 770, 770, captions, font};
+            const struct page_story story = {(enum page_kind)kind, 4, 770, 770, captions, font, NULL, NULL};
             struct page_plan plan = laid_out(&story);
             assert_true(plan.text_size <= before);
             if (length < 500)
-                assert_false(plan.panels[0].lettering.cut);
+                assert_false(plan.panels[3].lettering.cut);
             if (length > 4000)
-                assert_true(plan.panels[0].lettering.cut);
+                assert_true(plan.panels[3].lettering.cut);
             for (int i = 0; i < 4; i++)
                 check_cut(&story, &plan, i);
             check_text_size(&story, &plan);
@@ -379,6 +406,87 @@ static void longer_captions_get_smaller_letters_and_are_cut_last(void **state)
     free(endless);
 }
 
+/* A picture that is busy (a chessboard) but for one of nine fields, counted row by row. */
+static struct image busy_but(int field, int side)
+{
+    struct image image;
+    assert_int_equal(image_new(side, side, &image, NULL), OK);
+    for (int y = 0; y < side; y++)
+        for (int x = 0; x < side; x++) {
+            const bool quiet = y * 3 / side == field / 3 && x * 3 / side == field % 3;
+            memset(image.rgb + (y * side + x) * 3, quiet || (x + y) % 2 ? 200 : 20, 3);
+        }
+    return image;
+}
+
+static void boxes_go_where_the_picture_is_emptiest(void **state)
+{
+    const struct font *font = font_of(state);
+    const char *captions[5] = {"Hm.", "Hm.", "Hm.", "Hm.", "Hm."};
+    const struct {
+        int field;
+        enum page_place place;
+    } cases[] = {{0, PLACE_TOP_LEFT},    {1, PLACE_TOP},    {2, PLACE_TOP_RIGHT},
+                 {6, PLACE_BOTTOM_LEFT}, {7, PLACE_BOTTOM}, {8, PLACE_BOTTOM_RIGHT}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct image panels[5];
+        struct page_plan plan;
+        const struct page_story story = {PAGE_CLASSIC, 5, 384, 384, captions, font, NULL, NULL};
+        for (int k = 0; k < 5; k++)
+            panels[k] = busy_but(cases[i].field, 384);
+        assert_int_equal(page_layout_for(&story, panels, &plan, NULL), OK);
+        for (int k = 0; k < 5; k++) {
+            const struct rect in = plan.panels[k].picture, box = plan.panels[k].caption;
+            assert_int_equal(plan.panels[k].place, cases[i].place);
+            assert_int_equal(2 * (box.y - in.y) < in.height, cases[i].field < 3);
+            image_free(&panels[k]);
+        }
+        check_captions(&story, &plan);
+        check_disjoint(&story, &plan);
+        page_plan_free(&plan);
+    }
+}
+
+/* Quiet only in the middle: every place at an edge would hide more than the picture has on the whole. */
+static void a_box_without_an_empty_place_goes_below_its_picture(void **state)
+{
+    const struct font *font = font_of(state);
+    const char *captions[5] = {"Hm.", "", "Hm.", NULL, "Hm."};
+    struct image panels[5];
+    struct page_plan plan;
+    const struct page_story story = {PAGE_CLASSIC, 5, 384, 384, captions, font, NULL, NULL};
+    for (int k = 0; k < 5; k++)
+        panels[k] = busy_but(4, 384);
+    assert_int_equal(page_layout_for(&story, panels, &plan, NULL), OK);
+    for (int k = 0; k < 5; k++) {
+        if (captions[k] != NULL && captions[k][0] != '\0')
+            assert_int_equal(plan.panels[k].place, PLACE_BELOW);
+        image_free(&panels[k]);
+    }
+    check_captions(&story, &plan);
+    check_disjoint(&story, &plan);
+    check_distances(&story, &plan);
+    page_plan_free(&plan);
+}
+
+static void a_title_stands_above_the_first_page(void **state)
+{
+    const struct font *font = font_of(state);
+    const char *none[5] = {0};
+    struct page_story story = {PAGE_FOUR, 5, 384, 384, none, font, NULL, NULL};
+    struct page_plan without = laid_out(&story);
+    story.title = "The newspaper";
+    struct page_plan with = laid_out(&story);
+    const int more = with.pages[0].height - without.pages[0].height;
+    assert_int_equal(with.title.count, 1);
+    assert_int_equal(more, with.title.height + 384 / 24);
+    assert_int_equal(with.panels[0].frame.y - without.panels[0].frame.y, more);
+    assert_true(with.title_box.y + with.title_box.height <= with.panels[0].frame.y);
+    assert_int_equal(with.pages[1].height, without.pages[1].height);
+    page_plan_free(&with);
+    page_plan_free(&without);
+}
+
 static void refuses_what_cannot_be_laid_out(void **state)
 {
     (void)state;
@@ -388,14 +496,14 @@ static void refuses_what_cannot_be_laid_out(void **state)
         struct page_story story;
         const char *what;
     } cases[] = {
-        {{PAGE_FOUR, 0, 512, 512, none, NULL}, "0 panels"},
-        {{PAGE_FOUR, INT64_MAX, 512, 512, none, NULL}, "panels"},
-        {{PAGE_FOUR, 1, 8, 512, none, NULL}, "8 x 512"},
-        {{PAGE_FOUR, 1, 9000, 512, none, NULL}, "9000 x 512"},
-        {{PAGE_FOUR, 1, 512, 32, none, NULL}, "8 : 1"},
-        {{PAGE_FOUR, 1, 512, 512, some, NULL}, "no font"},
-        {{PAGE_CLASSIC, 3000, 1024, 1024, many, NULL}, "layout four"},
-        {{PAGE_FOUR, 4, 8192, 8192, many, NULL}, "smaller"},
+        {{PAGE_FOUR, 0, 512, 512, none, NULL, NULL, NULL}, "0 panels"},
+        {{PAGE_FOUR, INT64_MAX, 512, 512, none, NULL, NULL, NULL}, "panels"},
+        {{PAGE_FOUR, 1, 8, 512, none, NULL, NULL, NULL}, "8 x 512"},
+        {{PAGE_FOUR, 1, 9000, 512, none, NULL, NULL, NULL}, "9000 x 512"},
+        {{PAGE_FOUR, 1, 512, 32, none, NULL, NULL, NULL}, "8 : 1"},
+        {{PAGE_FOUR, 1, 512, 512, some, NULL, NULL, NULL}, "no font"},
+        {{PAGE_CLASSIC, 3000, 1024, 1024, many, NULL, NULL, NULL}, "layout four"},
+        {{PAGE_FOUR, 4, 8192, 8192, many, NULL, NULL, NULL}, "smaller"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct page_plan plan;
@@ -434,7 +542,7 @@ static void pictures_are_drawn_whole_within_black_frames(void **state)
     make_panels(panels, MOST, 96, 64);
     for (int kind = 0; kind < PAGE_KINDS; kind++)
         for (int count = 1; count <= MOST; count++) {
-            const struct page_story story = {(enum page_kind)kind, count, 96, 64, CAPTIONS, font};
+            const struct page_story story = {(enum page_kind)kind, count, 96, 64, CAPTIONS, font, NULL, NULL};
             struct page_plan plan = laid_out(&story);
             struct image *pages;
             assert_int_equal(page_draw(&story, &plan, panels, &pages, NULL), OK);
@@ -469,7 +577,7 @@ static void pairs_keep_their_pixels(void **state)
         x = x * 1664525u + 1013904223u;
         panels[3].rgb[i] = (uint8_t)(x >> 24);
     }
-    const struct page_story story = {PAGE_FOUR, 4, 400, 384, CAPTIONS, font};
+    const struct page_story story = {PAGE_FOUR, 4, 400, 384, CAPTIONS, font, NULL, NULL};
     struct page_plan plan = laid_out(&story);
     assert_int_equal(page_draw(&story, &plan, panels, &pages, NULL), OK);
     const struct rect r = plan.panels[3].picture;
@@ -488,7 +596,7 @@ static void letters_stay_inside_their_captions(void **state)
     struct image panels[MOST], *pages;
     make_panels(panels, MOST, 384, 384);
     for (int kind = 0; kind < PAGE_KINDS; kind++) {
-        const struct page_story story = {(enum page_kind)kind, MOST, 384, 384, CAPTIONS, font};
+        const struct page_story story = {(enum page_kind)kind, MOST, 384, 384, CAPTIONS, font, NULL, NULL};
         struct page_plan plan = laid_out(&story);
         assert_int_equal(page_draw(&story, &plan, panels, &pages, NULL), OK);
         for (int i = 0; i < MOST; i++) {
@@ -516,7 +624,7 @@ static void the_same_story_gives_the_same_bytes(void **state)
     struct image panels[7], *pages[2];
     make_panels(panels, 7, 200, 150);
     for (int kind = 0; kind < PAGE_KINDS; kind++) {
-        const struct page_story story = {(enum page_kind)kind, 7, 200, 150, CAPTIONS, font};
+        const struct page_story story = {(enum page_kind)kind, 7, 200, 150, CAPTIONS, font, NULL, NULL};
         struct page_plan plan[2];
         for (int i = 0; i < 2; i++) {
             plan[i] = laid_out(&story);
@@ -541,7 +649,7 @@ static void refuses_panels_of_another_size(void **state)
     struct image panels[2], *pages;
     make_panels(panels, 2, 64, 64);
     panels[1].height = 63;
-    const struct page_story story = {PAGE_FOUR, 2, 64, 64, none, NULL};
+    const struct page_story story = {PAGE_FOUR, 2, 64, 64, none, NULL, NULL, NULL};
     struct page_plan plan = laid_out(&story);
     struct error e = {0};
     assert_int_equal(page_draw(&story, &plan, panels, &pages, &e), ERR_ARGUMENT);
@@ -567,6 +675,9 @@ int main(void)
         cmocka_unit_test(classic_is_one_page_without_giant_panels_from_five_on),
         cmocka_unit_test(small_panels_are_enlarged_by_a_whole_factor),
         cmocka_unit_test(longer_captions_get_smaller_letters_and_are_cut_last),
+        cmocka_unit_test(boxes_go_where_the_picture_is_emptiest),
+        cmocka_unit_test(a_box_without_an_empty_place_goes_below_its_picture),
+        cmocka_unit_test(a_title_stands_above_the_first_page),
         cmocka_unit_test(refuses_what_cannot_be_laid_out),
         cmocka_unit_test(pictures_are_drawn_whole_within_black_frames),
         cmocka_unit_test(pairs_keep_their_pixels),

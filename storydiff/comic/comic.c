@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "storydiff/comic/comic_page.h"
 #include "storydiff/comic/models.h"
 #include "storydiff/comic/recipe.h"
 #include "tensor/cpu.h"
@@ -366,60 +367,6 @@ static status count_tokens(struct comic *c, struct error *e)
 
 /* ----------------------------------------------------------------------------------------------------------- page */
 
-static status open_font(struct comic *c, struct error *e)
-{
-    if (c->settings.comic_type == PAGE_NONE)
-        return OK;
-    TRY(font_open(c->settings.font, &c->font, e));
-    for (int i = 0; i < c->story.panel_count; i++) {
-        uint32_t missing = font_first_missing(c->font, c->story.panels[i].caption);
-        if (missing == 0)
-            continue;
-        const struct font_hint *hint = font_hint(missing);
-        char line[512];
-        snprintf(line, sizeof line, "the font has no %s (first U+%04X, in the caption of panel %d): install %s and "
-                                    "give `font` %s",
-                 hint->script, (unsigned)missing, i + 1, hint->package, hint->file);
-        notice(c, line);
-        return OK; /* once is enough */
-    }
-    return OK;
-}
-
-struct page_story comic_page_story(const struct comic *c)
-{
-    return (struct page_story){
-        .kind = c->settings.comic_type,
-        .count = c->story.panel_count,
-        .width = (int)c->settings.width,
-        .height = (int)c->settings.height,
-        .captions = c->captions,
-        .font = c->font,
-    };
-}
-
-static status lay_out_pages(struct comic *c, struct error *e)
-{
-    if (c->settings.comic_type == PAGE_NONE)
-        return OK;
-    c->captions = calloc((size_t)c->story.panel_count, sizeof *c->captions);
-    if (c->captions == NULL)
-        return fail(e, ERR_MEMORY, "not enough memory for the captions");
-    for (int i = 0; i < c->story.panel_count; i++)
-        c->captions[i] = c->story.panels[i].caption;
-    struct page_story story = comic_page_story(c);
-    if (page_layout(&story, &c->pages, e) != OK)
-        return fail_context(e, "`comic_type` %s (none draws panels only)",
-                            page_kind_names[c->settings.comic_type]);
-    for (int i = 0; i < c->story.panel_count; i++) {
-        char line[128];
-        snprintf(line, sizeof line, "panel %d: the caption is too long for the page, its end is cut", i + 1);
-        if (c->pages.panels[i].lettering.cut)
-            notice(c, line);
-    }
-    return OK;
-}
-
 /* How many of them one panel can look at. */
 static status check_characters(const struct comic *c, struct error *e)
 {
@@ -470,11 +417,11 @@ static status plan(struct comic *c, struct model *model, struct error *e)
     TRY(style_texts(c, e));
     TRY(collect_loras(c, e));
     TRY(check_characters(c, e));
-    TRY(open_font(c, e));
+    TRY(comic_open_font(c, e));
     TRY(open_model(c, model, e));
     TRY(decide_defaults(c, e));
     TRY(check_size(c, e));
-    TRY(lay_out_pages(c, e));
+    TRY(comic_lay_out(c, e));
     TRY(sampler_init(&c->sampler, &c->model->scheduler, c->settings.sampler, (int)c->settings.sampling_steps,
                      c->settings.eta, e));
     warn_of_late_start(c);

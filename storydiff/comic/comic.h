@@ -39,7 +39,7 @@ struct comic {
     uint64_t *seeds;       /* [panel_count] of each panel's noise */
     struct font *font;     /* this and the next two: zero with PAGE_NONE */
     const char **captions; /* [panel_count] */
-    struct page_plan pages;
+    struct page_plan pages; /* as long as nobody has seen the pictures */
     bool has_long_prompt;  /* beyond one window */
     struct text notices; /* what the person should know, one line each, no newline at the end */
     struct recipe recipe; /* of `from`, or of the output folder, where the settings name no story: they point into it */

@@ -53,6 +53,7 @@ struct books {
     const struct draw_watch *watch;
     struct draw_result *result;
     struct page_story story;
+    struct page_plan plan; /* as the pictures ask for */
     struct pdf pdf;
     struct cbz cbz;
     struct output_path pdf_path, cbz_path;
@@ -80,8 +81,7 @@ static status open_books(struct books *b, struct error *e)
 
 static status close_books(struct books *b, struct error *e)
 {
-    const struct story_setting *title = story_setting_find(&b->c->story, "title");
-    const char *name = title != NULL ? title->value : NULL;
+    const char *name = b->c->settings.title;
     struct text summary = {0};
     if (b->c->formats & FORMAT_PDF) {
         TRY(pdf_end(&b->pdf, name, e));
@@ -103,7 +103,7 @@ static status add_to_pdf(struct books *b, int page, const unsigned char *png, si
 {
     struct page_line *lines;
     int count;
-    TRY(page_lines(&b->story, &b->c->pages, page, &lines, &count, e));
+    TRY(page_lines(&b->story, &b->plan, page, &lines, &count, e));
     status s = pdf_page(&b->pdf, png, size, lines, count, e);
     free(lines);
     return s;
@@ -117,7 +117,7 @@ static status add(struct books *b, int page, const struct image *image, struct e
     size_t size;
     int count = 0;
     for (int i = 0; i < c->story.panel_count; i++)
-        if (c->pages.panels[i].page == page)
+        if (b->plan.panels[i].page == page)
             b->panels[count++] = i;
     TRY(output_path(c, OUTPUT_PAGE, page + 1, &path, e));
     TRY(encode(c, RECIPE_OF_PAGE, b->panels, count, image, &png, &size, e));
@@ -139,7 +139,7 @@ static status add(struct books *b, int page, const struct image *image, struct e
 static status fill(struct books *b, const struct image *pages, struct error *e)
 {
     TRY(open_books(b, e));
-    for (int i = 0; i < b->c->pages.page_count; i++)
+    for (int i = 0; i < b->plan.page_count; i++)
         TRY(add(b, i, &pages[i], e));
     return close_books(b, e);
 }
@@ -152,14 +152,18 @@ status publish_pages(const struct comic *c, const struct image *panels,
     struct image *pages = NULL;
     status s = b != NULL && room != NULL ? OK : fail(e, ERR_MEMORY, "not enough memory for the pages");
     if (s == OK) {
-        *b = (struct books){c, watch, result, comic_page_story(c), .panels = room};
-        s = page_draw(&b->story, &c->pages, panels, &pages, e);
+        *b = (struct books){c, watch, result, .story = comic_page_story(c), .panels = room};
+        s = page_layout_for(&b->story, panels, &b->plan, e);
+    }
+    if (s == OK) {
+        s = page_draw(&b->story, &b->plan, panels, &pages, e);
         memory_look(watch->memory);
     }
     if (s == OK)
         s = fill(b, pages, e);
-    page_images_free(pages, c->pages.page_count);
     if (b != NULL) {
+        page_images_free(pages, b->plan.page_count);
+        page_plan_free(&b->plan);
         pdf_discard(&b->pdf);
         cbz_discard(&b->cbz);
     }

@@ -111,11 +111,30 @@ static void append_lora_paths(struct text *out, const struct comic *c)
     text_free(&lines);
 }
 
-/* Its file's name: where it lies is nobody's business. */
-static const char *font_name(const struct settings *o)
+/* A file's name: where it lies is nobody's business. */
+static const char *file_name(const char *path)
 {
-    const char *slash = strrchr(o->font, '/');
-    return slash != NULL ? slash + 1 : o->font;
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* The fonts that were named; and, of what is drawn with them, those that were found for letters that these lack. */
+static void append_fonts(struct text *out, const struct comic *c, bool found)
+{
+    const struct settings *o = &c->settings;
+    struct text names = {0};
+    for (int i = 0; i < o->font_count; i++)
+        text_append(&names, "%s%s", i > 0 ? ", " : "", file_name(o->fonts[i]));
+    if (names.length > 0)
+        member(out, "font", names.data);
+    const int named = o->font_count > 0 ? o->font_count : 1;
+    text_free(&names);
+    for (int i = named; found && i < font_count(c->font); i++)
+        text_append(&names, "%s%s", i > named ? ", " : "", file_name(font_path(c->font, i)));
+    if (names.length > 0)
+        member(out, "fonts_found", names.data);
+    out->failed = out->failed || names.failed;
+    text_free(&names);
 }
 
 static void append_seed(struct text *out, const char *key, uint64_t seed)
@@ -203,8 +222,10 @@ void recipe_append(struct text *out, const struct comic *c, enum recipe_use use,
     if (o->guidance_interval != NULL)
         member(out, "guidance_interval", o->guidance_interval);
     member(out, "comic_type", page_kind_names[o->comic_type]);
-    if (o->font != NULL && o->comic_type != PAGE_NONE)
-        member(out, "font", font_name(o));
+    if (o->title != NULL && o->comic_type != PAGE_NONE)
+        member(out, "title", o->title);
+    if (o->comic_type != PAGE_NONE)
+        append_fonts(out, c, use != RECIPE_OF_PANEL);
     if (use == RECIPE_OF_STATE)
         append_surroundings(out, c);
     if (o->only != NULL && use == RECIPE_OF_STATE)
@@ -285,7 +306,7 @@ status recipe_same(const char *source, const char *saved, const char *ours, stru
 static bool is_of_panels(const char *key)
 {
     return strcmp(key, "story") == 0 || strcmp(key, "panel_seed") == 0 || strcmp(key, "comic_type") == 0 ||
-           strcmp(key, "font") == 0;
+           strcmp(key, "font") == 0 || strcmp(key, "title") == 0;
 }
 
 /* Line `number` from 0 of a story's text, without what follows it; NULL beyond the end. Panels begin after ---. */

@@ -200,7 +200,7 @@ status recipe_settings(struct recipe *r, struct settings *s, struct error *e)
             TRY(settings_set(s, row, GIVEN_BY_STORY, called, json_string(v, ""), e));
     }
     const char *font = recipe_value(r, "font");
-    if (font != NULL && s->font == NULL && s->comic_type != PAGE_NONE)
+    if (font != NULL && s->font_count == 0 && s->comic_type != PAGE_NONE)
         return fail(e, ERR_ARGUMENT, "%s has its captions in the font %.60s: give its file, `font` FILE", r->source,
                     font);
     return OK;

@@ -96,8 +96,9 @@ const struct setting settings_table[] = {
 
     {SETTING_PAGE, "comic_type", SETTING_CHOICE, AT(comic_type), "TYPE", 0, 0, page_kind_names,
      "four panels a page, classic, or none"},
-    {SETTING_PAGE, "font", SETTING_TEXT, AT(font), "FILE", 0, 0, NULL,
-     "TrueType or OpenType font of the captions (default: DejaVu Sans)"},
+    {SETTING_PAGE, "title", SETTING_TEXT, AT(title), "TEXT", 0, 0, NULL, "stands above the panels of the first page"},
+    {SETTING_PAGE, "font", SETTING_TEXT_LIST, AT(fonts), "FILE", 0, 0, NULL,
+     "TrueType or OpenType font of the captions; more of them for letters it lacks (default: DejaVu Sans, and installed ones)"},
     {SETTING_PAGE, "format", SETTING_TEXT, AT(format), "png,pdf,cbz", 0, 0, NULL, "what the pages are written as"},
 
     {SETTING_RUN, "output_dir", SETTING_TEXT, AT(output_dir), "DIR", 0, 0, NULL,
@@ -286,20 +287,40 @@ enum given settings_given(const struct settings *s, const char *key)
     return (enum given)s->given[settings_find(key, strlen(key)) - settings_table];
 }
 
+/* The list of a row: its items, of which there may be `most`. */
+static const char **list_of(struct settings *s, const struct setting *row, int **count, int *most)
+{
+    if (row->offset == AT(loras)) {
+        *count = &s->lora_count;
+        *most = SETTINGS_LORAS;
+        return s->loras;
+    }
+    if (row->offset == AT(fonts)) {
+        *count = &s->font_count;
+        *most = SETTINGS_FONTS;
+        return s->fonts;
+    }
+    *count = &s->prompt_count;
+    *most = SETTINGS_PROMPTS;
+    return s->prompts;
+}
+
+static status add_to_list(struct settings *s, const struct setting *row, const char *called, const char *text,
+                          struct error *e)
+{
+    int *count, most;
+    const char **items = list_of(s, row, &count, &most);
+    if (*count == most)
+        return fail(e, ERR_ARGUMENT, "%s: more than %d of them", called, most);
+    items[(*count)++] = text;
+    return OK;
+}
+
 status settings_set(struct settings *s, const struct setting *row, enum given by, const char *called,
                     const char *text, struct error *e)
 {
-    if (row->kind != SETTING_TEXT_LIST) {
-        TRY(setting_parse(row, called, text, (char *)s + row->offset, e));
-    } else if (row->offset == AT(loras)) {
-        if (s->lora_count == SETTINGS_LORAS)
-            return fail(e, ERR_ARGUMENT, "%s: more than %d LoRAs", called, SETTINGS_LORAS);
-        s->loras[s->lora_count++] = text;
-    } else {
-        if (s->prompt_count == SETTINGS_PROMPTS)
-            return fail(e, ERR_ARGUMENT, "%s: more than %d panels", called, SETTINGS_PROMPTS);
-        s->prompts[s->prompt_count++] = text;
-    }
+    TRY(row->kind == SETTING_TEXT_LIST ? add_to_list(s, row, called, text, e)
+                                       : setting_parse(row, called, text, (char *)s + row->offset, e));
     s->given[row - settings_table] = (unsigned char)by;
     return OK;
 }
@@ -322,7 +343,7 @@ static bool given_by_person(const struct settings *s, const struct setting *row)
 /* What a panel, a character or the run needs has its own place: in the file, or in what a person says. */
 bool setting_belongs_in_story(const struct setting *row)
 {
-    return row->group != SETTING_RUN && row->offset != AT(prompts) && row->offset != AT(story) &&
+    return row->group != SETTING_RUN && (row->kind != SETTING_TEXT_LIST || row->offset == AT(fonts)) && row->offset != AT(story) &&
            row->offset != AT(from) && row->offset != AT(general_prompt);
 }
 
@@ -345,8 +366,6 @@ status settings_from_story(struct settings *s, const struct story *story, struct
         const struct setting *row = settings_find(key, strlen(key));
         snprintf(where, sizeof where, "%.100s:%d:%d: ", story->name, setting->line, setting->key_column);
         snprintf(called, sizeof called, "%s%.64s", where, key);
-        if (strcmp(key, "title") == 0)
-            continue;
         if (row == NULL)
             return unknown(where, key, e);
         if (!setting_belongs_in_story(row))

@@ -19,7 +19,7 @@
 #include "tensor/status.h"
 #include "tensor/text.h"
 
-enum { SETTINGS_MAX = 64, SETTINGS_PROMPTS = STORY_MAX_PANELS, SETTINGS_LORAS = 32 };
+enum { SETTINGS_MAX = 64, SETTINGS_PROMPTS = STORY_MAX_PANELS, SETTINGS_LORAS = 32, SETTINGS_FONTS = 16 };
 
 /* Who has given a setting: what a person says now wins over what the story's file says. */
 enum given { GIVEN_BY_NOBODY, GIVEN_BY_STORY, GIVEN_BY_PERSON };
@@ -57,7 +57,9 @@ struct settings {
     bool fast;
     /* the page */
     enum page_kind comic_type;
-    const char *font, *format;
+    const char *title, *format;
+    const char *fonts[SETTINGS_FONTS]; /* the first that has a letter shows it */
+    int font_count;
     /* the run */
     const char *output_dir, *only;
     int64_t threads, preview_every;
@@ -82,7 +84,7 @@ extern const char *const setting_group_titles[SETTING_GROUPS];
 enum setting_kind {
     SETTING_FLAG,      /* bool: true, yes, on, 1, or no value; false, no, off, 0 */
     SETTING_TEXT,      /* const char * */
-    SETTING_TEXT_LIST, /* prompts or loras, one more each time */
+    SETTING_TEXT_LIST, /* one more each time: prompts, loras, fonts */
     SETTING_INTEGER,   /* int64_t, least .. most */
     SETTING_SEED,      /* uint64_t, 0 .. 2^63 - 1; -1 becomes a random one */
     SETTING_NUMBER,    /* double, least .. most */

@@ -3,209 +3,179 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor/utf8.h"
+#include "storydiff/page/bidi.h"
+#include "storydiff/page/letters.h"
 
-struct letter {
-    const char *text;
-    uint32_t code;
-    int glyph;      /* -1: invisible */
-    bool may_begin; /* a line may end before this letter */
-};
-
-/* A text as letters. at[i] is where the pen would be before letter i were the text one line, so differences of it are
- * widths; but a line's last letter is not kerned for the next: alone[i] is its unkerned advance. In 1/64 pixel. */
-struct letters {
-    struct letter *letter;
-    int64_t *at, *alone;
-    int count;
-};
-
-static bool in(uint32_t code, uint32_t first, uint32_t last)
-{
-    return code >= first && code <= last;
-}
-
-static bool is_one_of(uint32_t code, const char *set)
-{
-    while (*set != '\0')
-        if (utf8_next(&set) == code)
-            return true;
-    return false;
-}
-
-/* Spaces where a line may end: not the no-break spaces 00A0, 2007, 202F. */
-static bool is_space(uint32_t code)
-{
-    return code == ' ' || code == '\t' || code == '\r' || code == 0x3000 || code == 0x200B ||
-           (in(code, 0x2000, 0x200A) && code != 0x2007);
-}
-
-/* Scripts written without spaces, one character a unit. Korean has spaces and is broken there. */
-static bool is_ideograph(uint32_t code)
-{
-    return in(code, 0x2E80, 0x312F) || in(code, 0x3190, 0xA4CF) || in(code, 0xF900, 0xFAFF) ||
-           in(code, 0xFE30, 0xFE4F) || in(code, 0xFF00, 0xFFEF) || in(code, 0x1F300, 0x1FAFF) ||
-           in(code, 0x20000, 0x3FFFF);
-}
-
-/* Combining marks and joiners stay with the letter before them. */
-static bool is_mark(uint32_t code)
-{
-    return in(code, 0x0300, 0x036F) || in(code, 0x1AB0, 0x1AFF) || in(code, 0x1DC0, 0x1DFF) ||
-           in(code, 0x20D0, 0x20FF) || in(code, 0xFE20, 0xFE2F) || (font_is_invisible(code) && code != '\n');
-}
-
-/* Whether a line may end between letters i - 1 and i. Spaces never begin a line: they end the one before. */
-static bool can_break(const struct letters *l, int i)
-{
-    static const char never_first[] = "!%),.:;?]}'\"’”»…、。，．：；？！）」』】〉》〕］｝ー々・～ゝゞヽヾ"
-                                      "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ";
-    static const char never_last[] = "([{“‘«「『【〈《〔（［｛";
-    const uint32_t left = l->letter[i - 1].code, right = l->letter[i].code;
-    if (is_space(right) || is_space(left))
-        return !is_space(right);
-    if (is_mark(right) || is_one_of(right, never_first) || is_one_of(left, never_last))
-        return false;
-    if (is_one_of(left, "-‐–—")) /* not before a number's sign: "at -5" */
-        return i >= 2 && !is_space(l->letter[i - 2].code) && l->letter[i - 2].code != '\n';
-    return is_ideograph(left) || is_ideograph(right);
-}
-
-static void letters_free(struct letters *l)
-{
-    free(l->letter);
-    free(l->at);
-    free(l->alone);
-}
-
-static int64_t advance(const struct font *font, const struct letter *letter, const struct letter *next, int size)
-{
-    if (letter->glyph < 0)
-        return 0;
-    return font_advance(font, letter->glyph, next != NULL && next->glyph > 0 ? next->glyph : 0, size);
-}
-
-static struct letter read_letter(const struct font *font, const char **text)
-{
-    struct letter letter = {.text = *text, .code = utf8_next(text)};
-    const uint32_t shown = letter.code == '\t' ? ' ' : letter.code;
-    letter.glyph = font_is_invisible(shown) ? -1 : font_glyph(font, shown);
-    return letter;
-}
-
-static status letters_new(const struct font *font, const char *text, int size, struct letters *l, struct error *e)
-{
-    const size_t most = strlen(text) + 1;
-    *l = (struct letters){
-        .letter = calloc(most, sizeof *l->letter),
-        .at = calloc(most, sizeof *l->at),
-        .alone = calloc(most, sizeof *l->alone),
-    };
-    if (most > INT32_MAX || l->letter == NULL || l->at == NULL || l->alone == NULL) {
-        letters_free(l);
-        return fail(e, ERR_MEMORY, "no memory for a caption of %zu bytes", most);
-    }
-    while (*text != '\0')
-        l->letter[l->count++] = read_letter(font, &text);
-    l->letter[l->count] = (struct letter){.text = text, .glyph = -1};
-    for (int i = 0; i < l->count; i++) {
-        l->letter[i].may_begin = i > 0 && can_break(l, i);
-        l->alone[i] = advance(font, &l->letter[i], NULL, size);
-        l->at[i + 1] = l->at[i] + advance(font, &l->letter[i], &l->letter[i + 1], size);
-    }
-    return OK;
-}
-
-/* Width of the line of letters first .. end - 1, in 1/64 pixel. */
-static int64_t width_of(const struct letters *l, int first, int end)
-{
-    return end <= first ? 0 : l->at[end - 1] - l->at[first] + l->alone[end - 1];
-}
+enum { DOTS = 3 };
 
 static int pixels(int64_t units)
 {
     return (int)((units + FONT_UNITS - 1) / FONT_UNITS);
 }
 
+/* ------------------------------------------------------------------------------------------------ breaking lines */
+
 /* One line: letters first .. end - 1 are shown, the next line begins at `next`. */
 struct span {
     int first, end, next;
+    bool hyphen; /* is added */
     bool forced; /* within a word */
+    bool harsh;  /* and nothing shows it: no hyphen */
+};
+
+/* What lines are made of, and the width of a hyphen in 1/64 pixel. */
+struct text_block {
+    struct letters letters;
+    int64_t hyphen;
 };
 
 static int without_spaces(const struct letters *l, int first, int end)
 {
-    while (end > first && is_space(l->letter[end - 1].code))
+    while (end > first && letter_is_space(&l->letter[end - 1]))
         end--;
     return end;
 }
 
-static struct span next_line(const struct letters *l, int first, int64_t width)
+/* A line of a word that is wider than it: with a hyphen where that is usual, else between any two letters, at least one.
+ * end: the first letter that does not fit. */
+static struct span within_word(const struct text_block *t, int first, int end, int64_t width)
 {
-    int stop = -1; /* the last place where the line may end: the next line's first letter */
+    const struct letters *l = &t->letters;
+    for (int i = end; i > first + 1; i--)
+        if (letters_take_hyphen(l, i) && letters_width(l, first, i) + t->hyphen <= width)
+            return (struct span){first, i, i, .hyphen = true, .forced = true};
+    while (end > first + 1 && letter_is_mark(&l->letter[end]))
+        end--;
+    return (struct span){first, end, end, .forced = true, .harsh = true};
+}
+
+static struct span next_line(const struct text_block *t, int first, int64_t width)
+{
+    const struct letters *l = &t->letters;
+    struct span best = {.end = -1}; /* the longest line so far that ends where it may */
     for (int i = first; i < l->count; i++) {
-        const uint32_t code = l->letter[i].code;
-        if (code == '\n')
-            return (struct span){first, without_spaces(l, first, i), i + 1, false};
-        if (is_space(code))
+        const struct letter *letter = &l->letter[i];
+        if (letter->code == '\n')
+            return (struct span){.first = first, .end = without_spaces(l, first, i), .next = i + 1};
+        if (letter_is_space(letter))
             continue;
-        if (i > first && l->letter[i].may_begin)
-            stop = i;
-        if (i == first || width_of(l, first, i + 1) <= width)
+        const bool soft = i > first && letter_is_soft_hyphen(letter - 1);
+        if (i > first && letter->may_begin && (!soft || letters_width(l, first, i) + t->hyphen <= width))
+            best = (struct span){first, without_spaces(l, first, i), i, .hyphen = soft};
+        if (i == first || letters_width(l, first, i + 1) <= width)
             continue;
-        if (stop > 0)
-            return (struct span){first, without_spaces(l, first, stop), stop, false};
-        int end = i;
-        while (end > first + 1 && is_mark(l->letter[end].code))
-            end--;
-        return (struct span){first, end, end, true};
+        return best.end > 0 ? best : within_word(t, first, i, width);
     }
-    return (struct span){first, without_spaces(l, first, l->count), l->count, false};
+    return (struct span){.first = first, .end = without_spaces(l, first, l->count), .next = l->count};
 }
 
 static int skip_spaces(const struct letters *l, int i)
 {
-    while (i < l->count && is_space(l->letter[i].code))
+    while (i < l->count && letter_is_space(&l->letter[i]))
         i++;
     return i;
 }
 
-/* Breaks all of it. Returns the number of lines, adds up in *forced how many end within a word, and writes the lines
- * unless `lines` is NULL. */
-static int break_lines(const struct letters *l, int64_t width, int *forced, struct lettering_line *lines)
+/* What breaking all of it at a width comes to. */
+struct breaks {
+    int lines, forced, harsh;
+};
+
+/* Writes the lines unless `spans` is NULL. */
+static struct breaks break_lines(const struct text_block *t, int64_t width, struct span *spans)
 {
-    int count = 0;
-    *forced = 0;
-    for (int i = skip_spaces(l, 0); i < l->count; count++) {
-        const struct span line = next_line(l, i, width);
-        if (lines != NULL)
-            lines[count] = (struct lettering_line){
-                .text = l->letter[line.first].text,
-                .length = (size_t)(l->letter[line.end].text - l->letter[line.first].text),
-                .width = pixels(width_of(l, line.first, line.end)),
-            };
-        *forced += line.forced;
-        i = skip_spaces(l, line.next);
+    struct breaks b = {0};
+    for (int i = skip_spaces(&t->letters, 0); i < t->letters.count; b.lines++) {
+        const struct span line = next_line(t, i, width);
+        if (spans != NULL)
+            spans[b.lines] = line;
+        b.forced += line.forced;
+        b.harsh += line.harsh;
+        i = skip_spaces(&t->letters, line.next);
     }
-    return count;
+    return b;
 }
 
 /* The least width, in pixels, that gives as many lines and breaks no more words than `width` does. */
-static int balanced_width(const struct letters *l, int width)
+static int balanced_width(const struct text_block *t, int width)
 {
-    int forced;
-    const int count = break_lines(l, (int64_t)width * FONT_UNITS, &forced, NULL);
+    const struct breaks least = break_lines(t, (int64_t)width * FONT_UNITS, NULL);
     int narrow = 0, wide = width; /* narrow does not do, wide does */
     while (wide - narrow > 1) {
         const int middle = narrow + (wide - narrow) / 2;
-        int more_forced;
-        const int lines = break_lines(l, (int64_t)middle * FONT_UNITS, &more_forced, NULL);
-        if (lines <= count && more_forced <= forced)
+        const struct breaks b = break_lines(t, (int64_t)middle * FONT_UNITS, NULL);
+        if (b.lines <= least.lines && b.forced <= least.forced && b.harsh <= least.harsh)
             wide = middle;
         else
             narrow = middle;
     }
     return wide;
+}
+
+/* ----------------------------------------------------------------------------------------------- placing letters */
+
+/* Sets the pen for each glyph of a line, in the order of the page. */
+static status place_glyphs(struct lettering_line *line, struct error *e)
+{
+    const size_t n = (size_t)line->glyph_count + 1;
+    uint32_t *codes = calloc(n, sizeof *codes);
+    uint8_t *levels = calloc(n, sizeof *levels);
+    int *order = calloc(n, sizeof *order);
+    status s = OK;
+    if (codes == NULL || levels == NULL || order == NULL) {
+        s = fail(e, ERR_MEMORY, "no memory for a line of %d letters", line->glyph_count);
+    } else {
+        int64_t x = 0;
+        for (int i = 0; i < line->glyph_count; i++) {
+            codes[i] = line->glyphs[i].code;
+            levels[i] = line->glyphs[i].level;
+        }
+        bidi_order(codes, levels, line->glyph_count, order);
+        for (int i = 0; i < line->glyph_count; i++) {
+            line->glyphs[order[i]].x = x;
+            x += line->glyphs[order[i]].advance;
+        }
+        line->width = pixels(x);
+    }
+    free(codes);
+    free(levels);
+    free(order);
+    return s;
+}
+
+/* Room for a hyphen and an ellipsis beyond the letters. */
+static status set_line(const struct font *font, const struct letters *l, struct span span, int size,
+                       struct lettering_line *line, struct error *e)
+{
+    line->text = l->letter[span.first].text;
+    line->length = (size_t)(l->letter[span.end].text - line->text);
+    line->hyphen = span.hyphen;
+    line->glyphs = calloc((size_t)(span.end - span.first) + 1 + DOTS, sizeof *line->glyphs);
+    if (line->glyphs == NULL)
+        return fail(e, ERR_MEMORY, "no memory for a line of %d letters", span.end - span.first);
+    for (int i = span.first; i < span.end; i++) {
+        const struct letter *letter = &l->letter[i];
+        if (letter->glyph < 0)
+            continue;
+        line->glyphs[line->glyph_count++] = (struct lettering_glyph){
+            .glyph = letter->glyph,
+            .code = letter->code,
+            .level = letter->level,
+            .end = (size_t)(l->letter[i + 1].text - line->text),
+            .advance = i + 1 < span.end ? l->at[i + 1] - l->at[i] : l->alone[i],
+        };
+    }
+    if (span.hyphen) {
+        const int hyphen = font_glyph(font, '-');
+        line->glyphs[line->glyph_count++] = (struct lettering_glyph){
+            .glyph = hyphen,
+            .code = '-',
+            .level = l->letter[span.end - 1].level,
+            .end = line->length,
+            .advance = font_advance(font, hyphen, 0, size),
+        };
+    }
+    return place_glyphs(line, e);
 }
 
 static void measure(const struct font *font, struct lettering *lettering)
@@ -217,91 +187,99 @@ static void measure(const struct font *font, struct lettering *lettering)
     lettering->height = lettering->count * font_line_height(font, lettering->size);
 }
 
+static status set_lines(const struct font *font, const struct text_block *t, int width, struct lettering *lettering,
+                        struct error *e)
+{
+    const int64_t narrowed = (int64_t)balanced_width(t, width) * FONT_UNITS;
+    const struct breaks b = break_lines(t, narrowed, NULL);
+    struct span *spans = calloc((size_t)b.lines + 1, sizeof *spans);
+    lettering->lines = calloc((size_t)b.lines + 1, sizeof *lettering->lines);
+    status s = OK;
+    if (spans == NULL || lettering->lines == NULL)
+        s = fail(e, ERR_MEMORY, "no memory for a caption of %d lines", b.lines);
+    else
+        break_lines(t, narrowed, spans);
+    lettering->harsh = b.harsh;
+    for (int i = 0; s == OK && i < b.lines; i++) {
+        lettering->count++;
+        s = set_line(font, &t->letters, spans[i], lettering->size, &lettering->lines[i], e);
+    }
+    free(spans);
+    return s;
+}
+
 status lettering_set(const struct font *font, const char *text, int size, int width, struct lettering *lettering,
                      struct error *e)
 {
     *lettering = (struct lettering){.size = size};
-    struct letters letters;
-    TRY(letters_new(font, text, size, &letters, e));
-    const int64_t narrowed = (int64_t)balanced_width(&letters, width) * FONT_UNITS;
-    int forced;
-    const int count = break_lines(&letters, narrowed, &forced, NULL);
-    lettering->lines = calloc((size_t)count + 1, sizeof *lettering->lines);
-    if (lettering->lines == NULL) {
-        letters_free(&letters);
-        return fail(e, ERR_MEMORY, "no memory for a caption of %d lines", count);
-    }
-    lettering->count = break_lines(&letters, narrowed, &forced, lettering->lines);
-    letters_free(&letters);
+    struct text_block t = {.hyphen = font_advance(font, font_glyph(font, '-'), 0, size)};
+    TRY(letters_new(font, text, size, &t.letters, e));
+    lettering->right_to_left = t.letters.base == 1;
+    status s = set_lines(font, &t, width, lettering, e);
+    letters_free(&t.letters);
     measure(font, lettering);
-    return OK;
+    if (s != OK)
+        lettering_free(lettering);
+    return s;
 }
 
 void lettering_free(struct lettering *lettering)
 {
+    for (int i = 0; lettering->lines != NULL && i < lettering->count + lettering->dropped; i++)
+        free(lettering->lines[i].glyphs);
     free(lettering->lines);
     *lettering = (struct lettering){0};
 }
 
-static int64_t ellipsis_width(const struct font *font, int size)
-{
-    return 3 * font_advance(font, font_glyph(font, '.'), 0, size);
-}
+/* ------------------------------------------------------------------------------------------------------- cutting */
 
-/* line->length and ->width <- as much of the line as leaves room for an ellipsis within `width` pixels. */
-static void shorten(const struct font *font, int size, struct lettering_line *line, int width)
+/* As much of the line as leaves room for an ellipsis within `width` pixels, and the ellipsis. */
+static status shorten(const struct font *font, int size, int base, struct lettering_line *line, int width,
+                      struct error *e)
 {
-    const int64_t dots = ellipsis_width(font, size), room = (int64_t)width * FONT_UNITS - dots;
-    const char *p = line->text, *end = line->text + line->length, *keep = p;
-    int64_t x = 0, kept = 0;
-    while (p < end) {
-        const struct letter letter = read_letter(font, &p);
-        x += advance(font, &letter, NULL, size);
-        if (x > room)
-            break;
-        if (!is_space(letter.code)) {
-            keep = p;
-            kept = x;
-        }
+    const int dot = font_glyph(font, '.');
+    const int64_t advance = font_advance(font, dot, 0, size), room = (int64_t)width * FONT_UNITS - DOTS * advance;
+    int64_t x = 0;
+    int keep = 0;
+    line->glyph_count -= line->hyphen;
+    line->hyphen = false;
+    for (int i = 0; i < line->glyph_count && x <= room; i++) {
+        struct lettering_glyph *g = &line->glyphs[i];
+        const struct letter letter = {.code = g->code};
+        g->advance = font_advance(font, g->glyph, 0, size);
+        x += g->advance;
+        if (x <= room && !letter_is_space(&letter))
+            keep = i + 1;
     }
-    line->length = (size_t)(keep - line->text);
-    line->width = pixels(kept + dots);
+    line->length = keep > 0 ? line->glyphs[keep - 1].end : 0;
+    line->glyph_count = keep;
+    for (int i = 0; i < DOTS; i++)
+        line->glyphs[line->glyph_count++] = (struct lettering_glyph){
+            .glyph = dot, .code = '.', .level = (uint8_t)base, .end = line->length, .advance = advance};
+    return place_glyphs(line, e);
 }
 
-void lettering_cut(const struct font *font, struct lettering *lettering, int width, int height)
+status lettering_cut(const struct font *font, struct lettering *lettering, int width, int height, struct error *e)
 {
     int most = height / font_line_height(font, lettering->size);
     most = most < 1 ? 1 : most;
     if (lettering->count <= most)
-        return;
+        return OK;
+    lettering->dropped = lettering->count - most;
     lettering->count = most;
     lettering->cut = true;
-    shorten(font, lettering->size, &lettering->lines[most - 1], width);
+    TRY(shorten(font, lettering->size, lettering->right_to_left, &lettering->lines[most - 1], width, e));
     measure(font, lettering);
-}
-
-/* Draws text[0..length) from x on; *x moves on. */
-static status draw_run(const struct font *font, const char *text, size_t length, int size, struct image *image,
-                       int64_t *x, int baseline, struct color color, struct error *e)
-{
-    const char *end = text + length;
-    for (const char *p = text; p < end;) {
-        const struct letter letter = read_letter(font, &p);
-        if (letter.glyph < 0)
-            continue;
-        const char *ahead = p;
-        const struct letter next = p < end ? read_letter(font, &ahead) : (struct letter){.glyph = -1};
-        TRY(font_draw(font, letter.glyph, size, image, *x, baseline, color, e));
-        *x += advance(font, &letter, &next, size);
-    }
     return OK;
 }
+
+/* ------------------------------------------------------------------------------------------------------- drawing */
 
 void lettering_place(const struct font *font, const struct lettering *lettering, int line, struct rect box,
                      enum lettering_align align, int *x, int *baseline)
 {
-    const int size = lettering->size;
-    *x = box.x + (align == LETTERING_CENTER ? (box.width - lettering->lines[line].width) / 2 : 0);
+    const int size = lettering->size, rest = box.width - lettering->lines[line].width;
+    *x = box.x + (align == LETTERING_CENTER ? rest / 2 : lettering->right_to_left ? rest : 0);
     *baseline = box.y + (box.height - lettering->height) / 2 + font_ascent(font, size) +
                 line * font_line_height(font, size);
 }
@@ -309,15 +287,13 @@ void lettering_place(const struct font *font, const struct lettering *lettering,
 status lettering_draw(const struct font *font, const struct lettering *lettering, struct image *image,
                       struct rect box, enum lettering_align align, struct color color, struct error *e)
 {
-    const int size = lettering->size;
     for (int i = 0; i < lettering->count; i++) {
         const struct lettering_line *line = &lettering->lines[i];
         int left, baseline;
         lettering_place(font, lettering, i, box, align, &left, &baseline);
-        int64_t x = (int64_t)left * FONT_UNITS;
-        TRY(draw_run(font, line->text, line->length, size, image, &x, baseline, color, e));
-        if (lettering->cut && i == lettering->count - 1)
-            TRY(draw_run(font, "...", 3, size, image, &x, baseline, color, e));
+        for (int k = 0; k < line->glyph_count; k++)
+            TRY(font_draw(font, line->glyphs[k].glyph, lettering->size, image,
+                          (int64_t)left * FONT_UNITS + line->glyphs[k].x, baseline, color, e));
     }
     return OK;
 }

@@ -72,6 +72,7 @@ static status draw_all(const struct page_story *story, const struct page_plan *p
         TRY(image_new(plan->pages[i].width, plan->pages[i].height, &pages[i], e));
         image_fill(&pages[i], (struct rect){0, 0, pages[i].width, pages[i].height}, paper);
     }
+    TRY(lettering_draw(story->font, &plan->title, &pages[0], plan->title_box, LETTERING_CENTER, ink, e));
     for (int64_t i = 0; i < plan->count; i++)
         TRY(draw_panel(story, plan, i, &panels[i], &pages[plan->panels[i].page], e));
     return OK;

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum block { END, ROW_OF_1, ROW_OF_2, ROW_OF_3, FEATURE };
+enum block { END, ROW_OF_1 = 1, ROW_OF_2, ROW_OF_3, FEATURE, HALF_ROW /* one of the size of two, in the middle */ };
 
 /* classic, by the number of panels: 1 to 4 as in `few`. From 5 on: what `opening` has for count modulo 5; then
  * ROW_OF_2, FEATURE, five panels together, as often as they fit; then what `closing` has. The large panel changes
@@ -35,6 +35,7 @@ enum {
     ASPECT_MAX = 8,
     SHORT_SIDE = 384, /* what a panel is enlarged to at least */
     TEXT_MIN = 14,
+    TITLE_MIN = 20,
     FOUR = 4,
 };
 
@@ -94,14 +95,8 @@ static const char *caption_of(const struct page_story *s, int64_t panel)
     return caption != NULL ? caption : "";
 }
 
-/* What a caption's height may come to, in relation to its picture's: letters shrink until all are within a quarter;
- * letters that shrink no more may go on to this, where the caption is cut. */
-static int most_height(const struct layout *l, int picture_height)
-{
-    return l->story->kind == PAGE_FOUR ? picture_height : picture_height / 2;
-}
-
-/* Places one panel's frame and picture, and breaks its caption into lines for that width. */
+/* Places one panel's frame and picture, and breaks its caption into lines for that width. Letters shrink until all are
+ * within a quarter of their picture's height; what does not shrink any more is cut at all of it. */
 static status place_panel(struct layout *l, int64_t x, int64_t y, int width, int picture, struct error *e)
 {
     const int b = l->m.border, pad = l->m.padding;
@@ -117,12 +112,11 @@ static status place_panel(struct layout *l, int64_t x, int64_t y, int width, int
     TRY(lettering_set(l->story->font, caption, l->m.text_size, room, &p->lettering, e));
     if (p->lettering.height > picture / 4)
         l->crowded = true;
-    lettering_cut(l->story->font, &p->lettering, room, most_height(l, picture) - 2 * pad);
-    return OK;
+    return lettering_cut(l->story->font, &p->lettering, room, picture - 2 * pad, e);
 }
 
-/* four: panels first .. next - 1 get bands of one height under their pictures, if any of them has a caption.
- * Returns that height with its border. */
+/* Panels first .. next - 1, which stand in a row, get bands of one height under their pictures, but for those without a
+ * caption. Returns that height with its border. */
 static int place_bands(struct layout *l, int64_t first)
 {
     int most = 0;
@@ -133,48 +127,84 @@ static int place_bands(struct layout *l, int64_t first)
     const int band = most + 2 * l->m.padding, b = l->m.border;
     for (int64_t i = first; i < l->next; i++) {
         struct page_panel *p = &l->plan->panels[i];
+        if (p->lettering.count == 0)
+            continue;
+        p->place = PLACE_BELOW;
         p->caption = (struct rect){p->picture.x, p->picture.y + p->picture.height + b, p->picture.width, band};
         p->frame.height += band + b;
     }
     return band + b;
 }
 
-/* classic: a box around the letters in the picture's top left corner; one that is nearly as wide becomes a strip. */
-static void place_box(const struct layout *l, struct page_panel *p)
+/* classic: a box around the letters, in a corner of the picture or at an edge; one that is nearly as wide becomes a
+ * strip. */
+static struct rect box_of(const struct layout *l, const struct page_panel *p, enum page_place place)
 {
-    const struct lettering *t = &p->lettering;
-    if (t->count == 0)
-        return;
-    int width = t->width + 2 * l->m.padding;
-    if (width + l->m.gutter > p->picture.width)
-        width = p->picture.width;
-    p->caption = (struct rect){p->picture.x, p->picture.y, width, t->height + l->m.padding};
+    const struct rect in = p->picture;
+    struct rect box = {in.x, in.y, p->lettering.width + 2 * l->m.padding, p->lettering.height + l->m.padding};
+    if (box.width + l->m.gutter > in.width)
+        box.width = in.width;
+    if (place == PLACE_TOP_RIGHT || place == PLACE_BOTTOM_RIGHT)
+        box.x += in.width - box.width;
+    if (place == PLACE_TOP || place == PLACE_BOTTOM)
+        box.x += (in.width - box.width) / 2;
+    if (place == PLACE_BOTTOM_LEFT || place == PLACE_BOTTOM_RIGHT || place == PLACE_BOTTOM)
+        box.y += in.height - box.height;
+    return box;
 }
 
-static void place_captions(struct layout *l, int64_t first, int *height)
+/* Whether a caption of panels first .. next - 1 has to leave its picture. */
+static bool any_below(const struct layout *l, int64_t first)
 {
-    if (l->story->kind == PAGE_FOUR)
-        *height += place_bands(l, first);
-    else
-        for (int64_t i = first; i < l->next; i++)
-            place_box(l, &l->plan->panels[i]);
+    for (int64_t i = first; i < l->next; i++) {
+        const struct page_panel *p = &l->plan->panels[i];
+        const struct rect box = box_of(l, p, PLACE_TOP_LEFT);
+        const int64_t covers = (int64_t)(box.width + 2 * l->m.border) * (box.height + 2 * l->m.border);
+        const bool asked = l->story->places != NULL && l->story->places[i] == PLACE_BELOW;
+        if (p->lettering.count > 0 && (asked || covers * 3 > (int64_t)p->picture.width * p->picture.height))
+            return true;
+    }
+    return false;
 }
 
-static status place_row(struct layout *l, int columns, struct error *e)
+static void place_boxes(struct layout *l, int64_t first)
+{
+    for (int64_t i = first; i < l->next; i++) {
+        struct page_panel *p = &l->plan->panels[i];
+        p->place = l->story->places != NULL ? l->story->places[i] : PLACE_TOP_LEFT;
+        if (p->lettering.count > 0)
+            p->caption = box_of(l, p, p->place);
+    }
+}
+
+/* `columns` panels, or fewer of that size in the middle. */
+static status place_row(struct layout *l, int columns, int count, struct error *e)
 {
     const int64_t first = l->next;
     const int panels = l->m.content - (columns - 1) * l->m.gutter; /* shared out, the rest to the first ones */
     const int picture = picture_height(l, panels / columns);
-    int64_t x = l->m.margin;
-    for (int i = 0; i < columns; i++) {
+    const int left_out = (columns - count) * (panels / columns + l->m.gutter);
+    int64_t x = l->m.margin + left_out / 2;
+    for (int i = 0; i < count; i++) {
         const int width = panels / columns + (i < panels % columns);
         TRY(place_panel(l, x, l->y, width, picture, e));
         x += width + l->m.gutter;
     }
-    int height = picture + 2 * l->m.border;
-    place_captions(l, first, &height);
-    l->y += height;
+    l->y += picture + 2 * l->m.border;
+    if (l->story->kind == PAGE_FOUR || any_below(l, first))
+        l->y += place_bands(l, first);
+    else
+        place_boxes(l, first);
     return OK;
+}
+
+/* Takes back the panels from `first` on. */
+static void unplace(struct layout *l, int64_t first)
+{
+    while (l->next > first) {
+        lettering_free(&l->plan->panels[--l->next].lettering);
+        l->plan->panels[l->next] = (struct page_panel){0};
+    }
 }
 
 /* Panels are read in the order in which they are placed: with the large one on the right, readers go down
@@ -182,11 +212,11 @@ static status place_row(struct layout *l, int columns, struct error *e)
 static status place_feature(struct layout *l, struct error *e)
 {
     const int64_t first = l->next, w = l->story->width, h = l->story->height;
+    const bool crowded = l->crowded;
     const int b = l->m.border, g = l->m.gutter;
     const int small = (int)(((l->m.content - g + 2 * b) * h - (2 * b + g) * w) / (3 * h));
     const int large = l->m.content - g - small;
-    int height = picture_height(l, large) + 2 * b;
-    const int upper = (height - g) / 2, lower = height - g - upper;
+    const int height = picture_height(l, large) + 2 * b, upper = (height - g) / 2, lower = height - g - upper;
 
     const int64_t large_x = l->m.margin + (l->side == LEFT ? 0 : small + g);
     const int64_t small_x = l->m.margin + (l->side == LEFT ? large + g : 0);
@@ -196,16 +226,35 @@ static status place_feature(struct layout *l, struct error *e)
     TRY(place_panel(l, small_x, l->y + upper + g, small, lower - 2 * b, e));
     if (l->side == RIGHT)
         TRY(place_panel(l, large_x, l->y, large, height - 2 * b, e));
+    if (any_below(l, first)) { /* bands would pull the two sides apart */
+        unplace(l, first);
+        l->crowded = crowded;
+        return place_row(l, 3, 3, e);
+    }
+    place_boxes(l, first);
     l->side = l->side == LEFT ? RIGHT : LEFT;
-    place_captions(l, first, &height);
     l->y += height;
     return OK;
 }
 
-static void begin_page(struct layout *l)
+/* The title, centred over the panels, in half a picture's height at most. */
+static status place_title(struct layout *l, struct error *e)
 {
-    l->plan->page_count++;
+    struct page_plan *plan = l->plan;
+    const int side = short_side(l->story), size = at_least(side / 14, TITLE_MIN);
+    if (l->story->title == NULL || l->story->title[0] == '\0')
+        return OK;
+    TRY(lettering_set(l->story->font, l->story->title, size, l->m.content, &plan->title, e));
+    TRY(lettering_cut(l->story->font, &plan->title, l->m.content, side / 2, e));
+    plan->title_box = (struct rect){l->m.margin, (int)l->y, l->m.content, plan->title.height};
+    l->y += plan->title.height > 0 ? plan->title.height + l->m.gutter : 0;
+    return OK;
+}
+
+static status begin_page(struct layout *l, struct error *e)
+{
     l->y = l->m.margin;
+    return l->plan->page_count++ == 0 ? place_title(l, e) : OK;
 }
 
 /* Sets the page's size: one gutter, which came after the last block, is taken back. */
@@ -227,8 +276,10 @@ static status place_blocks(struct layout *l, const enum block *blocks, struct er
     for (; *blocks != END; blocks++) {
         if (*blocks == FEATURE)
             TRY(place_feature(l, e));
+        else if (*blocks == HALF_ROW)
+            TRY(place_row(l, 2, 1, e));
         else
-            TRY(place_row(l, *blocks == ROW_OF_1 ? 1 : *blocks == ROW_OF_2 ? 2 : 3, e));
+            TRY(place_row(l, (int)*blocks, (int)*blocks, e));
         l->y += l->m.gutter;
         if (l->y > IMAGE_MAX_SIDE)
             return end_page(l, e);
@@ -239,11 +290,12 @@ static status place_blocks(struct layout *l, const enum block *blocks, struct er
 static status layout_four(struct layout *l, struct error *e)
 {
     static const enum block of_count[FOUR + 1][3] = {
-        {END}, {ROW_OF_1}, {ROW_OF_2}, {ROW_OF_2, ROW_OF_1}, {ROW_OF_2, ROW_OF_2}};
+        {END}, {HALF_ROW}, {ROW_OF_2}, {ROW_OF_2, HALF_ROW}, {ROW_OF_2, ROW_OF_2}};
+    static const enum block alone[] = {ROW_OF_1, END};
     while (l->next < l->story->count) {
         const int64_t left = l->story->count - l->next;
-        begin_page(l);
-        TRY(place_blocks(l, of_count[left < FOUR ? left : FOUR], e));
+        TRY(begin_page(l, e));
+        TRY(place_blocks(l, l->story->count == 1 ? alone : of_count[left < FOUR ? left : FOUR], e));
         TRY(end_page(l, e));
     }
     return OK;
@@ -253,7 +305,7 @@ static status layout_classic(struct layout *l, struct error *e)
 {
     static const enum block middle[] = {ROW_OF_2, FEATURE, END};
     const int64_t count = l->story->count, rest = count % 5;
-    begin_page(l);
+    TRY(begin_page(l, e));
     if (count < 5) {
         TRY(place_blocks(l, few[count], e));
         return end_page(l, e);
@@ -269,6 +321,7 @@ static void forget_lettering(struct page_plan *plan)
 {
     for (int64_t i = 0; i < plan->count; i++)
         lettering_free(&plan->panels[i].lettering);
+    lettering_free(&plan->title);
 }
 
 /* Lays everything out anew, with letters of this size. */
@@ -298,6 +351,8 @@ static status check_story(const struct page_story *s, struct error *e)
     for (int64_t i = 0; s->font == NULL && i < s->count; i++)
         if (*caption_of(s, i) != '\0')
             return fail(e, ERR_ARGUMENT, "panel %" PRId64 " has a caption, but there is no font", i + 1);
+    if (s->font == NULL && s->title != NULL && s->title[0] != '\0')
+        return fail(e, ERR_ARGUMENT, "the story has a title, but there is no font");
     return OK;
 }
 
