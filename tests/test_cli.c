@@ -575,10 +575,10 @@ static void comic_types_have_their_pages(void **state)
 static void each_missing_script_is_reported_once_with_a_package(void **state)
 {
     /* code points that Unicode has not assigned, so no font has them */
-    struct outcome o = run(*state, "--general_prompt bob -p 'x #\u2FE0' -p 'y #\u2FE1 \u0E7F' --dry-run");
+    struct outcome o = run(*state, "--general_prompt bob -p 'x #\u2FD6' -p 'y #\u2FD7 \u0E7F' --dry-run");
     assert_int_equal(o.status, 0);
     assert_int_equal(occurrences(o.err, "no font has "), 2);
-    assert_non_null(strstr(o.err, "(first U+2FE0, in the caption of panel 1): install fonts-noto-cjk, or give --font "));
+    assert_non_null(strstr(o.err, "(first U+2FD6, in the caption of panel 1): install fonts-noto-cjk, or give --font "));
     assert_non_null(strstr(o.err, "no font has Thai (first U+0E7F, in the caption of panel 2)"));
     outcome_free(&o);
 }
