@@ -7,7 +7,7 @@
 #include "tests/check.h"
 #include "tests/folder.h"
 #include "tests/program.h"
-
+#include "tests/pictures.h"
 
 #include <fcntl.h>
 #include <glob.h>
@@ -75,29 +75,6 @@ static char *recipe_of(const struct folder *f, const char *picture)
     if (png_read_text(folder_path(f, picture).text, RECIPE_KEY, &text, &e) != OK || text == NULL)
         fail_msg("%s: no recipe: %s", picture, e.message);
     return text;
-}
-
-static struct image picture(const struct folder *f, const char *name)
-{
-    struct image image = {0};
-    struct error e = {0};
-    if (image_read(folder_path(f, name).text, &image, &e) != OK)
-        fail_msg("%s", e.message);
-    return image;
-}
-
-/* The number of pixel values that differ between two pictures of one size. */
-static int difference(const struct folder *f, const char *one, const char *other)
-{
-    struct image a = picture(f, one), b = picture(f, other);
-    assert_int_equal(a.width, b.width);
-    assert_int_equal(a.height, b.height);
-    int count = 0;
-    for (int i = 0; i < a.width * a.height * 3; i++)
-        count += a.rgb[i] != b.rgb[i];
-    image_free(&a);
-    image_free(&b);
-    return count;
 }
 
 /* -------------------------------------------------------------------------------------------------- what it says */
@@ -328,6 +305,10 @@ static void mistakes_in_a_story_have_line_and_column(void **state)
         {"seed: x\n[Bob] a man\n---\n[Bob] runs\n", "story:1:1: seed \"x\": it takes a whole number"},
         {"[Bob] a man\n  style_nam: x\n---\n[Bob] runs\n", 
          "story:2:3: style_nam is not a setting; did you mean style_name?"},
+        {"seed: 1\n  seed: 2\n[Bob] a man\n---\n[Bob] runs\n", "story:2:3: seed is set already, in line 1"},
+        {"csa-start: 1\ncsa_start: 2\n[Bob] a man\n---\n[Bob] runs\n", "story:2:1: csa_start is set already, in line 1"},
+        {"style: Line art\nstyle_name: Comic book\n[Bob] a man\n---\n[Bob] runs\n",
+         "story:2:1: style_name is set already, in line 1"},
         {"threads: 3\n[Bob] a man\n---\n[Bob] runs\n", "story:1:1: threads cannot be set in a story file"},
         {"prompt: x\n[Bob] a man\n---\n[Bob] runs\n", "story:1:1: prompt cannot be set in a story file"},
         {"[Bob] a man\n---\n[Bob runs\n", "story:3:1: "},

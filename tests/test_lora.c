@@ -5,6 +5,8 @@
 #include "tensor/safetensors.h"
 #include "tests/check.h"
 #include "tests/folder.h"
+#include "tests/program.h"
+#include "tests/pictures.h"
 
 static const float values[64] = {1, 2, 3};
 
@@ -232,6 +234,79 @@ static void tags_are_cut_out_and_looked_up(void **state)
     folder_remove(&folder);
 }
 
+/* --------------------------------------------------------------------------------------------- as a person uses it */
+
+/* A LoRA of rank 2 for a layer of tests/models/default of that width, large enough to be seen. */
+static void write_lora(const struct folder *f, const char *name, const char *module, int64_t width)
+{
+    char down_name[160], up_name[160];
+    float down[2 * 32], up[32 * 2];
+    struct error e = {0};
+    for (int i = 0; i < 64; i++) {
+        down[i] = (float)(i * 7 % 11 - 5) / 2;
+        up[i] = (float)(i * 5 % 13 - 6) / 2;
+    }
+    snprintf(down_name, sizeof down_name, "%s.lora_down.weight", module);
+    snprintf(up_name, sizeof up_name, "%s.lora_up.weight", module);
+    struct named_tensor items[] = {
+        {down_name, {.data = down, .dtype = DTYPE_F32, .rank = 2, .shape = {2, width}}},
+        {up_name, {.data = up, .dtype = DTYPE_F32, .rank = 2, .shape = {width, 2}}}};
+    if (safetensors_write(folder_path(f, name).text, items, 2, NULL, &e) != OK)
+        fail_msg("%s", e.message);
+}
+
+/* Two files, ink for the UNet and tone for the second text encoder; `folder` is the state of the test. */
+static struct folder *with_two_loras(void **state)
+{
+    struct folder *f = *state;
+    write_lora(f, "ink.safetensors", "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_v", 16);
+    write_lora(f, "tone.safetensors", "lora_te2_text_model_encoder_layers_0_self_attn_v_proj", 32);
+    return f;
+}
+
+#define RUN SMALL "--no_save -t 1 "
+#define INK "--lora $F/ink.safetensors:0.5 "
+#define TONE "--lora $F/tone.safetensors "
+
+static void every_way_to_name_a_lora_means_the_same(void **state)
+{
+    struct folder *f = with_two_loras(state);
+    prepare(f, "printf 'lora: ink:0.5\\nlora: tone\\nlora_dir: %s\\n[Bob] a man\\n---\\n[Bob] runs\\n' $F >$F/two.story;"
+               "printf '[Bob] a man\\n---\\n[Bob] runs\\n' >$F/none.story;"
+               "printf '[Bob] a man\\n---\\n[Bob] <lora:ink:0.5>runs<lora:tone>\\n' >$F/tags.story");
+    assert_done(f, "--story $F/none.story --output_dir $F/none" RUN);
+    assert_done(f, "--story $F/none.story --output_dir $F/ink " INK RUN);
+    assert_done(f, "--story $F/none.story --output_dir $F/tone " TONE RUN);
+    assert_done(f, "--story $F/none.story --output_dir $F/both " INK TONE RUN);
+    assert_done(f, "--story $F/two.story --output_dir $F/settings" RUN);
+    assert_done(f, "--story $F/tags.story --lora_dir $F --output_dir $F/tags" RUN);
+    assert_int_equal(difference(f, "both/panel-01.png", "settings/panel-01.png"), 0); /* the recipes quote the stories */
+    assert_int_equal(difference(f, "both/panel-01.png", "tags/panel-01.png"), 0);
+    static const char *const folders[] = {"none", "ink", "tone", "both"};
+    for (int i = 0; i < 4; i++) /* each has an effect of its own: the text encoder's, too */
+        for (int j = 0; j < i; j++) {
+            char one[32], other[32];
+            snprintf(one, sizeof one, "%s/panel-01.png", folders[i]);
+            snprintf(other, sizeof other, "%s/panel-01.png", folders[j]);
+            assert_true(difference(f, one, other) > 0);
+        }
+    assert_outcome(f, "--story $F/two.story --dry_run", 0, SAYS("LoRA ink, weight 0.5", "LoRA tone, weight 1"));
+}
+
+/* W + weight * up . down, which the converter writes (test_convert compares it with a sum by hand), draws the picture
+ * that the sum made while packing draws. */
+static void merged_by_the_converter_is_the_same_picture(void **state)
+{
+    struct folder *f = with_two_loras(state);
+    prepare(f, "\"$(dirname \"${STORYDIFF:-build/storydiff}\")/storydiff-convert\" tests/models/default $F/merged --dtype f32 "
+               INK TONE ">$F/log 2>&1");
+    assert_done(f, BOB "--output_dir $F/a " INK TONE RUN);
+    assert_done(f, BOB "--output_dir $F/b --model $F/merged " RUN);
+    assert_done(f, BOB "--output_dir $F/c " RUN);
+    assert_in_range(difference_of(f, "a/panel-01.png", "b/panel-01.png").worst, 0, 1);
+    assert_true(difference_of(f, "a/panel-01.png", "c/panel-01.png").worst > 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +316,8 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_named),
         cmocka_unit_test(two_loras_add_up),
         cmocka_unit_test(tags_are_cut_out_and_looked_up),
+        TEST(every_way_to_name_a_lora_means_the_same),
+        TEST(merged_by_the_converter_is_the_same_picture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -448,8 +448,6 @@ static void every_mistake_is_named_with_line_and_column(void **state)
         {"[Bob] a man\n---\n\n// only\n", "4:1", "no panels"},
         {"[Bob] a man\n Bob runs\n---\n[Bob] runs", "2:2", "'[Name] description' and 'setting: value'"},
         {": x\n---\n[NC] a", "1:1", "'setting: value'"},
-        {"a: 1\n  a: 2\n---\n[NC] a", "2:3", "set already, in line 1"},
-        {"a-b: 1\na_b: 2\n---\n[NC] a", "2:1", "set already, in line 1"},
         {"\n[Bob] a man\n [Bob] a boy\n---\n[Bob] runs", "3:2", "[Bob] is described already, in line 2"},
         {"[] a man\n---\n[NC] a", "1:2", "no name"},
         {"[ \t] a man\n---\n[NC] a", "1:2", "no name"},

@@ -343,7 +343,7 @@ static bool given_by_person(const struct settings *s, const struct setting *row)
 /* What a panel, a character or the run needs has its own place: in the file, or in what a person says. */
 bool setting_belongs_in_story(const struct setting *row)
 {
-    return row->group != SETTING_RUN && (row->kind != SETTING_TEXT_LIST || row->offset == AT(fonts)) && row->offset != AT(story) &&
+    return row->group != SETTING_RUN && row->offset != AT(prompts) && row->offset != AT(story) &&
            row->offset != AT(from) && row->offset != AT(general_prompt);
 }
 
@@ -357,19 +357,35 @@ static status unknown(const char *where, const char *key, struct error *e)
     return fail(e, ERR_ARGUMENT, "%s%s is not a setting", where, key);
 }
 
+static const struct setting *row_of(const struct story_setting *s)
+{
+    const char *key = strcmp(s->key, "style") == 0 ? "style_name" : s->key;
+    return settings_find(key, strlen(key));
+}
+
+/* Of what is no list, a file gives one. */
+static status is_new(const struct story *story, const struct story_setting *s, const char *called, struct error *e)
+{
+    for (const struct story_setting *before = story->settings; before < s; before++)
+        if (row_of(before) == row_of(s))
+            return fail(e, ERR_ARGUMENT, "%s is set already, in line %d", called, before->line);
+    return OK;
+}
+
 status settings_from_story(struct settings *s, const struct story *story, struct error *e)
 {
     const struct story_setting *end = story->settings + story->setting_count;
     for (const struct story_setting *setting = story->settings; setting < end; setting++) {
         char where[160], called[256];
-        const char *key = strcmp(setting->key, "style") == 0 ? "style_name" : setting->key;
-        const struct setting *row = settings_find(key, strlen(key));
+        const struct setting *row = row_of(setting);
         snprintf(where, sizeof where, "%.100s:%d:%d: ", story->name, setting->line, setting->key_column);
-        snprintf(called, sizeof called, "%s%.64s", where, key);
+        snprintf(called, sizeof called, "%s%.64s", where, row != NULL ? row->key : setting->key);
         if (row == NULL)
-            return unknown(where, key, e);
+            return unknown(where, setting->key, e);
         if (!setting_belongs_in_story(row))
             return fail(e, ERR_ARGUMENT, "%s cannot be set in a story file, only for a run", called);
+        if (row->kind != SETTING_TEXT_LIST)
+            TRY(is_new(story, setting, called, e));
         if (!given_by_person(s, row))
             TRY(settings_set(s, row, GIVEN_BY_STORY, called, setting->value, e));
     }

@@ -84,7 +84,7 @@ extern const char *const setting_group_titles[SETTING_GROUPS];
 enum setting_kind {
     SETTING_FLAG,      /* bool: true, yes, on, 1, or no value; false, no, off, 0 */
     SETTING_TEXT,      /* const char * */
-    SETTING_TEXT_LIST, /* one more each time: prompts, loras, fonts */
+    SETTING_TEXT_LIST, /* one more each time, in a story's file, too: prompts, loras, fonts */
     SETTING_INTEGER,   /* int64_t, least .. most */
     SETTING_SEED,      /* uint64_t, 0 .. 2^63 - 1; -1 becomes a random one */
     SETTING_NUMBER,    /* double, least .. most */
@@ -139,7 +139,7 @@ status settings_set(struct settings *s, const struct setting *row, enum given by
 bool setting_belongs_in_story(const struct setting *row);
 
 /* Sets what a story file's settings give, except what a person has given. Settings of the run, unknown keys (with the
- * nearest known one) and wrong values are refused; positions are the file's. */
+ * nearest known one), wrong values, and what is no list given twice, are refused; positions are the file's. */
 status settings_from_story(struct settings *s, const struct story *story, struct error *e);
 
 /* Appends `message` with every `key` in backquotes that names a setting written as a person wrote it: prefix before

@@ -165,9 +165,6 @@ static status add_setting(struct story *story, const struct line *line, struct e
         return fail_memory(line, e);
     for (char *c = s->key; *c != '\0'; c++)
         *c = *c == '-' ? '_' : *c;
-    const struct story_setting *first = story_setting_find(story, s->key);
-    if (first != s)
-        return fail_at(line, key, e, "'%.64s' is set already, in line %d", s->key, first->line);
     return OK;
 }
 

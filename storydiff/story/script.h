@@ -1,7 +1,7 @@
 /* The story script: what a person types, as characters, panels and settings; and who is drawn with whom.
  *
  *   // a comment                                a file: settings, characters, a line ---, panels
- *   title: The newspaper                        settings are the caller's business: any key is kept
+ *   title: The newspaper                        settings are the caller's business: any key is kept, twice, too
  *   [Bob] a man, black suit
  *   [Alice] a woman, white shirt
  *   ---
@@ -77,7 +77,7 @@ struct story {
  * Refused, with "name:LINE:COLUMN: what, and what to do":
  *   the file        no line `---`, or two; no panel; text that is not UTF-8; control characters other than tab; more
  *                   of anything than the limits above
- *   above the ---   a line of neither kind; a setting or character given twice; a character without name or
+ *   above the ---   a line of neither kind; a character given twice; a character without name or
  *                   description, or whose name is NC or has a bracket or `#` in it; a `[` in a description
  *   a panel         a `[` that is not closed; a name that is not known (the nearest is suggested); [NC] beside a
  *                   character; neither of them, where the story has characters; no text beside them
@@ -99,7 +99,7 @@ status story_from_prompts(const char *general_prompt, const char *const *panels,
 
 void story_free(struct story *story); /* fine on a zeroed struct, and twice */
 
-/* The setting of that key, dashes or underscores, or NULL. */
+/* The first setting of that key, dashes or underscores, or NULL. */
 const struct story_setting *story_setting_find(const struct story *story, const char *key);
 
 /* A day in the life of anyone: the panels of a general prompt that came without. Ends with a NULL. */

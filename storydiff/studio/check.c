@@ -10,6 +10,11 @@
 
 static const char NAME[] = "story";
 
+static bool is_text(const struct setting *row)
+{
+    return row->kind == SETTING_TEXT || row->kind == SETTING_TEXT_LIST;
+}
+
 /* Texts that are texts; every other text may be a path. */
 static bool is_plain_text(const struct setting *row)
 {
@@ -20,7 +25,7 @@ bool check_is_offered(const struct setting *row)
 {
     if (!setting_belongs_in_story(row) || strcmp(row->key, "local_files_only") == 0)
         return false;
-    return row->kind != SETTING_TEXT || is_plain_text(row) || strcmp(row->key, "font") == 0;
+    return !is_text(row) || is_plain_text(row) || strcmp(row->key, "font") == 0;
 }
 
 static status check_setting(const struct catalog *c, const struct story_setting *s, struct check_paths *paths,
@@ -31,7 +36,7 @@ static status check_setting(const struct catalog *c, const struct story_setting 
     const struct catalog_item *item = NULL;
     if (row == NULL || !setting_belongs_in_story(row)) /* whose messages are good */
         return OK;
-    if (!check_is_offered(row) && row->kind == SETTING_TEXT && strcmp(key, "format") != 0)
+    if (!check_is_offered(row) && is_text(row) && strcmp(key, "format") != 0)
         return fail(e, ERR_ARGUMENT, "%s:%d:%d: `%s` names a file of this machine; the studio takes models by "
                                      "sd_model_name and fonts by name, from its lists", NAME, s->line, s->key_column, key);
     if (strcmp(key, "font") == 0) {
@@ -39,6 +44,9 @@ static status check_setting(const struct catalog *c, const struct story_setting 
         if (item == NULL)
             return fail(e, ERR_ARGUMENT, "%s:%d:%d: `font` %.80s is not one of the installed fonts", NAME, s->line,
                         s->value_column, s->value);
+        if (paths->font != NULL)
+            return fail(e, ERR_ARGUMENT, "%s:%d:%d: one `font` is enough: other installed ones help out where it lacks a "
+                                         "letter", NAME, s->line, s->key_column);
         paths->font = item->path;
     }
     if (strcmp(key, "sd_model_name") == 0) {
