@@ -233,13 +233,17 @@ void model_close(struct model *m)
     *m = (struct model){0};
 }
 
-void model_note_unused(const struct model *m, struct text *notes)
+void model_note(const struct model *m, struct text *notes)
 {
     const struct weights *const parts[] = {&m->text_encoder.weights, &m->text_encoder_2.weights, &m->unet.weights,
                                            &m->vae.weights};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (parts[i]->own_file != NULL)
+        if (parts[i]->own_file != NULL) {
             weights_note_unused(parts[i]->file, parts[i]->used, notes);
+            weights_note_copied(parts[i]->file, notes);
+        }
+    if (m->parts.model.file != NULL)
+        weights_note_copied(&m->parts.model.file->file, notes);
     parts_note_unused(&m->parts, notes);
     for (int i = 0; i < m->lora_count; i++)
         lora_finish(&m->loras[i], notes, NULL);

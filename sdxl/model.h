@@ -55,8 +55,9 @@ status model_open(struct model *m, const char *path, struct error *e);
 status model_open_from(struct model *m, const char *path, const struct model_sources *sources, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
-/* Appends a line for each of its files, LoRAs among them, that has tensors which nothing uses (weights_note_unused). */
-void model_note_unused(const struct model *m, struct text *notes);
+/* Appends lines about its files, LoRAs among them: tensors that nothing uses (weights_note_unused), and what takes memory
+ * because it could not be mapped (weights_note_copied). */
+void model_note(const struct model *m, struct text *notes);
 
 /* Says why a stage gave values that are no numbers: "unet: 'conv_in.weight' of FILE has infinities or NaNs", or that the
  * weights are all finite and something overflowed. Reads all weights until one is found: seconds. Returns ERR_FORMAT.

@@ -126,6 +126,7 @@ static status place_tensors(struct safetensors *file, size_t shard, const char *
         if (!is_aligned(data + spans[i].begin, file->items[spans[i].item].tensor.dtype))
             total += safetensors_align(spans[i].end - spans[i].begin);
     unsigned char *copy = NULL;
+    file->copied += total;
     if (total > 0) {
         copy = file->copies[shard] = aligned_alloc(SAFETENSORS_ALIGNMENT, total);
         if (copy == NULL)

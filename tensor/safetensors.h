@@ -23,6 +23,7 @@ struct safetensors {
     char *path;                  /* the file, or the index of a sharded one: for messages */
     struct named_tensor *items;  /* sorted by name (strcmp) */
     size_t count;
+    size_t copied;               /* bytes of tensors that lie misaligned in the file, and so take memory of their own */
     const struct json *metadata; /* "__metadata__" object of the (first) file, or NULL */
     /* private: what has to be given back, one of each per file */
     struct file_map *maps;

@@ -79,6 +79,7 @@ static status merge(struct tensor_file *file, struct error *e)
         memcpy(file->items + file->count, file->torchfiles[i]->items,
                file->torchfiles[i]->count * sizeof *file->items);
         file->count += file->torchfiles[i]->count;
+        file->copied += file->torchfiles[i]->copied;
     }
     qsort(file->items, file->count, sizeof *file->items, compare_names);
     for (size_t i = 1; i < file->count; i++)
@@ -148,6 +149,7 @@ static status open_safetensors(struct tensor_file *file, struct error *e)
     TRY(safetensors_open(file->path, &file->safetensors, e));
     file->items = file->safetensors.items;
     file->count = file->safetensors.count;
+    file->copied = file->safetensors.copied;
     return OK;
 }
 

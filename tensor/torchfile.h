@@ -22,7 +22,8 @@ struct torchfile {
     char *path;
     struct named_tensor *items; /* sorted by name (strcmp) */
     size_t count;
-    bool legacy; /* not a zip archive */
+    bool legacy;   /* not a zip archive */
+    size_t copied; /* bytes that were inflated, put in order or aligned, and so take memory of their own */
     /* private */
     struct file_map map;
     char *names;

@@ -25,7 +25,7 @@ struct torch_reader {
     struct torch_storage *storages; /* sorted by key: of the older form all, of the newer those that were asked for */
     size_t storage_count, storage_room;
     size_t item_room, block_room, names_length, names_room;
-    size_t unpacked, copied; /* bytes */
+    size_t unpacked, copied; /* bytes; together file->copied */
     size_t visited;
     const char *tensor; /* the name, of tensor_length bytes, of the one that is being read, or NULL */
     size_t tensor_length;

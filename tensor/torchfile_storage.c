@@ -126,6 +126,7 @@ status torch_unpack(struct torch_reader *r, const struct zip_entry *entry, const
         return fail(r->e, ERR_FORMAT, "%s: would unpack to more than %d times its size: refused", r->file->path,
                     TORCHFILE_INFLATE_MOST);
     r->unpacked += entry->size;
+    r->file->copied += entry->size;
     TRY(new_block(r, entry->size, &block));
     *data = block;
     return zip_read(&r->zip, entry, block, r->e);
@@ -241,6 +242,7 @@ static status place_tensor(struct torch_reader *r, const struct torch_storage *s
         return fail(r->e, ERR_FORMAT, "%s: has tensors that repeat the elements of their storage: convert it to "
                     "safetensors", r->file->path);
     r->copied += bytes;
+    r->file->copied += bytes;
     TRY(new_block(r, bytes, &block));
     t->data = block;
     if (contiguous)

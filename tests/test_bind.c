@@ -228,6 +228,48 @@ static void what_no_table_names_is_noted_but_bookkeeping_is_not(void **state)
     finish(&a);
 }
 
+/* A file of one tensor of 2 MiB, whose header is as many bytes longer than it was written. */
+static size_t copied_of(const char *path, size_t longer, struct text *notes)
+{
+    static float values[1 << 19];
+    const struct named_tensor item = {"x", {.data = values, .dtype = DTYPE_F32, .rank = 1, .shape = {1 << 19}}};
+    struct tensor_file file;
+    struct error e = {0};
+    size_t size;
+    assert_int_equal(safetensors_write(path, &item, 1, NULL, &e), OK);
+    char *bytes = read_bytes(path, &size);
+    uint64_t header;
+    memcpy(&header, bytes, sizeof header);
+    FILE *out = fopen(path, "wb");
+    const uint64_t new_header = header + longer;
+    assert_int_equal(fwrite(&new_header, 1, sizeof new_header, out), sizeof new_header);
+    assert_int_equal(fwrite(bytes + sizeof header, 1, header, out), header);
+    assert_int_equal(fwrite("   ", 1, longer, out), longer);
+    assert_int_equal(fwrite(bytes + sizeof header + header, 1, sizeof values, out), sizeof values);
+    assert_int_equal(fclose(out), 0);
+    free(bytes);
+    if (tensor_file_open(path, &file, &e) != OK)
+        fail_msg("%s", e.message);
+    size_t copied = file.copied;
+    weights_note_copied(&file, notes);
+    tensor_file_close(&file);
+    return copied;
+}
+
+static void what_cannot_be_mapped_is_noted(void **state)
+{
+    (void)state;
+    struct folder f = folder_new();
+    struct file_path path = folder_path(&f, "weights.safetensors");
+    struct text notes = {0};
+    assert_int_equal(copied_of(path.text, 0, &notes), 0);
+    assert_int_equal(notes.length, 0);
+    assert_int_equal(copied_of(path.text, 3, &notes), 2 << 20);
+    assert_non_null(strstr(notes.data, "weights.safetensors: 2.1 MB of it cannot be mapped"));
+    text_free(&notes);
+    folder_remove(&f);
+}
+
 static void all_that_is_bound_is_listed_by_name(void **state)
 {
     (void)state;
@@ -305,6 +347,7 @@ int main(void)
         cmocka_unit_test(a_vector_is_no_column),
         cmocka_unit_test(formats_that_are_no_floats_are_refused_by_name),
         cmocka_unit_test(what_no_table_names_is_noted_but_bookkeeping_is_not),
+        cmocka_unit_test(what_cannot_be_mapped_is_noted),
         cmocka_unit_test(all_that_is_bound_is_listed_by_name),
         cmocka_unit_test(further_problems_are_counted),
         cmocka_unit_test(older_names_are_found_and_optional_tensors_may_be_absent),

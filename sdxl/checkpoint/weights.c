@@ -151,3 +151,12 @@ void weights_note_unused(const struct tensor_file *file, const bool *used, struc
                 notes->length > 0 ? "\n" : "", last_two(file->path), count, count == 1 ? "" : "s",
                 file->items[first].name);
 }
+
+/* Old writers did not pad the header of a safetensors file, nor the storages of a .pt, to the size of an element. */
+void weights_note_copied(const struct tensor_file *file, struct text *notes)
+{
+    if (file->copied >= WEIGHTS_COPIED_MUCH)
+        text_append(notes, "%s%s: %.1f MB of it cannot be mapped (packed, or at odd addresses) and are held in memory; "
+                           "storydiff-convert writes a file that is mapped", notes->length > 0 ? "\n" : "",
+                    last_two(file->path), (double)file->copied / 1e6);
+}

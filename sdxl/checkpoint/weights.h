@@ -49,4 +49,8 @@ bool weights_take(struct weights *w, const char *name, const struct tensor *t, s
  * leaves in (position_ids, logit_scale, denoiser.sigmas) is passed over. Lines are separated by '\n'. */
 void weights_note_unused(const struct tensor_file *file, const bool *used, struct text *notes);
 
+/* Appends a line if much of a file could not be mapped and takes memory instead. */
+enum { WEIGHTS_COPIED_MUCH = 1 << 20 };
+void weights_note_copied(const struct tensor_file *file, struct text *notes);
+
 #endif

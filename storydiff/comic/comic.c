@@ -235,7 +235,7 @@ static status open_model(struct comic *c, struct model *model, struct error *e)
         sources.other_tokenizer = c->cached_tokenizer;
     TRY(model_open_from(model, path, &sources, e));
     c->model = model;
-    model_note_unused(model, &c->notices);
+    model_note(model, &c->notices);
     TRY(check_fingerprint(c, e));
     if (c->model->hints.note[0] != '\0') {
         char line[512];
