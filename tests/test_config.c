@@ -164,7 +164,8 @@ static void unet_keys_of_another_computation_are_refused(void **state)
     REFUSED(read_unet, unet_sdxl, "act_fn: \"gelu\"", "attention_type: \"gated\"",
             "mid_block_type: \"UNetMidBlock2DSimpleCrossAttn\"", "resnet_time_scale_shift: \"scale_shift\"",
             "time_embedding_type: \"fourier\"", "addition_embed_type: \"image\"", "conv_in_kernel: 1",
-            "conv_out_kernel: 5", "downsample_padding: 0", "mid_block_scale_factor: 1.414");
+            "conv_out_kernel: 5", "downsample_padding: 0", "mid_block_scale_factor: 1.414",
+            "resnet_out_scale_factor: 1.414");
 }
 
 static void unet_sizes_must_be_whole_and_in_range(void **state)

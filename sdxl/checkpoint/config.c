@@ -224,7 +224,8 @@ static status read_unet(const struct reader *r, struct unet_config *c)
                                                  {"resnet_time_scale_shift", "default"},
                                                  {"time_embedding_type", "positional"}};
     static const struct expected_number numbers[] = {
-        {"conv_in_kernel", 3}, {"conv_out_kernel", 3}, {"downsample_padding", 1}, {"mid_block_scale_factor", 1}};
+        {"conv_in_kernel", 3}, {"conv_out_kernel", 3}, {"downsample_padding", 1}, {"mid_block_scale_factor", 1},
+        {"resnet_out_scale_factor", 1}};
     TRY(refuse_unless_absent(r, absent));
     TRY(refuse_unless_equal(r, equal, sizeof equal / sizeof *equal));
     TRY(refuse_unless_number(r, numbers, sizeof numbers / sizeof *numbers));
