@@ -1,4 +1,5 @@
 #include "storydiff/comic/comic.h"
+#include "storydiff/comic/comic_limits.h"
 #include "storydiff/comic/comic_notes.h"
 
 #include <stdio.h>
@@ -426,6 +427,7 @@ static status plan(struct comic *c, struct model *model, struct error *e)
                      c->settings.eta, e));
     warn_of_late_start(c);
     TRY(count_tokens(c, e));
+    comic_note_limits(c, &c->notices);
     comic_note_effects(c, &c->notices);
     return OK;
 }
