@@ -1,8 +1,9 @@
-// Another style, and a title.
+// Another style, and another seed.
 title: Why the moon was late
 style: Watercolor
+seed: 6
 
-[Nori] a blue robot, wearing a red hat
+[Nori] a blue robot, wearing a yellow sweater
 ---
 [Nori] standing in the city at night #The moon was late, and nobody noticed. Nobody but Nori.
 [Nori] reading in the bedroom #"Moon, see also: Tides, Cheese."
