@@ -188,11 +188,14 @@ void conditioning_free(struct conditioning *c)
 status conditioning_count_tokens(const struct model *m, const char *prompt, struct prompt_reading reading,
                                  size_t *total, size_t *cut, struct error *e)
 {
-    struct token_windows windows;
-    TRY(conditioning_windows(m, 0, prompt, reading, &windows, e));
-    *total = windows.total;
-    *cut = windows.cut;
-    token_windows_free(&windows);
+    *total = *cut = 0;
+    for (int encoder = 0; encoder < (m->family == MODEL_SDXL ? 2 : 1); encoder++) {
+        struct token_windows windows;
+        TRY(conditioning_windows(m, encoder, prompt, reading, &windows, e));
+        *total = windows.total > *total ? windows.total : *total;
+        *cut = windows.cut > *cut ? windows.cut : *cut;
+        token_windows_free(&windows);
+    }
     return OK;
 }
 

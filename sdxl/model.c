@@ -92,21 +92,14 @@ static status open_scheduler(struct scheduler_config *scheduler, const struct mo
 static status read_index(struct model *m, const char *path, const struct json *root, struct error *e)
 {
     const char *class = json_string(json_get(root, "_class_name"), "");
-    const struct json *hints = json_get(root, "_storydiff");
-    status s = OK;
+    status s = model_hints_read(path, json_get(root, "_storydiff"), &m->hints, e);
     m->family = strcmp(class, "StableDiffusionPipeline") == 0 ? MODEL_SD15 : MODEL_SDXL;
-    if (m->family == MODEL_SDXL && strcmp(class, "StableDiffusionXLPipeline") != 0)
+    if (s == OK && m->family == MODEL_SDXL && strcmp(class, "StableDiffusionXLPipeline") != 0)
         s = fail(e, ERR_FORMAT,
                  "%s: \"_class_name\" is \"%s\": stories need a StableDiffusionXLPipeline or, for SD 1.5, a "
                  "StableDiffusionPipeline", path, class);
     bool zeros = m->family == MODEL_SDXL && json_bool(json_get(root, "force_zeros_for_empty_prompt"), true);
     m->force_zeros_for_empty_prompt = zeros;
-    snprintf(m->hints.note, sizeof m->hints.note, "%s", json_string(json_get(hints, "note"), ""));
-    int64_t steps = json_int(json_get(hints, "sampling_steps"), 0);
-    m->hints.sampling_steps = steps > 0 && steps <= 1000 ? (int)steps : 0;
-    m->hints.guidance_scale = json_double(json_get(hints, "guidance_scale"), 0);
-    double eta = json_double(json_get(hints, "eta"), 0);
-    m->hints.eta = eta > 0 && eta <= 1 ? eta : 0;
     return s;
 }
 
@@ -226,6 +219,7 @@ void model_close(struct model *m)
     vae_close(&m->vae);
     taesd_close(&m->taesd);
     scheduler_config_free(&m->scheduler);
+    model_hints_free(&m->hints);
     parts_close(&m->parts);
     for (int i = 0; i < m->lora_count; i++)
         lora_close(&m->loras[i]);
@@ -245,6 +239,9 @@ void model_note(const struct model *m, struct text *notes)
     if (m->parts.model.file != NULL)
         weights_note_copied(&m->parts.model.file->file, notes);
     parts_note_unused(&m->parts, notes);
+    if (m->hints.unknown[0] != '\0')
+        text_append(notes, "%smodel_index.json: \"%s\" in \"_storydiff\" means nothing to this program",
+                    notes->length > 0 ? "\n" : "", m->hints.unknown);
     for (int i = 0; i < m->lora_count; i++)
         lora_finish(&m->loras[i], notes, NULL);
 }

@@ -11,20 +11,13 @@
 #define SDXL_MODEL_H
 
 #include "sdxl/checkpoint/parts.h"
+#include "sdxl/hints.h"
 #include "sdxl/text/clip.h"
 #include "sdxl/sampling/scheduler_config.h"
 #include "sdxl/text/tokenizer.h"
 #include "sdxl/unet/unet.h"
 #include "sdxl/vae/taesd.h"
 #include "sdxl/vae/vae.h"
-
-/* What a folder may say about itself in model_index.json under "_storydiff", a key that diffusers ignores. */
-struct model_hints {
-    char note[256];     /* shown when the model is used: "random weights, pictures are noise"; "" if there is none */
-    int sampling_steps; /* 0: not given */
-    double guidance_scale; /* 0: not given */
-    double eta;            /* of DDIM; 0: not given */
-};
 
 /* What a folder holds. SD 1.5 has one tokenizer and one text encoder; the second ones stay zero. */
 enum model_family { MODEL_SD15, MODEL_SDXL };
@@ -55,8 +48,8 @@ status model_open(struct model *m, const char *path, struct error *e);
 status model_open_from(struct model *m, const char *path, const struct model_sources *sources, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
-/* Appends lines about its files, LoRAs among them: tensors that nothing uses (weights_note_unused), and what takes memory
- * because it could not be mapped (weights_note_copied). */
+/* Appends lines about its files, LoRAs among them: tensors that nothing uses (weights_note_unused), what takes memory because
+ * it could not be mapped (weights_note_copied), and what it says of itself that means nothing (hints.h). */
 void model_note(const struct model *m, struct text *notes);
 
 /* Says why a stage gave values that are no numbers: "unet: 'conv_in.weight' of FILE has infinities or NaNs", or that the

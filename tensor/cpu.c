@@ -110,28 +110,61 @@ static pthread_once_t family_once = PTHREAD_ONCE_INIT;
 static enum cpu_family family;
 static enum cpu_bytes bytes;
 
-static void decide_family(void)
+struct form {
+    const char *name;
+    bool supported;
+    enum cpu_family family;
+    enum cpu_bytes bytes;
+};
+enum { FORMS = 5 };
+
+static void list_forms(struct form forms[FORMS])
 {
     struct cpu cpu = cpu_detect();
-    const struct form {
-        const char *name;
-        bool supported;
-        enum cpu_family family;
-        enum cpu_bytes bytes;
-    } forms[] = { /* from best to worst */
+    const struct form all[FORMS] = { /* from best to worst */
         {"avx512", cpu.avx512, CPU_AVX512, cpu.avx512_vnni ? CPU_BYTES_AVX512_VNNI : CPU_BYTES_AVX2},
         {"avx-vnni", cpu.avx_vnni, CPU_AVX2, CPU_BYTES_AVX_VNNI},
         {"avx2", cpu.avx2_fma, CPU_AVX2, CPU_BYTES_AVX2},
         {"openblas", true, CPU_OPENBLAS, CPU_BYTES_PORTABLE},
         {"portable", true, CPU_PORTABLE, CPU_BYTES_PORTABLE},
     };
+    memcpy(forms, all, sizeof all);
+}
+
+/* What STORYDIFF_CPU says; NULL: nothing. */
+static const char *wanted_form(void)
+{
     const char *wanted = getenv("STORYDIFF_CPU");
+    return wanted != NULL && wanted[0] != '\0' ? wanted : NULL;
+}
+
+static void decide_family(void)
+{
+    struct form forms[FORMS];
+    const char *wanted = wanted_form();
     const struct form *chosen = NULL;
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+    list_forms(forms);
+    for (int i = 0; i < FORMS; i++)
         if (forms[i].supported && (chosen == NULL || (wanted != NULL && strcmp(wanted, forms[i].name) == 0)))
             chosen = &forms[i];
     family = chosen->family;
     bytes = chosen->bytes;
+}
+
+status cpu_check_wanted(struct error *e)
+{
+    struct form forms[FORMS];
+    const char *wanted = wanted_form();
+    char possible[64] = "";
+    list_forms(forms);
+    for (int i = 0; i < FORMS && wanted != NULL; i++) {
+        size_t used = strlen(possible);
+        if (forms[i].supported)
+            snprintf(possible + used, sizeof possible - used, "%s%s", used > 0 ? ", " : "", forms[i].name);
+        if (forms[i].supported && strcmp(wanted, forms[i].name) == 0)
+            return OK;
+    }
+    return wanted == NULL ? OK : fail(e, ERR_ARGUMENT, "STORYDIFF_CPU is \"%.40s\": this CPU can run %s", wanted, possible);
 }
 
 enum cpu_family cpu_family(void)

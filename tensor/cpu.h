@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "tensor/status.h"
+
 struct cpu {
     char name[64];                     /* "AMD EPYC 9R14", or the architecture where the system does not say */
     bool avx2_fma;                     /* AVX2 and FMA, enabled by the operating system */
@@ -21,6 +23,9 @@ struct cpu cpu_detect(void);
  * forms elsewhere. Decided once; the same for all threads. */
 enum cpu_family { CPU_PORTABLE, CPU_AVX2, CPU_AVX512, CPU_OPENBLAS };
 enum cpu_family cpu_family(void);
+
+/* Fails if STORYDIFF_CPU names no form, or one that this CPU cannot run: then cpu_family has chosen another. */
+status cpu_check_wanted(struct error *e);
 
 /* Which form of the 8-bit product goes with that family. STORYDIFF_CPU=avx2 means a CPU that has AVX2 and no more;
  * "avx-vnni" is the family AVX2 with AVX-VNNI, which is also what a CPU gets by itself that has no AVX-512. */

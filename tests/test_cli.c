@@ -1040,45 +1040,6 @@ static void any_seed_is_another_each_time_and_is_printed(void **state)
     assert_same_pictures(f, "any", "same");
 }
 
-/* Whatever is given and changes nothing is said; given where it has an effect, it is not. */
-static void what_has_no_effect_is_said(void **state)
-{
-    static const struct {
-        const char *given, *without, *with;
-    } cases[] = {
-        {"--negative_prompt x", "--guidance_scale 1", "--guidance_scale 2"},
-        {"--id_length 2", "--csa off", "--csa sampled"},
-        {"--sa32 0.3", "--csa off", "--csa sampled"},
-        {"--sa64 0.3", "--csa off", "--csa sampled"},
-        {"--csa_start 2", "--csa off", "--csa sampled"},
-        {"--long_prompt truncate", "", "-p 'a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a "
-                                       "a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a'"},
-        {"--font /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "--comic_type none", "--comic_type four"},
-        {"--save_every_step", "--no_save", ""},
-        {"--preview_every 9", "--sampling_steps 8", "--sampling_steps 9"},
-        {"--cache_dir $F", "", NULL},
-        {"--local_files_only", "", NULL},
-    };
-    struct folder *f = *state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char words[1024], says[64];
-        int key = (int)strcspn(cases[i].given, " ");
-        snprintf(says, sizeof says, "%.*s has no effect: ", key, cases[i].given);
-        snprintf(words, sizeof words, BOB "--height 64 --width 64 --dry_run %s %s", cases[i].given, cases[i].without);
-        assert_outcome(f, words, 0, SAYS(says));
-        if (cases[i].with == NULL)
-            continue;
-        snprintf(words, sizeof words, BOB "--height 64 --width 64 --dry_run %s %s", cases[i].given, cases[i].with);
-        struct outcome o = run_to(f, words, 0);
-        if (strstr(o.err, says) != NULL)
-            fail_msg("%s: %s", words, o.err);
-        outcome_free(&o);
-    }
-    assert_outcome(f, "--general_prompt bob -p '[NC] a' -p '[NC] b' --csa sampled --dry_run", 0,
-                   SAYS("--csa has no effect: no panel shows a character"));
-    assert_outcome(f, "-p a --noise own --dry_run", 0, SAYS("--noise has no effect: there is one panel"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1137,7 +1098,6 @@ int main(void)
         TEST(a_prompt_alone_is_a_picture),
         TEST(all_paths_are_said),
         TEST(any_seed_is_another_each_time_and_is_printed),
-        TEST(what_has_no_effect_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,29 @@ static void the_pooled_vector_is_taken_at_the_first_end_token(void **state)
     dispose(&padded);
 }
 
+/* With tokens added behind it in the vocabulary, the end token is no longer the highest id: then config.json must say
+ * which it is, and only 2 means the highest. What comes after the end token is of no account to the pooled vector. */
+static void an_added_token_does_not_end_the_text(void **state)
+{
+    (void)state;
+    enum { EOS = 590, AT = 20 };
+    struct problem added = pose(1, AT), ends = pose(1, AT), highest = pose(1, AT);
+    for (int i = 0; i < WINDOW; i++)
+        added.ids[i] = ends.ids[i] = highest.ids[i] = i < AT ? added.ids[i] % EOS : i == AT ? EOS : 0;
+    added.ids[AT + 1] = highest.ids[AT + 1] = EOS + 5; /* behind, so that the states up to the end token are the same */
+    compute(1, encode, &ends);
+    compute(1, encode, &highest);
+    assert_int_equal(clip.config.eos_token_id, 2);
+    clip.config.eos_token_id = EOS;
+    compute(1, encode, &added);
+    clip.config.eos_token_id = 2;
+    check_same("pooled", added.pooled, ends.pooled, clip.config.projection_dim);
+    assert_memory_not_equal(highest.pooled, ends.pooled, (size_t)clip.config.projection_dim * sizeof(float));
+    dispose(&added);
+    dispose(&ends);
+    dispose(&highest);
+}
+
 /* An empty prompt ends at once, a full one at the last place; encoder 2 has zeros after the end. */
 static void the_end_token_may_be_anywhere(void **state)
 {
@@ -175,6 +198,7 @@ int main(void)
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
         cmocka_unit_test(a_token_is_seen_by_itself_and_later_ones_only),
         cmocka_unit_test(the_pooled_vector_is_taken_at_the_first_end_token),
+        cmocka_unit_test(an_added_token_does_not_end_the_text),
         cmocka_unit_test(the_end_token_may_be_anywhere),
         cmocka_unit_test(states_do_not_depend_on_whether_the_pooled_vector_is_wanted),
         cmocka_unit_test(prompts_of_a_batch_do_not_meet),

@@ -142,6 +142,34 @@ static void panels_of_two_comics_are_not_mixed_on_a_page(void **state)
     assert_true(difference(f, "o/panel-04.png", "o/panel-04.before-1.png") > 0);
 }
 
+/* A panel that was redrawn from another seed is as finished as the others. */
+static void going_on_after_a_panel_was_drawn_anew(void **state)
+{
+    struct folder *f = *state;
+    assert_done(f, FIVE "--output_dir $F/o");
+    assert_done(f, "--output_dir $F/o --only 5 --seed 99");
+    assert_outcome(f, "--output_dir $F/o --resume", 0, SAYS("already finished"));
+    assert_outcome(f, "--output_dir $F/o --resume --seed 13", 2, SAYS("another seed"));
+}
+
+/* A kept panel that another program has made smaller, or that is no picture, is named with what is the matter. */
+static void a_kept_panel_that_does_not_fit_is_named(void **state)
+{
+    struct folder *f = *state;
+    struct image small = {0};
+    assert_done(f, FIVE "--output_dir $F/o --comic_type four");
+    assert_int_equal(image_new(32, 64, &small, NULL), OK);
+    assert_int_equal(png_write(folder_path(f, "o/panel-02.png").text, &small, NULL, 0, NULL), OK);
+    image_free(&small);
+    assert_outcome(f, FIVE "--output_dir $F/o --comic_type four --only 5", 0,
+                   SAYS("1 panel and 0 pages", "panel-02.png has 32 x 64 px, not 64 x 64: draw it with --only 2"));
+    assert_outcome(f, FIVE "--output_dir $F/o --comic_type four --pages_only", 2, SAYS("panel-02.png has 32 x 64 px"));
+    write_bytes(folder_path(f, "o/panel-02.png").text, "GIF89a", 6);
+    assert_outcome(f, FIVE "--output_dir $F/o --comic_type four --only 5", 2, SAYS("panel-02.png"));
+    prepare(f, "rm $F/o/panel-02.png");
+    assert_outcome(f, FIVE "--output_dir $F/o --comic_type four --pages_only", 2, SAYS("panel-02.png is not there"));
+}
+
 static void two_runs_do_not_draw_into_one_folder(void **state)
 {
     struct folder *f = *state;
@@ -191,6 +219,8 @@ int main(void)
         TEST(a_new_seed_is_the_noise_of_a_story_with_that_seed),
         TEST(a_redrawn_id_panel_names_the_panels_that_looked_at_it),
         TEST(going_on_needs_no_story),
+        TEST(going_on_after_a_panel_was_drawn_anew),
+        TEST(a_kept_panel_that_does_not_fit_is_named),
         TEST(panels_of_two_comics_are_not_mixed_on_a_page),
         TEST(two_runs_do_not_draw_into_one_folder),
         TEST(an_overwriting_run_killed_before_its_first_state_goes_on),

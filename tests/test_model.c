@@ -82,14 +82,48 @@ static void reads_what_a_model_says_of_itself(void **state)
     assert_true(m.hints.guidance_scale == 1.5);
     assert_true(m.hints.eta == 0.5);
     assert_false(m.force_zeros_for_empty_prompt);
+    assert_int_equal(m.hints.pixels, 0);
+    assert_int_equal(m.hints.figures, 0);
+    assert_false(m.hints.somebody);
+    assert_true(model_hints_know(&m.hints, "dragon", 6));
     model_close(&m);
     change(&copy, "model_index.json", "_storydiff",
-           "{\"note\": 7, \"sampling_steps\": -4, \"guidance_scale\": [], \"eta\": 2}");
+           "{\"pixels\": 256, \"figures\": 2, \"nobody\": false, \"words\": [\"cat\", \"caf\u00e9\"], \"wrods\": 1}");
     open_well(&m, copy.path);
-    assert_string_equal(m.hints.note, "");
-    assert_int_equal(m.hints.sampling_steps, 0);
-    assert_true(m.hints.eta == 0);
+    assert_int_equal(m.hints.pixels, 256);
+    assert_int_equal(m.hints.figures, 2);
+    assert_true(m.hints.somebody);
+    assert_true(model_hints_know(&m.hints, "Cat", 3) && model_hints_know(&m.hints, "cats", 3));
+    assert_true(model_hints_know(&m.hints, "caf\u00e9", 5));
+    assert_false(model_hints_know(&m.hints, "ca", 2));
+    assert_false(model_hints_know(&m.hints, "cats", 4));
+    assert_false(model_hints_know(&m.hints, "at", 2));
+    struct text notes = {0};
+    model_note(&m, &notes);
+    assert_non_null(strstr(notes.data, "\"wrods\" in \"_storydiff\" means nothing"));
+    text_free(&notes);
     model_close(&m);
+    folder_remove(&copy);
+}
+
+static void what_a_model_says_of_itself_is_checked(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {
+        "7", "[]", "{\"note\": 7}", "{\"sampling_steps\": -4}", "{\"sampling_steps\": 4.5}", "{\"sampling_steps\": 1e9}",
+        "{\"guidance_scale\": []}", "{\"guidance_scale\": -1}", "{\"eta\": 2}", "{\"pixels\": \"256\"}", "{\"pixels\": 1}",
+        "{\"figures\": 0}", "{\"nobody\": 0}", "{\"words\": \"cat\"}", "{\"words\": {}}", "{\"words\": [1]}",
+        "{\"words\": [\"\"]}", "{\"words\": [\"a cat\"]}", "{\"words\": [\"cat\\n\"]}", "{\"words\": [\"cat\\u0000\"]}",
+    };
+    struct folder copy = copy_of_small();
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct model m;
+        struct error e = {0};
+        change(&copy, "model_index.json", "_storydiff", wrong[i]);
+        assert_int_equal(model_open(&m, copy.path, &e), ERR_FORMAT);
+        assert_non_null(strstr(e.message, "model_index.json: \""));
+        assert_non_null(strstr(e.message, "\"_storydiff\""));
+    }
     folder_remove(&copy);
 }
 
@@ -208,6 +242,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_a_folder_in_the_diffusers_layout),
         cmocka_unit_test(reads_what_a_model_says_of_itself),
+        cmocka_unit_test(what_a_model_says_of_itself_is_checked),
         cmocka_unit_test(every_missing_file_is_named),
         cmocka_unit_test(weights_may_have_a_precision_in_their_name),
         cmocka_unit_test(pipelines_of_another_class_are_refused),

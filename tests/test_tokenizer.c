@@ -333,6 +333,59 @@ static void special_tokens_are_known_anywhere_in_the_text(void **state)
     tokenizer_close(t);
 }
 
+/* transformers' slow tokenizers cut added tokens out of the text before anything else, wherever they stand, the longest
+ * first, and in this case of letters only. */
+static void added_tokens_are_one_id(void **state)
+{
+    (void)state;
+    put_small_vocabulary(NULL, NULL, NULL);
+    put_text("added_tokens.json", "{\"<sks>\": 664, \"<sks> cat\": 665}");
+    put_text("tokenizer_config.json", "{\"added_tokens_decoder\": {\"0\": {\"content\": \"!\"}, \"664\": {\"content\": "
+                                      "\"<sks>\", \"lstrip\": false}, \"670\": {\"content\": \"A\\u00e9\"}}}");
+    struct tokenizer *t = opened(own_folder()->path, NULL);
+    assert_int_equal(tokenizer_size(t), 671);
+    CHECK_ENCODES(t, "<sks>", 664);
+    CHECK_ENCODES(t, "a<sks>cat <sks> a", ID_A, 664, ID_CAT, 664, ID_A);
+    CHECK_ENCODES(t, "a <sks> cat", ID_A, 665);
+    CHECK_ENCODES(t, "cat A\u00e9", ID_CAT, 670);
+    CHECK_ENCODES(t, "cat!", ID_CAT, 0); /* listed there, it is cut out like any */
+    int32_t *ids;
+    size_t count;
+    assert_int_equal(tokenizer_encode(t, "<SKS>", &ids, &count, NULL), OK);
+    assert_true(count > 1);
+    free(ids);
+    tokenizer_close(t);
+}
+
+static void refuses_added_tokens_that_mean_something_else(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *file, *text, *reason;
+    } rows[] = {
+        {"added_tokens.json", "[]", "not an object"},
+        {"added_tokens.json", "{\"x\": \"664\"}", "\"x\" has no id"},
+        {"added_tokens.json", "{\"<x>\": 663}", "another token has that"},
+        {"added_tokens.json", "{\"<x>\": 664, \"<y>\": 664}", "another token has that"},
+        {"added_tokens.json", "{\"!\": 664}", "it has another already"},
+        {"added_tokens.json", "{\"\": 664}", "1 to 255 bytes"},
+        {"added_tokens.json", "{\"x\": -1}", "ids are below"},
+        {"added_tokens.json", "{\"x\": 99999999999}", "ids are below"},
+        {"added_tokens.json", "{\"x\": 664", "added_tokens.json:1:"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\": 1}", "not an object"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"x\": {}}}", "\"x\" is no id"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"664\": {}}}", "1 to 255 bytes"},
+        {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"664\": {\"content\": \"x\", \"single_word\": true}}}", "single_word"},
+    };
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        put_small_vocabulary(NULL, NULL, NULL);
+        put_text("added_tokens.json", "{}");
+        put_text("tokenizer_config.json", "{}");
+        put_text(rows[r].file, rows[r].text);
+        check_refused(own_folder()->path, NULL, own_folder()->path, rows[r].reason);
+    }
+}
+
 static void what_cannot_be_seen_is_dropped(void **state)
 {
     (void)state;
@@ -738,6 +791,8 @@ int main(void)
         cmocka_unit_test(the_folder_says_which_token_pads),
         TEST(special_tokens_may_be_objects_or_missing),
         cmocka_unit_test(special_tokens_are_known_anywhere_in_the_text),
+        TEST(added_tokens_are_one_id),
+        TEST(refuses_added_tokens_that_mean_something_else),
         cmocka_unit_test(what_cannot_be_seen_is_dropped),
         cmocka_unit_test(a_prompt_is_cut_every_75_ids_or_truncated),
         cmocka_unit_test(refuses_an_endless_prompt),

@@ -303,6 +303,7 @@ static status read_clip(const struct reader *r, struct clip_config *c)
     TRY(read_size(r, "hidden_size", 512, MAX_WIDTH, &c->hidden_size));
     TRY(read_size(r, "intermediate_size", 2048, MAX_WIDTH, &c->intermediate_size));
     TRY(read_size(r, "max_position_embeddings", 77, MAX_WIDTH, &c->positions));
+    TRY(read_size(r, "eos_token_id", 49407, MAX_VOCABULARY, &c->eos_token_id));
     TRY(read_int(r, "num_hidden_layers", 12, 128, &c->layers));
     TRY(read_int(r, "num_attention_heads", 8, MAX_WIDTH, &c->heads));
     if (c->layers < 2)

@@ -46,6 +46,7 @@ struct vae_config {
 struct clip_config {
     int64_t vocab_size, hidden_size, intermediate_size, positions;
     int64_t projection_dim; /* 0: no text_projection */
+    int64_t eos_token_id;   /* 2: written before transformers 4.30, whatever the vocabulary; clip.h */
     int layers, heads;
     enum activation activation;
     float layer_norm_eps;

@@ -146,10 +146,13 @@ static void run_layer(const struct context *ctx, const struct clip *c, const str
     arena_release(ctx->arena, mark);
 }
 
-static int64_t end_token(const int32_t *ids, int64_t T)
+static int64_t end_token(const struct clip *c, const int32_t *ids)
 {
     int64_t end = 0;
-    for (int64_t i = 1; i < T; i++)
+    for (int64_t i = 0; i < c->config.positions && c->config.eos_token_id != 2; i++)
+        if (ids[i] == c->config.eos_token_id)
+            return i;
+    for (int64_t i = 1; i < c->config.positions; i++)
         end = ids[i] > ids[end] ? i : end;
     return end;
 }
@@ -164,7 +167,7 @@ static void pool(const struct context *ctx, const struct clip *c, const int32_t 
     layer_norm(ctx, last, x, n * T, C, &c->final_layer_norm, c->config.layer_norm_eps);
     observe(ctx, "last_hidden_state", last, 3, (int64_t[]){n, T, C});
     for (int64_t i = 0; i < n && !arena_measuring(ctx->arena); i++)
-        memcpy(ends + i * C, last + (i * T + end_token(ids + i * T, T)) * C, (size_t)C * sizeof(float));
+        memcpy(ends + i * C, last + (i * T + end_token(c, ids + i * T)) * C, (size_t)C * sizeof(float));
     observe(ctx, "pooled", ends, 2, (int64_t[]){n, C});
     if (c->text_projection.weight.data != NULL)
         linear(ctx, pooled, ends, n, &c->text_projection, (struct linear_options){0});

@@ -38,8 +38,9 @@ void clip_close(struct clip *c); /* fine on a zeroed struct */
 status clip_list(const struct clip_config *config, const struct tensor_visitor *visitor, struct error *e);
 
 /* ids: [n, positions], each in [0, vocab_size): clip_check_ids says so. penultimate: [n, positions, C]. pooled: [n,
- * P] with a text_projection, [n, C] without; NULL if not wanted. The end token is the highest id of a row (its first
- * occurrence), as in CLIP's vocabulary. */
+ * P] with a text_projection, [n, C] without; NULL if not wanted. The end token is the first of eos_token_id in a row;
+ * where that is 2 or not among them, the highest id (its first occurrence), as it is in CLIP's own vocabulary. Source:
+ * transformers, CLIPTextTransformer.forward. */
 void clip_encode(const struct context *ctx, const struct clip *c, const int32_t *ids, int64_t n, float *penultimate,
                  float *pooled);
 

@@ -1,6 +1,6 @@
 /* A prompt on its way to ids:
  *
- *     "A Café!"  --special tokens are cut out of the raw text-->  "A Café" | "!" (if it is the pad token)
+ *     "A Café!"  --special and added tokens are cut out of the raw text-->  "A Café" | "!" (if it is the pad token)
  *                --cleaned: NFC, lower case-->                   "a café"
  *                --split by the pattern-->                       "a" "café"
  *                --bytes, byte pairs-->                          320 15304 | 0
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sdxl/text/added_tokens.h"
 #include "sdxl/text/bpe.h"
 #include "sdxl/text/html.h"
 #include "sdxl/text/unicode.h"
@@ -40,6 +41,7 @@ struct tokenizer {
     struct vocabulary vocabulary;
     enum cleaning cleaning;
     struct special_token special[SPECIALS];
+    struct added_tokens added;
 };
 
 /* Opening */
@@ -90,15 +92,20 @@ static status set_specials(struct tokenizer *t, const char *path, const struct j
 
 static status open_folder(struct tokenizer *t, const char *folder, const char *pad, struct error *e)
 {
-    const struct json *map = NULL, *config = NULL;
+    const struct json *map = NULL, *config = NULL, *added = NULL;
     TRY(vocabulary_open_folder(folder, &t->vocabulary, e));
     status s = read_optional(folder, "special_tokens_map.json", &map, e);
     if (s == OK)
         s = read_optional(folder, "tokenizer_config.json", &config, e);
     if (s == OK)
+        s = read_optional(folder, "added_tokens.json", &added, e);
+    if (s == OK)
         s = set_specials(t, folder, map, config, pad, e);
+    if (s == OK)
+        s = added_tokens_read(folder, &t->vocabulary, added, json_get(config, "added_tokens_decoder"), &t->added, e);
     json_free(map);
     json_free(config);
+    json_free(added);
     return s;
 }
 
@@ -133,12 +140,13 @@ void tokenizer_close(struct tokenizer *t)
     vocabulary_close(&t->vocabulary);
     for (int i = 0; i < SPECIALS; i++)
         free(t->special[i].name);
+    added_tokens_free(&t->added);
     free(t);
 }
 
 int32_t tokenizer_size(const struct tokenizer *t)
 {
-    return t->vocabulary.size;
+    return t->vocabulary.size > t->added.size ? t->vocabulary.size : t->added.size;
 }
 
 int32_t tokenizer_begin(const struct tokenizer *t)
@@ -307,15 +315,18 @@ static status encode_text(const struct tokenizer *t, const char *utf8, size_t le
     return s;
 }
 
-/* The longest special token at the beginning of a text, or NULL. */
-static const struct special_token *special_at(const struct tokenizer *t, const char *utf8)
+/* The longest special or added token at the beginning of a text: its length, or 0, and *id. */
+static size_t token_at(const struct tokenizer *t, const char *utf8, int32_t *id)
 {
-    const struct special_token *longest = NULL;
+    const struct added_token *added = added_tokens_at(&t->added, utf8);
+    size_t longest = added != NULL ? added->length : 0;
+    *id = added != NULL ? added->id : -1;
     for (int k = 0; k < SPECIALS; k++) {
         const struct special_token *token = &t->special[k];
-        if (token->raw && strncmp(utf8, token->name, token->length) == 0 &&
-            (longest == NULL || token->length > longest->length))
-            longest = token;
+        if (token->raw && strncmp(utf8, token->name, token->length) == 0 && token->length > longest) {
+            longest = token->length;
+            *id = token->id;
+        }
     }
     return longest;
 }
@@ -327,14 +338,15 @@ static status encode_prompt(const struct tokenizer *t, const char *utf8, struct 
         return fail(e, ERR_ARGUMENT, "a prompt of %zu bytes, the limit is %d", length, TOKENIZER_MAX_PROMPT);
     const char *begin = utf8;
     while (*utf8 != '\0') {
-        const struct special_token *special = special_at(t, utf8);
-        if (special == NULL) {
+        int32_t id;
+        size_t length_of_token = token_at(t, utf8, &id);
+        if (length_of_token == 0) {
             utf8++;
             continue;
         }
         TRY(encode_text(t, begin, (size_t)(utf8 - begin), ids, e));
-        TRY(token_ids_append(ids, special->id, e));
-        begin = utf8 += special->length;
+        TRY(token_ids_append(ids, id, e));
+        begin = utf8 += length_of_token;
     }
     return encode_text(t, begin, (size_t)(utf8 - begin), ids, e);
 }

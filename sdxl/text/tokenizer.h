@@ -26,7 +26,7 @@ struct tokenizer_options {
 /* Opens
  *   a folder (diffusers' tokenizer/ or tokenizer_2/): vocab.json and merges.txt; begin, end and pad token come from
  *     special_tokens_map.json or tokenizer_config.json, or are "<|startoftext|>", "<|endoftext|>" and the end token;
- *     text is cleaned as by transformers' CLIPTokenizer without ftfy;
+ *     text is cleaned as by transformers' CLIPTokenizer without ftfy; tokens added later are known (added_tokens.h);
  *   or OpenAI's bpe_simple_vocab_16e6.txt.gz: text is cleaned as by openai/CLIP's SimpleTokenizer without ftfy.
  * `options` may be NULL. The caller closes. Malformed files are refused with their name and line or token. */
 status tokenizer_open(const char *path, const struct tokenizer_options *options, struct tokenizer **out,

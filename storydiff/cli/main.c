@@ -401,6 +401,10 @@ static status work(struct run *r, struct error *e)
 {
     if (r->options.dry_run) {
         print_lines(r, &r->comic.notices);
+        if (r->options.dump != NULL)
+            print_notice(r, "--dump has no effect: a dry run draws nothing");
+        if (r->options.verbose)
+            print_files(r->comic.model);
         TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
         return describe(r, e);
     }
@@ -482,6 +486,8 @@ static int obey(struct run *r, struct error *e)
         options_help(stdout);
         return finish_output(EXIT_SUCCESS);
     }
+    if (cpu_check_wanted(e) != OK)
+        return report(r, e);
     if (r->options.version)
         return finish_output(print_version());
     status s = OK;

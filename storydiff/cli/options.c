@@ -253,7 +253,7 @@ static void print_rows(const struct setting *rows, int count, int group, FILE *o
 void options_help(FILE *out)
 {
     fputs("storydiff: comics with consistent characters, drawn by SDXL on an ordinary CPU\n\n"
-          "  storydiff --general_prompt \"a man with a black suit\" --style_name \"Comic book\"\n"
+          "  storydiff --general_prompt \"a girl with red hair, wearing a hat\" --style_name \"Comic book\"\n"
           "  storydiff --story my.story --seed 7 --output_dir outputs/my\n"
           "  storydiff --story my.story --sd_model_name RealVision --dry-run\n",
           out);

@@ -1,4 +1,5 @@
 #include "storydiff/comic/comic.h"
+#include "storydiff/comic/comic_limits.h"
 #include "storydiff/comic/comic_notes.h"
 
 #include <stdio.h>
@@ -107,6 +108,7 @@ static void choose_seeds(struct comic *c)
     struct settings *o = &c->settings;
     int panels = c->story.panel_count;
     bool anew = settings_given(o, "seed") == GIVEN_BY_PERSON, again = o->from != NULL && !anew;
+    bool finished = c->recipe.values != NULL && o->from == NULL && !c->recipe.of_run; /* `resume`, and no story said */
     uint64_t given = o->seed;
     bool found = o->only == NULL;
     for (int i = 0; i < panels && !found; i++) { /* the first one says the seed of all */
@@ -119,11 +121,11 @@ static void choose_seeds(struct comic *c)
     }
     for (int i = 0; i < panels; i++) {
         struct recipe r = {0};
-        if (o->only != NULL)
+        if (o->only != NULL || finished)
             recipe_of_panel(o->output_dir, i + 1, &r, NULL); /* what cannot be read does not count here */
         const struct recipe *says = c->recipe.of_run || again ? &c->recipe : r.values != NULL ? &r : NULL;
         c->seeds[i] = says != NULL ? recipe_seed(says, i) : o->seed;
-        if ((o->only == NULL && !again) || (anew && c->wanted[i]))
+        if ((o->only == NULL && !again && !finished) || (anew && c->wanted[i]))
             c->seeds[i] = given;
         recipe_free(&r);
     }
@@ -329,8 +331,8 @@ static void warn_of_late_start(struct comic *c)
     char line[256];
     if (o->csa == CSA_OFF || c->sampler.steps > o->csa_start || c->plan.cast_count == 0)
         return;
-    snprintf(line, sizeof line, "%d steps end before consistency starts at step %lld: use more `sampling_steps`%s",
-             c->sampler.steps, (long long)o->csa_start,
+    snprintf(line, sizeof line, "%d step%s end%s before consistency starts at step %lld: use more `sampling_steps`%s",
+             c->sampler.steps, c->sampler.steps == 1 ? "" : "s", c->sampler.steps == 1 ? "s" : "", (long long)o->csa_start,
              o->csa_start > 1 ? " or a lower `csa_start`" : "");
     notice(c, line);
 }
@@ -404,6 +406,8 @@ static status read_formats(struct comic *c, struct error *e)
 static status plan(struct comic *c, struct model *model, struct error *e)
 {
     TRY(read_script(c, e));
+    if (settings_given(&c->settings, "save_every_step") && !c->settings.save_every_step)
+        c->settings.no_save = true;
     TRY(read_only(c, e));
     choose_seeds(c);
     TRY(read_style(c, e));
@@ -426,6 +430,9 @@ static status plan(struct comic *c, struct model *model, struct error *e)
                      c->settings.eta, e));
     warn_of_late_start(c);
     TRY(count_tokens(c, e));
+    comic_note_clamping(c, &c->notices);
+    if (!c->settings.pages_only)
+        comic_note_limits(c, &c->notices);
     comic_note_effects(c, &c->notices);
     return OK;
 }

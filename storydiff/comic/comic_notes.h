@@ -8,4 +8,8 @@
  * else of the comic is decided. */
 void comic_note_effects(const struct comic *c, struct text *notes);
 
+/* Appends a line if the sampler clamps what the model predicts only because the scheduler's config does not say
+ * otherwise. diffusers' DDIM does so by default, and its own Stable Diffusion pipelines warn of it. */
+void comic_note_clamping(const struct comic *c, struct text *notes);
+
 #endif

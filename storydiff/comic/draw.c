@@ -147,29 +147,38 @@ static status picture(void *self, int panel, struct image *image, struct error *
     return OK;
 }
 
-/* A panel that an earlier run drew; false if there is none that fits. */
-static bool read_panel(struct job *j, int panel)
+/* A panel that an earlier run drew. Fails if there is none that fits. */
+static status read_panel(struct job *j, int panel, struct error *e)
 {
     const struct settings *o = &j->c->settings;
     struct image *image = &j->panels[panel];
     struct output_path path;
-    bool fits = output_path(j->c, OUTPUT_PANEL, panel + 1, &path, NULL) == OK && file_exists(path.text) &&
-                image_read(path.text, image, NULL) == OK && image->width == o->width && image->height == o->height;
-    if (!fits)
-        image_free(image);
-    return fits;
+    TRY(output_path(j->c, OUTPUT_PANEL, panel + 1, &path, e));
+    if (!file_exists(path.text))
+        return fail(e, ERR_ARGUMENT, "%s is not there: draw it with `only` %d", path.text, panel + 1);
+    TRY(image_read(path.text, image, e));
+    int64_t width = image->width, height = image->height;
+    if (width == o->width && height == o->height)
+        return OK;
+    image_free(image);
+    return fail(e, ERR_ARGUMENT, "%s has %lld x %lld px, not %lld x %lld: draw it with `only` %d", path.text,
+                (long long)width, (long long)height, (long long)o->width, (long long)o->height, panel + 1);
 }
 
 static status make_pages(struct job *j, struct error *e)
 {
-    int missing = 0;
+    struct error why = {0};
+    status s = OK;
     if (j->c->settings.comic_type == PAGE_NONE)
         return OK;
-    for (int i = 0; i < j->c->story.panel_count; i++)
-        missing += !j->c->wanted[i] && !read_panel(j, i);
-    if (missing == 0)
+    for (int i = 0; i < j->c->story.panel_count && s == OK; i++)
+        if (!j->c->wanted[i])
+            s = read_panel(j, i, &why);
+    if (s == OK)
         return publish_pages(j->c, j->panels, j->watch, j->result, e);
-    notice(j, "no page: the output folder does not have the panels that `only` left out");
+    char line[1100];
+    snprintf(line, sizeof line, "no page, it would need the panels that `only` left out, but %.1000s", why.message);
+    notice(j, line);
     return OK;
 }
 
@@ -257,9 +266,8 @@ static status lay_out_again(struct job *j, struct error *e)
 {
     TRY(prepare(j, e));
     for (int i = 0; i < j->c->story.panel_count; i++)
-        if (!read_panel(j, i))
-            return fail(e, ERR_ARGUMENT, "`pages_only`: %s has no panel %d of that size: draw it with `only` %d",
-                        j->c->settings.output_dir, i + 1, i + 1);
+        if (read_panel(j, i, e) != OK)
+            return fail_context(e, "`pages_only`");
     TRY(output_keep(j->c, e));
     return publish_pages(j->c, j->panels, j->watch, j->result, e);
 }

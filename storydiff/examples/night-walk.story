@@ -1,13 +1,13 @@
-// Panels that begin with [NC] have no character: a scene to set the mood.
+// Another style, and another seed.
 title: Why the moon was late
 style: Watercolor
+seed: 6
 
-[Nori] a robot with a blue body, wearing a red hat
+[Nori] a blue robot, wearing a yellow sweater
 ---
-[NC] the city at night, empty street #The moon was late, and nobody noticed.
-[Nori] standing in the city at night #Nobody but Nori.
-[Nori] reading in the library #"Moon, see also: Tides, Cheese."
-[Nori] running in the forest #Perhaps it was stuck in a tree.
-[NC] the forest in the rain #It was not stuck in a tree.
-[Nori] jumping in space #So Nori went to look.
-[Nori] waving in space #"You overslept!" - "Five more minutes."
+[Nori] standing in the city at night #The moon was late, and nobody noticed. Nobody but Nori.
+[Nori] reading in the bedroom #"Moon, see also: Tides, Cheese."
+[Nori] running in the park #Perhaps it was stuck in a tree.
+[Nori] walking by the sea #It had not fallen into the sea.
+[Nori] jumping on the moon #So Nori went to look.
+[Nori] waving in outer space #"You overslept!" - "Five more minutes."

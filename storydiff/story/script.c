@@ -26,12 +26,12 @@ static const char separator[] = "---";
 static const char blanks[] = " \t";
 
 const char *const story_default_panels[] = {
-    "sitting in bed in the bedroom, early morning #Five more minutes. Well, four.",
+    "standing in the bedroom #Five more minutes. Well, four.",
     "having breakfast in the kitchen #Toast first. Plans later.",
-    "waving on the street, sunny day #Good morning, everybody!",
-    "reading in the office at work #So many pages, so few of them urgent.",
+    "waving on the street #Good morning, everybody!",
     "running in the park #Once around the pond, for the ducks.",
-    "reading a book in the library #One more chapter never hurt anyone.",
+    "jumping on the beach #The sea was here first. It does not mind.",
+    "reading a book at home #One more chapter never hurt anyone.",
     NULL,
 };
 
@@ -376,6 +376,7 @@ static status add_panel(struct story *story, const struct line *line, struct err
             .prompt = scan.prompt.data,
             .caption = caption_of(&scan, hash),
             .characters = calloc((size_t)story->character_count + 1, sizeof *panel->characters),
+            .nobody = scan.no_character != NULL,
             .line = line->number,
         };
         scan.prompt = (struct text){0}; /* the panel's now */

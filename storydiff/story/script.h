@@ -18,6 +18,7 @@
 #ifndef STORYDIFF_SCRIPT_H
 #define STORYDIFF_SCRIPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "tensor/status.h"
@@ -52,7 +53,8 @@ struct story_panel {
     char *prompt;    /* before styling */
     char *caption;   /* may be "" */
     int *characters; /* [character_count] whom it names, in the order of their lines, each once */
-    int character_count; /* 0: an [NC] panel */
+    int character_count; /* 0: an [NC] panel, or there are no characters at all */
+    bool nobody;         /* it says [NC] */
     int line;            /* of the file; of an array of panels its number, from 1 */
 };
 
@@ -102,7 +104,8 @@ void story_free(struct story *story); /* fine on a zeroed struct, and twice */
 /* The first setting of that key, dashes or underscores, or NULL. */
 const struct story_setting *story_setting_find(const struct story *story, const char *key);
 
-/* A day in the life of anyone: the panels of a general prompt that came without. Ends with a NULL. */
+/* A day in the life of anyone, in words that the bundled model knows: the panels of a general prompt that came without.
+ * Ends with a NULL. */
 extern const char *const story_default_panels[];
 
 #endif
