@@ -276,6 +276,15 @@ static double default_guidance(const struct model *m, bool few)
     return few ? 1 : m->family == MODEL_SD15 ? 7.5 : 5;
 }
 
+/* Only DDIM has one: by its name, or as the model's own (sampler is NULL). */
+static bool has_eta(const struct scheduler_config *scheduler, const char *sampler)
+{
+    enum scheduler_class own;
+    if (sampler != NULL)
+        return strcasecmp(sampler, "ddim") == 0;
+    return scheduler_config_class(scheduler, &own, NULL) == OK && own == SCHEDULER_DDIM;
+}
+
 /* What was left to the model. SDXL was made for 1024 px; the reference draws at 768, with DDIM whatever the model's
  * own scheduler is. But a model that was distilled to few steps has the scheduler it was distilled for. */
 static status decide_defaults(struct comic *c, struct error *e)
@@ -299,9 +308,8 @@ static status decide_defaults(struct comic *c, struct error *e)
         o->sampling_steps = hints->sampling_steps ? hints->sampling_steps : few ? 4 : 50;
     if (o->guidance_scale < 0)
         o->guidance_scale = hints->guidance_scale > 0 ? hints->guidance_scale : default_guidance(c->model, few);
-    bool ddim = o->sampler == NULL || strcasecmp(o->sampler, "ddim") == 0;
     if (o->eta < 0)
-        o->eta = ddim ? hints->eta : 0;
+        o->eta = has_eta(&c->model->scheduler, o->sampler) ? hints->eta : 0;
     o->csa_start = o->csa_start ? o->csa_start : default_start(o->csa, o->sampling_steps);
     if (o->threads == 0)
         o->threads = cpu_detect().physical_cores;

@@ -1,7 +1,7 @@
 """Consistency, measured on what the C program draws.
 
     python3 evaluate.py configs/fine.json RUN OUT [--program FILE] [--model FOLDER] [--stories N] [--settings all]
-                        [--steps N] [--guidance G]
+                        [--sampler NAME] [--steps N] [--guidance G]
 
 Stories of five panels in which only place and action change. The character's line names the kind and none to two
 attributes; all others stay open. The program draws every story with --id_length 3, so panels 1 to 3 define the
@@ -235,6 +235,7 @@ def main():
     parser.add_argument('--model')
     parser.add_argument('--stories', type=int, default=200)
     parser.add_argument('--settings', default='all', help='off/own,masked/own,..')
+    parser.add_argument('--sampler')
     parser.add_argument('--steps')
     parser.add_argument('--guidance')
     args = parser.parse_args()
@@ -245,7 +246,8 @@ def main():
     model = args.model or (exported if os.path.isdir(exported) else f'{HERE}/../../storydiff/models/world')
     common = [args.program, '--model', model, '--id_length', str(WRITE), '--comic_type', 'none', '--threads', '1',
               '--resume']
-    for option, value in (('--sampling_steps', args.steps), ('--guidance_scale', args.guidance)):
+    for option, value in (('--sampler', args.sampler), ('--sampling_steps', args.steps),
+                          ('--guidance_scale', args.guidance)):
         common += [option, value] if value else []
 
     torch.set_num_threads(2)
