@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 struct mapped_file {
     char *path;
@@ -33,13 +35,22 @@ static const char *parse_line(const char *line, uintptr_t *first, uintptr_t *las
 
 static bool is_library(const char *path)
 {
-    return strstr(path, ".so") != NULL;
+    const char *name = strrchr(path, '/'), *ending = strstr(name, ".so");
+    return ending != NULL && (ending[3] == '\0' || ending[3] == '.');
+}
+
+static bool is_program(const char *path)
+{
+    char program[4096];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[length > 0 ? length : 0] = '\0';
+    return strcmp(path, program) == 0;
 }
 
 static status note(struct mapped_files *m, const char *path, struct error *e)
 {
     struct stat info;
-    if (is_library(path) || stat(path, &info) != 0 || !S_ISREG(info.st_mode))
+    if (is_library(path) || is_program(path) || stat(path, &info) != 0 || !S_ISREG(info.st_mode))
         return OK;
     for (size_t i = 0; i < m->count; i++)
         if (strcmp(m->files[i].path, path) == 0)
@@ -99,6 +110,24 @@ status mapped_files_same(const struct mapped_files *m, struct error *e)
                         f->path);
     }
     return OK;
+}
+
+void mapped_files_describe(const struct mapped_files *m, struct text *out)
+{
+    uLong crc = crc32(0, NULL, 0);
+    double bytes = 0;
+    time_t last = 0;
+    char when[64];
+    struct tm day;
+    for (size_t i = 0; i < m->count; i++) {
+        const struct mapped_file *f = &m->files[i];
+        const int64_t facts[] = {f->size, f->changed.tv_sec, f->changed.tv_nsec};
+        crc = crc32(crc32(crc, (const Bytef *)f->path, (uInt)strlen(f->path)), (const Bytef *)facts, sizeof facts);
+        bytes += (double)f->size;
+        last = f->changed.tv_sec > last ? f->changed.tv_sec : last;
+    }
+    strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", gmtime_r(&last, &day));
+    text_append(out, "%zu, %.1f MB, changed %s UTC, %08lx", m->count, bytes / 1e6, when, crc);
 }
 
 bool mapped_file_at(const void *address, char *path, size_t size)

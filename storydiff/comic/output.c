@@ -97,16 +97,30 @@ static status check_recipe(const struct comic *c, const char *source, const char
     return s;
 }
 
-static status check_state(const struct comic *c, const char *path, struct error *e)
+/* *recipe: a copy, which the caller frees. The file is closed again: it is none of those that a run uses. */
+static status read_state_recipe(const char *path, char **recipe, struct error *e)
 {
     static const char advice[] = "this cannot be resumed; `overwrite` starts anew";
     struct safetensors file;
     if (safetensors_open(path, &file, e) != OK)
         return fail_context(e, "%s", advice);
     const char *saved = safetensors_meta(&file, "recipe");
-    status s = saved == NULL ? fail(e, ERR_FORMAT, "%s: %s is not the state of a storydiff run", advice, path)
-                             : check_recipe(c, path, saved, RECIPE_OF_STATE, 0, e);
+    *recipe = saved != NULL ? strdup(saved) : NULL;
+    status s = OK;
+    if (saved == NULL)
+        s = fail(e, ERR_FORMAT, "%s: %s is not the state of a storydiff run", advice, path);
+    else if (*recipe == NULL)
+        s = fail(e, ERR_MEMORY, "%s: not enough memory for its recipe", path);
     safetensors_close(&file);
+    return s;
+}
+
+static status check_state(const struct comic *c, const char *path, struct error *e)
+{
+    char *saved = NULL;
+    TRY(read_state_recipe(path, &saved, e));
+    status s = check_recipe(c, path, saved, RECIPE_OF_STATE, 0, e);
+    free(saved);
     return s;
 }
 
@@ -207,7 +221,12 @@ static status check_folder(const struct comic *c, const struct output_lock *lock
         return fail(e, ERR_ARGUMENT, "%s has an unfinished run: go on with `resume`, start anew with `overwrite`, or "
                                      "choose another `output_dir`", o->output_dir);
     find_first(c, is_result, found, sizeof found);
-    if (found[0] == '\0' || (o->resume && had_begun(c, lock)))
+    if (o->resume && had_begun(c, lock)) { /* and had ended, if it was killed after it had removed its state */
+        struct error ignored = {0};
+        *finished = check_results(c, finished, &ignored) == OK && *finished;
+        return OK;
+    }
+    if (found[0] == '\0')
         return OK;
     if (o->resume)
         return check_finished(c, found, finished, e);

@@ -6,6 +6,9 @@
 #include <zlib.h>
 
 #include "tensor/gemm.h"
+#include "tensor/mapped.h"
+
+static const char FILES_IN_USE[] = "files_in_use";
 
 static void member(struct text *out, const char *key, const char *value)
 {
@@ -157,17 +160,35 @@ static void append_panel_seeds(struct text *out, const struct comic *c)
     text_free(&seeds);
 }
 
-/* What a run that goes on must find as it was, beside the settings: other kernels round otherwise, and a schedule is made
- * from a file. */
+/* The model's and the fonts: a fingerprint does not see a single weight that was changed, but the file has another time. */
+static void append_files(struct text *out)
+{
+    struct mapped_files files;
+    struct text said = {0};
+    if (mapped_files_note(&files, NULL) == OK)
+        mapped_files_describe(&files, &said);
+    member(out, FILES_IN_USE, said.data != NULL ? said.data : "");
+    out->failed = out->failed || said.failed;
+    text_free(&said);
+    mapped_files_free(&files);
+}
+
+/* The model's config.json files, by name: the noise schedule, the shape of every layer. */
+static void append_configs(struct text *out, const struct model *m)
+{
+    for (enum description what = 0; what < DESCRIPTIONS; what++) {
+        struct text json = {0};
+        char name[4400];
+        if (parts_describe(&m->parts, what, &json, name, sizeof name, NULL) == OK)
+            append_crc(out, description_files[what], crc32(crc32(0, NULL, 0), (const Bytef *)json.data, (uInt)json.length));
+        text_free(&json);
+    }
+}
+
+/* What a run that goes on must find as it was, beside the settings; other kernels round otherwise. */
 static void append_surroundings(struct text *out, const struct comic *c)
 {
-    const struct sampler *s = &c->sampler;
-    uLong crc = crc32(0, (const Bytef *)s->timesteps, (uInt)((size_t)s->steps * sizeof *s->timesteps));
-    crc = crc32(crc, (const Bytef *)s->alphas_cumprod,
-                (uInt)((size_t)s->settings.num_train_timesteps * sizeof *s->alphas_cumprod));
-    if (s->sigmas != NULL)
-        crc = crc32(crc, (const Bytef *)s->sigmas, (uInt)((size_t)(s->steps + 1) * sizeof *s->sigmas));
-    append_crc(out, "schedule", crc);
+    append_configs(out, c->model);
     if (c->font != NULL)
         append_crc(out, "font_checksum", font_checksum(c->font));
     member(out, "kernels", gemm_kernel_name());
@@ -175,6 +196,7 @@ static void append_surroundings(struct text *out, const struct comic *c)
         member(out, "int8_kernels", gemm_int8_kernel_name());
     member(out, "model_path", c->model->path);
     append_lora_paths(out, c);
+    append_files(out);
 }
 
 void recipe_append(struct text *out, const struct comic *c, enum recipe_use use, int panel)
@@ -264,12 +286,28 @@ static status check_same(const char *source, const char *key, const char *before
                                  "choose another `output_dir`, or start anew with `overwrite`", source, key, a, b);
 }
 
-/* Where something lies may change. */
-static bool may_differ(const char *key)
+/* Where something lies may change; */
+static const char *const paths[] = {"model_path", "lora_paths", "taesd_path"};
+enum { PATHS = sizeof paths / sizeof *paths };
+
+static bool is_path(const char *key)
 {
-    static const char *const paths[] = {"model_path", "lora_paths", "taesd_path"};
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+    for (int i = 0; i < PATHS; i++)
         if (strcmp(key, paths[i]) == 0)
+            return true;
+    return false;
+}
+
+/* but if nothing was moved, the files are the same ones. */
+static bool is_path_or_files(const char *key)
+{
+    return is_path(key) || strcmp(key, FILES_IN_USE) == 0;
+}
+
+static bool were_moved(const struct json *saved, const struct json *ours)
+{
+    for (int i = 0; i < PATHS; i++)
+        if (strcmp(json_string(json_get(saved, paths[i]), ""), json_string(json_get(ours, paths[i]), "")) != 0)
             return true;
     return false;
 }
@@ -293,7 +331,7 @@ status recipe_same(const char *source, const char *saved, const char *ours, stru
     if (s == OK)
         s = json_parse("recipe", ours, strlen(ours), &b, e);
     if (s == OK)
-        s = compare(source, a, b, may_differ, e);
+        s = compare(source, a, b, were_moved(a, b) ? is_path_or_files : is_path, e);
     json_free(a);
     json_free(b);
     return s;

@@ -127,7 +127,7 @@ void lockstep_step(struct lockstep *l, const struct context *ctx, const struct l
 void lockstep_go_on(struct lockstep *l, int step, const float *latents, const float *history);
 
 /* The state between two steps. `recipe` is the text that describes the run (recipe.h); loading does not judge it.
- * Load fails if the file is not such a state or has other shapes; then `l` is unchanged. */
+ * Load fails if the file is not such a state, has other shapes, or was made with other text states; then `l` is unchanged. */
 status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e);
 status lockstep_load(struct lockstep *l, const char *path, struct error *e);
 

@@ -1,6 +1,6 @@
 /* The state of a lockstep as a safetensors file: latents [panels, h, w, c] and history
- * [panels * lockstep_history, h, w, c], and as text the step, a
- * checksum and the recipe. Its declarations are in lockstep.h. */
+ * [panels * lockstep_history, h, w, c], and as text the step, two
+ * checksums (of these, and of the text states) and the recipe. Its declarations are in lockstep.h. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +16,21 @@ static struct named_tensor state_tensor(const struct lockstep *l, const char *na
         name, {.data = data, .dtype = DTYPE_F32, .rank = 4, .shape = {l->request->panels * times, l->h, l->w, l->c}}};
 }
 
+/* Of what the prompts became: a vocabulary or a text encoder that was changed shows here, wherever it was changed. */
+static void text_checksum(const struct conditioning *t, char sum[16])
+{
+    uLong crc = crc32_z(crc32(0, NULL, 0), (const Bytef *)t->states,
+                        (size_t)(t->count * t->tokens * t->width) * sizeof(float));
+    snprintf(sum, 16, "%08lx", crc32_z(crc, (const Bytef *)t->pooled, (size_t)(t->count * t->pooled_width) * sizeof(float)));
+}
+
 /* Of all that counts: a file that was damaged must not go on as another picture. */
 static void checksum(const struct lockstep *l, const char *step, const void *latents, const void *history,
                      char sum[16])
 {
     size_t bytes = (size_t)lockstep_latents_size(l) * sizeof(float);
     uLong crc = crc32(crc32(0, NULL, 0), (const Bytef *)step, (uInt)strlen(step));
-    snprintf(sum, 16, "%08lx", 
+    snprintf(sum, 16, "%08lx",
              crc32_z(crc32_z(crc, latents, bytes), history, (size_t)lockstep_history(l->request) * bytes));
 }
 
@@ -30,10 +38,11 @@ status lockstep_save(const struct lockstep *l, const char *path, const char *rec
 {
     struct named_tensor tensors[] = {state_tensor(l, "latents", l->latents, 1),
                                     state_tensor(l, "history", l->history, lockstep_history(l->request))};
-    char step[16], sum[16];
+    char step[16], sum[16], text[16];
     snprintf(step, sizeof step, "%d", l->step);
     checksum(l, step, l->latents, l->history, sum);
-    const char *const metadata[] = {"step", step, "checksum", sum, "recipe", recipe, NULL};
+    text_checksum(l->request->text, text);
+    const char *const metadata[] = {"step", step, "checksum", sum, "text_states", text, "recipe", recipe, NULL};
     return safetensors_write(path, tensors, 2, metadata, e);
 }
 
@@ -59,6 +68,12 @@ static status read_state(const struct lockstep *l, const struct safetensors *fil
     if (saved == NULL || strcmp(saved, sum) != 0)
         return fail(e, ERR_FORMAT, "%s: the file is damaged, its checksum does not match; `overwrite` starts anew",
                     file->path);
+    text_checksum(l->request->text, sum);
+    saved = safetensors_meta(file, "text_states");
+    if (saved == NULL || strcmp(saved, sum) != 0)
+        return fail(e, ERR_FORMAT, "%s: the prompts became other text states then (checksum %.8s, now %s): the vocabulary or a "
+                                   "text encoder was changed; put it back, or start anew with `overwrite`", file->path,
+                    saved != NULL ? saved : "none", sum);
     *step = (int)value;
     return OK;
 }
