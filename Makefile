@@ -181,6 +181,12 @@ golden: $(BUILD)/golden
 golden-full: $(BUILD)/golden
 	$(BUILD)/golden -q --cpu $(or $(CPU),best) --weights $(WEIGHTS) --only full $(GOLDEN)
 
+# make kill ROUNDS=50: runs killed at random moments, which must end with the same bytes
+ROUNDS ?= 50
+.PHONY: kill
+kill: $(BUILD)/storydiff $(BUILD)/test_kill
+	STORYDIFF=$(BUILD)/storydiff ROUNDS=$(ROUNDS) $(BUILD)/test_kill
+
 setup:
 	@tools/setup
 
@@ -201,6 +207,7 @@ help:
 	@echo "                  CPU=LIST of avx512, avx2, portable, openblas, best, all (all) for the forms of the kernels"
 	@echo "make golden-full  the same with SDXL of full size: WEIGHTS=DIR (build/weights) takes 7 GB; CPU=LIST (best)"
 	@echo "make fuzz         every parser against made-up bytes: SECONDS=60 for each"
+	@echo "make kill         runs killed at random moments, then gone on with: ROUNDS=50"
 	@echo "make install      PREFIX=/usr/local, DESTDIR="
 	@echo "make bench        each kernel beside other libraries and the machine's limits: BENCH=\"--help\""
 	@echo "make setup        install the Debian packages that are missing"
