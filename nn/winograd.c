@@ -269,12 +269,11 @@ static void allocate(const struct context *ctx, struct job *job, bool few)
 {
     int64_t NR = job->kernel->NR, strips = (smaller(job->out.c, NB) + NR - 1) / NR;
     int64_t tiles = few ? job->tiles : TILES, columns = few ? NR : NB;
-    bool real = !arena_measuring(ctx->arena);
     job->v_step = tiles * GEMM_SHORT_STRIDE + PAD;
     job->filter_step = (few ? 1 : strips) * GEMM_SHORT_K * NR + PAD;
     job->sum_step = tiles * columns + PAD;
     float *bias = arena_floats(ctx->arena, job->out.c), *zeros = arena_floats(ctx->arena, GEMM_SHORT_K);
-    if (real) {
+    if (!arena_measuring(ctx->arena)) {
         memset(zeros, 0, GEMM_SHORT_K * sizeof *zeros);
         if (job->layer->bias.data != NULL)
             tensor_read(&job->layer->bias, 0, job->out.c, bias);
@@ -295,9 +294,9 @@ static void allocate(const struct context *ctx, struct job *job, bool few)
             .strip = arena_floats(ctx->arena, 9 * GEMM_SHORT_K * NR),
             .tile = arena_floats(ctx->arena, 16 * columns),
         };
-        if (real && job->doubled)
+        if (!arena_measuring(ctx->arena) && job->doubled)
             memset(s.sums, 0, (size_t)(POSITIONS * job->sum_step) * sizeof(float)); /* those that is_zero stay so */
-        if (real)
+        if (!arena_measuring(ctx->arena))
             job->scratch[t] = s;
     }
 }

@@ -19,6 +19,7 @@ status work_run(const struct context *outer, struct work work, struct error *e)
     TRY(arena_open(&arena, work_measure(&dry, work), work.purpose, e));
     ctx.arena = &arena;
     work.run(work.self, &ctx);
+    status s = arena_check(&arena, work.purpose, e);
     arena_close(&arena);
-    return OK;
+    return s;
 }

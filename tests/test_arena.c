@@ -1,4 +1,5 @@
 /* Working memory: alignment, marks, and that measuring predicts running. */
+#include "tensor/context.h"
 #include "tests/check.h"
 
 #include <stdlib.h>
@@ -85,6 +86,50 @@ static void what_was_measured_is_enough_to_the_byte(void **state)
     }
 }
 
+/* More than was measured is never handed out: nothing can be written there, and it is told. */
+static void more_than_measured_is_told_and_measures_on(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {65, 128, 4096, SIZE_MAX - 70, SIZE_MAX - 10, SIZE_MAX};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct arena a = opened(128);
+        struct error e = {0};
+        unsigned char *first = arena_bytes(&a, 64);
+        memset(first, 7, 64);
+        assert_int_equal(arena_check(&a, "a test", &e), OK);
+        assert_non_null(arena_bytes(&a, sizes[i]));
+        assert_true(arena_measuring(&a));
+        assert_non_null(arena_bytes(&a, 1));
+        arena_release(&a, 0);
+        assert_true(arena_measuring(&a));
+        assert_int_equal(arena_check(&a, "a test", &e), ERR_MEMORY);
+        assert_non_null(strstr(e.message, "a test took more working memory than the 128 bytes"));
+        arena_close(&a);
+    }
+}
+
+/* A computation that wants more in earnest than it said when it was measured. */
+static void greedy(void *self, const struct context *ctx)
+{
+    int *values = self;
+    size_t mark = arena_mark(ctx->arena);
+    bool measuring = arena_measuring(ctx->arena);
+    float *x = arena_floats(ctx->arena, measuring ? 16 : 1600);
+    for (int i = 0; i < 1600 && !arena_measuring(ctx->arena); i++)
+        x[i] = (float)++*values;
+    arena_release(ctx->arena, mark);
+}
+
+static void a_computation_that_exceeds_its_measure_fails(void **state)
+{
+    (void)state;
+    int values = 0;
+    struct error e = {0};
+    assert_int_equal(work_run(&(struct context){.threads = 1}, (struct work){greedy, &values, "greed"}, &e), ERR_MEMORY);
+    assert_int_equal(values, 0);
+    assert_non_null(strstr(e.message, "greed took more working memory"));
+}
+
 static void measuring_takes_no_memory(void **state)
 {
     (void)state;
@@ -131,6 +176,8 @@ int main(void)
         cmocka_unit_test(a_release_gives_back_what_came_after_the_mark),
         cmocka_unit_test(the_peak_outlives_a_release),
         cmocka_unit_test(what_was_measured_is_enough_to_the_byte),
+        cmocka_unit_test(more_than_measured_is_told_and_measures_on),
+        cmocka_unit_test(a_computation_that_exceeds_its_measure_fails),
         cmocka_unit_test(measuring_takes_no_memory),
         cmocka_unit_test(an_arena_of_nothing_can_be_opened),
         cmocka_unit_test(closing_leaves_a_zeroed_arena_and_may_be_repeated),

@@ -443,6 +443,32 @@ static void passes_that_do_not_fit_the_bank_are_refused(void **state)
     small_story_close(&s);
 }
 
+/* Wherever in a step the working memory ends, nothing is written beside it (AddressSanitizer watches), and it is told. */
+static void a_step_that_runs_out_of_memory_says_so(void **state)
+{
+    (void)state;
+    struct small_story s;
+    struct lockstep l;
+    small_story_open(&s, "ddim", 6);
+    lockstep_open_well(&l, &s.request, 2);
+    lockstep_advance(&l, 2, 2);
+    assert_int_equal(lockstep_check(&l, NULL), OK);
+    const size_t whole = l.work.capacity, peak = l.work.peak;
+    enum { PLACES = 60 };
+    for (size_t i = 0; i <= PLACES; i++) {
+        struct error e = {0};
+        l.step = 2;
+        l.work.exceeded = false;
+        l.work.capacity = peak / 64 * i / PLACES * 64;
+        lockstep_step(&l, &(struct context){.threads = 2}, NULL);
+        assert_int_equal(lockstep_check(&l, &e), i < PLACES ? ERR_MEMORY : OK);
+        assert_true(i == PLACES || strstr(e.message, "the UNet took more working memory") != NULL);
+    }
+    l.work.capacity = whole;
+    lockstep_close(&l);
+    small_story_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -462,6 +488,7 @@ int main(void)
         cmocka_unit_test(the_cost_of_every_lever_is_known_before_the_run),
         cmocka_unit_test(sizes_that_do_not_divide_are_refused),
         cmocka_unit_test(passes_that_do_not_fit_the_bank_are_refused),
+        cmocka_unit_test(a_step_that_runs_out_of_memory_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -67,11 +67,10 @@ static void embed_time(const struct context *ctx, const struct unet *u, float *e
     const struct unet_config *c = &u->config;
     size_t mark = arena_mark(ctx->arena);
     enum embedding_order order = c->flip_sin_to_cos ? COSINE_FIRST : SINE_FIRST;
-    bool real = !arena_measuring(ctx->arena);
     int64_t n = in->sample.n, first = c->block_out_channels[0], width = unet_time_width(c);
 
     float *sinusoids = arena_floats(ctx->arena, n * first);
-    for (int64_t i = 0; i < n && real; i++)
+    for (int64_t i = 0; i < n && !arena_measuring(ctx->arena); i++)
         sinusoidal_embedding(sinusoids + i * first, in->timestep, first, c->freq_shift, order);
     if (c->time_cond_proj_dim > 0)
         add_guidance(ctx, u, sinusoids, in);
@@ -82,16 +81,16 @@ static void embed_time(const struct context *ctx, const struct unet *u, float *e
         int64_t sizes = c->addition_time_embed_dim, total = c->projection_class_embeddings_input_dim;
         int64_t pooled = total - 6 * sizes;
         float *added = arena_floats(ctx->arena, n * total), *before = arena_floats(ctx->arena, n * width);
-        for (int64_t i = 0; i < n && real; i++) {
+        for (int64_t i = 0; i < n && !arena_measuring(ctx->arena); i++) {
             memcpy(added + i * total, in->text_embeds + i * pooled, (size_t)pooled * sizeof(float));
             for (int64_t j = 0; j < 6; j++)
                 sinusoidal_embedding(added + i * total + pooled + j * sizes, in->time_ids[i * 6 + j], sizes,
                                      c->freq_shift, order);
         }
-        if (real)
+        if (!arena_measuring(ctx->arena))
             memcpy(before, emb, (size_t)(n * width) * sizeof(float));
         embed(ctx, u->add_embedding, emb, added, n, before);
-        if (ctx->observer != NULL && real) {
+        if (ctx->observer != NULL && !arena_measuring(ctx->arena)) {
             for (int64_t i = 0; i < n * width; i++)
                 before[i] = emb[i] - before[i];
             observe(ctx, "add_embedding", before, 2, (int64_t[]){n, width});
@@ -207,16 +206,15 @@ static struct features inner_blocks(struct forward *p, struct features h)
 static struct features deep_features(struct forward *p, struct features h)
 {
     const struct unet *u = p->u;
-    bool real = !arena_measuring(p->ctx->arena);
     if (p->options.deep_use != DEEP_USE) {
         h = inner_blocks(p, h);
-        if (p->options.deep_use == DEEP_KEEP && real)
+        if (p->options.deep_use == DEEP_KEEP && !arena_measuring(p->ctx->arena))
             memcpy(p->options.deep, h.x, (size_t)features_count(h) * sizeof(float));
         return h;
     }
     down_resnets(p, &u->down_blocks[0], h);
     struct features kept = features_new(p->ctx->arena, h.n, h.h, h.w, unet_deep_channels(&u->config));
-    if (real)
+    if (!arena_measuring(p->ctx->arena))
         memcpy(kept.x, p->options.deep, (size_t)features_count(kept) * sizeof(float));
     return kept;
 }

@@ -30,6 +30,7 @@ static status sample(struct lockstep *l, const struct context *ctx, const struct
     int steps = l->request->sampler->steps;
     while (l->step < steps) {
         lockstep_step(l, ctx, &watch->passes);
+        TRY(lockstep_check(l, e));
         TRY(check_latents(l, e));
         if (sink->step_done != NULL)
             TRY(sink->step_done(sink->self, l, e));

@@ -69,7 +69,7 @@ status csa_open(struct csa *csa, const struct unet *u, const struct csa_settings
     TRY(arena_open(&csa->memory, csa_memory(u, settings, h, w, characters), "the bank of consistent self-attention",
                    e));
     start(csa, &csa->memory, characters);
-    return OK;
+    return arena_check(&csa->memory, "the bank of consistent self-attention", e);
 }
 
 void csa_close(struct csa *csa)

@@ -11,11 +11,10 @@ void csa_bank_start(struct csa_bank *bank, struct arena *arena, const struct csa
                     int id_length)
 {
     *bank = (struct csa_bank){.layers = *layers, .id_length = id_length};
-    bool real = !arena_measuring(arena);
     bank->kept = arena_bytes(arena, (size_t)layers->count * sizeof *bank->kept);
     for (int layer = 0; layer < layers->count; layer++) {
         float *kept = arena_floats(arena, (int64_t)characters * id_length * 2 * size_of(layers, layer));
-        if (real)
+        if (!arena_measuring(arena))
             bank->kept[layer] = kept;
     }
 }

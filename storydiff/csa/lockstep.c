@@ -485,6 +485,7 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
     allocate(l, &measured);
     TRY(arena_open(&l->fixed, measured.peak, "the latents", e));
     allocate(l, &l->fixed);
+    TRY(arena_check(&l->fixed, "the latents", e));
     l->seed_count = collect_seeds(request, l->seeds);
     return open_csa(l, e);
 }
@@ -506,6 +507,11 @@ status lockstep_open(struct lockstep *l, const struct lockstep_request *request,
     for (int64_t i = 0; i < lockstep_latents_size(l); i++)
         l->latents[i] = (float)(l->noise[i] * request->sampler->init_noise_sigma);
     return OK;
+}
+
+status lockstep_check(const struct lockstep *l, struct error *e)
+{
+    return arena_check(&l->work, "the UNet", e);
 }
 
 void lockstep_go_on(struct lockstep *l, int step, const float *latents, const float *history)

@@ -123,6 +123,10 @@ status lockstep_take_latents(struct lockstep *l, float **latents, struct error *
  * used. watch may be NULL. Cannot fail. */
 void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_watch *watch);
 
+/* Fails if a step took more working memory than lockstep_open had measured (arena.h): then the latents are worth
+ * nothing. */
+status lockstep_check(const struct lockstep *l, struct error *e);
+
 /* Goes on from the state after `step` steps: copies latents and history, replays the generators. */
 void lockstep_go_on(struct lockstep *l, int step, const float *latents, const float *history);
 
