@@ -165,7 +165,16 @@ studio:
 	@$(MAKE) --no-print-directory $(BUILD)/storydiff $(BUILD)/storydiff-studio
 	$(BUILD)/storydiff-studio $(STUDIO)
 
-test:
+# Whoever names CLIP's vocabulary wants it looked at; without a name, what needs it is skipped.
+.PHONY: named-clip
+named-clip:
+ifneq ($(filter command environment,$(origin CLIP)),)
+	@for file in vocab.json merges.txt bpe_simple_vocab_16e6.txt.gz; do [ -f "$(CLIP)/$$file" ] || { \
+	    echo "CLIP=$(CLIP): no $$file there: name the folder of CLIP's vocabulary, or leave CLIP out to skip what needs it" >&2; \
+	    exit 2; }; done
+endif
+
+test: named-clip
 	@tools/setup
 	@$(MAKE) --no-print-directory run-tests
 
@@ -174,7 +183,7 @@ run-tests: all $(BUILD)/golden $(TESTS)
 	STORYDIFF=$(BUILD)/storydiff CPU=$(CPU) WEIGHTS=$(WEIGHTS) tests/run $(BUILD)/golden $(TESTS)
 
 # make golden GOLDEN=DIR CLIP=DIR CPU=LIST: recorded outputs of the reference code against ours, tensor by tensor
-golden: $(BUILD)/golden
+golden: named-clip $(BUILD)/golden
 	$(BUILD)/golden --cpu $(or $(CPU),all) --weights $(WEIGHTS) $(GOLDEN)
 
 # make golden-full WEIGHTS=DIR CPU=LIST: SDXL itself, whose 7 GB of weights are made under DIR and kept
