@@ -13,6 +13,7 @@
 #include "sdxl/model.h"
 #include "tensor/cpu.h"
 #include "tensor/peak.h"
+#include "tensor/profile.h"
 #include "tensor/rng.h"
 
 enum { EXIT_MISTAKE = 2, MOST_ROUNDS = 99 };
@@ -48,7 +49,7 @@ static const struct {
 struct forward {
     const struct model *m;
     int64_t side, count; /* of the latent; its values */
-    float *sample, *text, *pooled, *deep, *out[LEVERS];
+    float *sample, *text, *keys, *pooled, *deep, *out[LEVERS]; /* keys: of the text, which a run computes once */
     float sizes[6];
     enum lever lever;
 };
@@ -57,11 +58,12 @@ static void run(void *self, const struct context *ctx)
 {
     struct forward *f = self;
     const struct unet *u = &f->m->unet;
+    const float *keys = f->keys;
     const struct unet_input in = {
         .sample = {f->sample, 1, f->side, f->side, u->config.in_channels},
         .timestep = 500,
         .guidance_scale = 5,
-        .text = {.states = f->text, .tokens = TOKEN_WINDOW},
+        .text = {.states = f->text, .tokens = TOKEN_WINDOW, .keys = &keys},
         .text_embeds = f->pooled,
         .time_ids = f->sizes,
     };
@@ -69,6 +71,12 @@ static void run(void *self, const struct context *ctx)
                  (struct unet_options){.precision = levers[f->lever].precision,
                                        .deep_use = levers[f->lever].deep_use,
                                        .deep = f->deep});
+}
+
+static void make_keys(void *self, const struct context *ctx)
+{
+    struct forward *f = self;
+    unet_text_keys(ctx, &f->m->unet, f->keys, f->text, TOKEN_WINDOW);
 }
 
 static float *normal_floats(uint64_t seed, int64_t count)
@@ -83,7 +91,7 @@ static float *normal_floats(uint64_t seed, int64_t count)
 
 static void forward_close(struct forward *f)
 {
-    free(f->sample), free(f->text), free(f->pooled), free(f->deep);
+    free(f->sample), free(f->text), free(f->keys), free(f->pooled), free(f->deep);
     for (int i = 0; i < LEVERS; i++)
         free(f->out[i]);
 }
@@ -97,9 +105,10 @@ static status forward_open(struct forward *f, const struct model *m, int64_t px,
     memcpy(f->sizes, (const float[]){(float)px, (float)px, 0, 0, (float)px, (float)px}, sizeof f->sizes);
     f->sample = normal_floats(1, f->count);
     f->text = normal_floats(2, TOKEN_WINDOW * u->cross_attention_dim);
+    f->keys = malloc((size_t)unet_text_keys_size(&m->unet, TOKEN_WINDOW) * sizeof *f->keys);
     f->pooled = normal_floats(3, pooled);
     f->deep = malloc((size_t)(side * side * unet_deep_channels(u)) * sizeof *f->deep);
-    bool failed = f->sample == NULL || f->text == NULL || f->pooled == NULL || f->deep == NULL;
+    bool failed = f->sample == NULL || f->text == NULL || f->keys == NULL || f->pooled == NULL || f->deep == NULL;
     for (int i = 0; i < LEVERS; i++) {
         f->out[i] = malloc((size_t)f->count * sizeof *f->out[i]);
         failed = failed || f->out[i] == NULL;
@@ -124,6 +133,14 @@ static double median(double *values, int count)
     return (values[(count - 1) / 2] + values[count / 2]) / 2;
 }
 
+static size_t largest(const size_t *values, int count)
+{
+    size_t most = 0;
+    for (int i = 0; i < count; i++)
+        most = values[i] > most ? values[i] : most;
+    return most;
+}
+
 static double error_of(const struct forward *f, enum lever lever)
 {
     double off = 0, size = 0;
@@ -133,6 +150,15 @@ static double error_of(const struct forward *f, enum lever lever)
         size += wanted * wanted;
     }
     return sqrt(off / size);
+}
+
+/* What takes the time: means of the rounds. */
+static void print_operations(const struct profile *p, int rounds)
+{
+    printf("   ");
+    for (enum op op = 0; op < OP_OTHER; op++)
+        printf(" %s %.3f s", op_name(op), p->rows[op].seconds / rounds);
+    printf("\n");
 }
 
 static void print_steps(const char *name, double whole, double kept, double float32)
@@ -149,30 +175,40 @@ static status measure(const struct model *m, int64_t px, const struct options *o
     double seconds[LEVERS][MOST_ROUNDS], middle[LEVERS];
     size_t memory[LEVERS];
     TRY(forward_open(&f, m, px, e));
+    struct profile profiles[LEVERS] = {0};
+    struct arena arena; /* one for all, as in a drawing: its pages are there */
     struct context ctx = {.threads = o->threads};
-    struct work work = {run, &f, "the UNet"};
-    status s = OK;
-    for (int round = -1; round < o->rounds && s == OK; round++) /* one more, which brings the weights into memory */
-        for (f.lever = 0; f.lever < LEVERS && s == OK; f.lever++) {
-            memory[f.lever] = work_measure(&ctx, work);
+    status s = work_run(&ctx, (struct work){make_keys, &f, "the keys of the text"}, e);
+    for (f.lever = 0; f.lever < LEVERS; f.lever++)
+        memory[f.lever] = work_measure(&ctx, (struct work){run, &f, NULL});
+    if (s == OK)
+        s = arena_open(&arena, largest(memory, LEVERS), "the UNet", e);
+    if (s != OK) {
+        forward_close(&f);
+        return s;
+    }
+    ctx.arena = &arena;
+    for (int round = -1; round < o->rounds; round++) /* one more, which brings the weights into memory */
+        for (f.lever = 0; f.lever < LEVERS; f.lever++) {
+            ctx.profile = round >= 0 ? &profiles[f.lever] : NULL;
             double start = seconds_now();
-            s = work_run(&ctx, work, e);
+            run(&f, &ctx);
             if (round >= 0)
                 seconds[f.lever][round] = seconds_now() - start;
         }
+    arena_close(&arena);
     printf("%lld px\n", (long long)px);
-    for (int i = 0; i < LEVERS && s == OK; i++) {
+    for (int i = 0; i < LEVERS; i++) {
         middle[i] = median(seconds[i], o->rounds);
         printf("  %-26s %8.3f s %6.2f x, working memory %.1f MB, error %.4f\n", levers[i].name, middle[i],
                middle[0] / middle[i], (double)memory[i] / 1e6, error_of(&f, i));
+        print_operations(&profiles[i], o->rounds);
     }
-    if (s == OK) {
-        print_steps("float32", middle[FLOAT32], middle[FLOAT32_KEPT], middle[FLOAT32]);
-        print_steps("int8", middle[INT8], middle[INT8_KEPT], middle[FLOAT32]);
-    }
+    print_steps("float32", middle[FLOAT32], middle[FLOAT32_KEPT], middle[FLOAT32]);
+    print_steps("int8", middle[INT8], middle[INT8_KEPT], middle[FLOAT32]);
     fflush(stdout);
     forward_close(&f);
-    return s;
+    return OK;
 }
 
 /* ------------------------------------------------------------------------------------------------------------ options */

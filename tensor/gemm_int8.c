@@ -20,7 +20,8 @@
 enum {
     NC = 1280,
     INPUT_BYTES = 6 << 20, /* quantised input at a time */
-    CHUNK = 256,           /* values of k read and transposed at a time; a multiple of INT8_BLOCK */
+    CHUNK = 256,           /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
+    BYTES = 4 * GEMM_K,    /* of a row of the weight that wait to be transposed */
     ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
     GROUP_ROWS = 112,      /* whose bytes stay in level 2 while strips pass by */
 };
@@ -36,8 +37,8 @@ struct job {
     struct int8_rows rows;    /* [panels of m] */
     struct int8_strip weight; /* [strips * parts] */
     struct scratch {          /* per thread */
-        float *rows;          /* [MR or NR, GEMM_STRIDE]: some of K of the input, or of weight rows to transpose */
-        float *columns;       /* [some of K, NR]: the latter transposed */
+        float *rows;          /* [MR, GEMM_STRIDE]: some of K of the input, or of rows of the weight */
+        uint8_t *bytes;       /* [NR, 4 GEMM_STRIDE]: quantised rows of the weight */
         float *tile;          /* [parts][MR, NR] */
     } * scratch;
 };
@@ -82,8 +83,7 @@ static void pack_panel(void *arg, int64_t index, int thread)
     }
 }
 
-/* Asks for `count` values from `first` on before they are needed: rows of a weight are far apart in memory, and each
- * piece of one too short for the CPU to see where it goes on. */
+/* Asks for `count` values from `first` on before they are needed. */
 static void prefetch(const struct tensor *t, int64_t first, int64_t count)
 {
     const char *begin = (const char *)t->data + (size_t)first * dtype_size(t->dtype);
@@ -91,30 +91,52 @@ static void prefetch(const struct tensor *t, int64_t first, int64_t count)
         __builtin_prefetch(begin + at);
 }
 
+static void zero_column(const struct job *job, const struct scratch *s, int64_t n, struct range k,
+                        struct int8_strip strip)
+{
+    memset(s->bytes + n * GEMM_STRIDE * 4, 0, (size_t)(k.end - k.begin));
+    for (int64_t block = k.begin / INT8_BLOCK; block * INT8_BLOCK < k.end; block++) {
+        strip.scale[block * job->kernel->NR + n] = 0;
+        strip.offset[block * job->kernel->NR + n] = 0;
+    }
+}
+
+/* Values k of `rows` rows of the weight, columns n and on of the strip, as bytes. Rows lie one behind the other in the
+ * file: what comes next is asked for while these become bytes. */
+static void pack_columns(const struct job *job, const struct scratch *s, int64_t row, int64_t rows, int64_t n,
+                         struct range k, struct int8_strip strip)
+{
+    const struct tensor *weight = job->g->weight.tensor;
+    int64_t K = job->g->K;
+    for (int64_t first = k.begin; first < k.end; first += GEMM_K) {
+        int64_t count = smaller(GEMM_K, k.end - first), at = first / INT8_BLOCK * job->kernel->NR + n;
+        weight_rows(weight, K, row, rows, first, count, s->rows);
+        if (n + rows < job->kernel->NR && (row + rows) * K + first + count <= tensor_count(weight))
+            prefetch(weight, (row + rows) * K + first, count);
+        for (int64_t i = 0; i < rows; i++)
+            job->kernel->pack_weight(s->rows + i * GEMM_STRIDE, count,
+                                     s->bytes + (n + i) * GEMM_STRIDE * 4 + first - k.begin, strip.scale + at + i,
+                                     strip.offset + at + i);
+    }
+}
+
 /* Columns beyond the weight are zeros. */
 static void pack_strip(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
     const struct scratch *s = &job->scratch[thread];
-    const struct gemm *g = job->g;
-    int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
-    int64_t used = smaller(NR, job->n.end - first);
+    int64_t NR = job->kernel->NR, K = job->g->K, part = index % job->parts;
+    int64_t first = job->n.begin + index / job->parts * NR, used = smaller(NR, job->n.end - first);
+    int64_t together = job->g->weight.tensor->delta != NULL ? job->kernel->MR : 1; /* weight_rows says why */
     struct int8_strip strip = strip_at(job, index);
-    for (int64_t n = used; n < NR; n++)
-        memset(s->rows + n * GEMM_STRIDE, 0, GEMM_STRIDE * sizeof(float));
-    for (int64_t k = 0; k < g->K; k += CHUNK) {
-        int64_t count = smaller(CHUNK, g->K - k);
-        if (g->weight.tensor->delta != NULL)
-            weight_rows(g->weight.tensor, g->K, part * g->N + first, used, k, count, s->rows);
-        for (int64_t n = 0; n < used && g->weight.tensor->delta == NULL; n++) {
-            int64_t at = (part * g->N + first + n) * g->K + k;
-            tensor_read(g->weight.tensor, at, count, s->rows + n * GEMM_STRIDE);
-            prefetch(g->weight.tensor, at + count, smaller(CHUNK, g->K - k - count));
-        }
-        job->kernel->transpose(s->rows, count, s->columns);
-        int64_t at = k / INT8_BLOCK * NR;
-        job->kernel->pack_strip(s->columns, count, (struct int8_strip){strip.q + at * INT8_BLOCK, strip.scale + at,
-                                                                     strip.offset + at});
+    for (int64_t begin = 0; begin < K; begin += BYTES) {
+        struct range k = {begin, smaller(begin + BYTES, K)};
+        for (int64_t n = 0; n < used; n += together)
+            pack_columns(job, s, part * job->g->N + first + n, smaller(together, used - n), n, k, strip);
+        for (int64_t n = used; n < NR; n++)
+            zero_column(job, s, n, k, strip);
+        job->kernel->transpose((const float *)(const void *)s->bytes, blocks_of(k.end - begin, INT8_BLOCK) * INT8_BLOCK / 4,
+                               (float *)(void *)(strip.q + begin * NR));
     }
 }
 
@@ -205,7 +227,6 @@ static void allocate(const struct context *ctx, struct job *job)
     const struct int8_kernel *kernel = job->kernel;
     int64_t rows = most_rows(job) * job->blocks, weights_at_once = smaller(job->g->N, NC);
     int64_t columns = blocks_of(weights_at_once, kernel->NR) * job->parts * kernel->NR * job->blocks;
-    int64_t rows_at_once = kernel->MR > kernel->NR ? kernel->MR : kernel->NR;
     job->rows.q = arena_bytes(ctx->arena, (size_t)(rows * INT8_BLOCK));
     job->rows.scale = arena_floats(ctx->arena, rows);
     job->weight.q = arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK));
@@ -214,8 +235,8 @@ static void allocate(const struct context *ctx, struct job *job)
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
-            .rows = arena_floats(ctx->arena, rows_at_once * GEMM_STRIDE),
-            .columns = arena_floats(ctx->arena, CHUNK * kernel->NR),
+            .rows = arena_floats(ctx->arena, kernel->MR * GEMM_STRIDE),
+            .bytes = arena_bytes(ctx->arena, (size_t)(kernel->NR * GEMM_STRIDE * 4)),
             .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
         };
         if (!arena_measuring(ctx->arena))

@@ -44,9 +44,9 @@ struct int8_kernel {
     void (*run)(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b, float *tile);
     /* Packs one row, x[K], as row 0 of `a`. */
     void (*pack_row)(const float *x, int64_t K, struct int8_rows a);
-    /* Packs x[K][NR], k by k. */
-    void (*pack_strip)(const float *x, int64_t K, struct int8_strip b);
-    /* strip[K, NR] = transpose of NR rows of GEMM_STRIDE floats */
+    /* Packs one row of a weight, x[K], byte after byte; scale and offset: one for each block, NR apart. */
+    void (*pack_weight)(const float *x, int64_t K, uint8_t *q, float *scale, int32_t *offset);
+    /* strip[K, NR] = transpose of NR rows of GEMM_STRIDE words of four bytes: of four values of k each */
     void (*transpose)(const float *rows, int64_t K, float *strip);
     /* What follows a product. tile[rows][NR] += row[NR], and out[m][0 .. width) = tile[m] * gate[m] + residual[m]; out and
      * residual: rows of `stride` floats; gate and residual may be NULL, residual may be out. */

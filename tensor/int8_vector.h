@@ -1,7 +1,46 @@
-/* The vector micro-kernel of 8-bit products, once for every instruction set. The including file defines what
- * int8_pack.h wants, and registers: ints (int_load, int_broadcast of four bytes, dot: unsigned times signed), floats
- * (float_load, float_store, float_broadcast, float_from, float_fma). MR rows by two registers of columns. */
+/* The vector micro-kernel of 8-bit products, once for every instruction set: MR rows by two registers of columns. The
+ * including file defines TARGET, MR, LIMIT, LANES, the values in a register, and registers: ints (int_load, int_broadcast of
+ * four bytes, int_max, int_most and int_sum of a register, int_nearest of floats, ties to even, dot: unsigned times signed,
+ * bytes_store: four registers of integers plus `shift` as bytes), floats (float_load, float_store, float_broadcast, float_from, float_fma). */
+#include <string.h>
+
 #include "tensor/gemm_kernel.h"
+#include "tensor/int8_kernel.h"
+
+enum { NR = 2 * LANES };
+
+/* Largest: floats without their sign are ordered as their bits are, infinities and NaN above all; these get into the
+ * scale, so that they are not lost. A block below 2^-100 becomes zeros. */
+TARGET static inline __attribute__((always_inline)) float quantise(const float *x, int limit, uint8_t *q, int shift,
+                                                                   int32_t *sum)
+{
+    ints most[4] = {0}, sums = {0};
+    int32_t bits;
+    float largest;
+    for (int i = 0; i < INT8_BLOCK; i += 4 * LANES)
+        for (int j = 0; j < 4; j++)
+            most[j] = int_max(most[j], int_load(x + i + j * LANES) & 0x7fffffff);
+    bits = int_most(int_max(int_max(most[0], most[1]), int_max(most[2], most[3])));
+    memcpy(&largest, &bits, sizeof largest);
+    float factor = largest > 0x1p-100f ? (float)limit / largest : 0;
+    floats scaled = float_broadcast(&factor);
+    for (int i = 0; i < INT8_BLOCK; i += 4 * LANES) {
+        ints whole[4];
+        for (int j = 0; j < 4; j++)
+            whole[j] = int_nearest(float_load(x + i + j * LANES) * scaled);
+        for (int j = 0; j < 4; j++)
+            sums += whole[j];
+        bytes_store(q + i, whole, shift);
+    }
+    *sum = int_sum(sums);
+    return largest / (float)limit;
+}
+
+TARGET static void transpose(const float *rows, int64_t K, float *strip)
+{
+    gemm_transpose_avx2(rows, K, NR, strip);
+}
+
 #include "tensor/int8_pack.h"
 
 /* out += sum w_scale a_scale */
@@ -65,9 +104,4 @@ TARGET static void run(int64_t rows, int64_t K, struct int8_rows a, struct int8_
         a.scale += done;
         tile += done * NR;
     }
-}
-
-static void transpose(const float *rows, int64_t K, float *strip)
-{
-    gemm_transpose_avx2(rows, K, NR, strip);
 }

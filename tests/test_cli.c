@@ -92,6 +92,7 @@ static void help_lists_every_option_with_its_default(void **state)
         "--cache_dir", "--local_files_only", "--height", "--width", "--sampling_steps", "--guidance_scale", "--seed",
         "default: 3407", "--sampler", "--eta", "--long_prompt", "default: windows", "--noise", "default: reference",
         "--csa", "default: masked", "--id_length", "--sa32", "default: 0.5", "--sa64", "--csa_start", "--freeu",
+        "--fast", "--precision TYPE", "--cache_interval N", "--guidance_interval FROM-TO",
         "--comic_type", "default: four", "--font", "--format", "--from PNG", "--pages_only", "--output_dir", "default: outputs", "-t, --threads", "--resume",
         "--save_every_step", "--no_save", "--only", "--preview_every", "--overwrite", "--dry_run", "--consistency",
         "--profile", "--dump", "--progress_fd", "-v, --verbose", "-h, --help", "default: Comic book", NULL};
@@ -211,6 +212,7 @@ static void wrong_options_are_refused_in_one_line(void **state)
         {"--long_prompt cut", "truncate, windows"},
         {"--comic_type manga", "four, classic, none"},
         {"--comic_type FOUR", "four, classic, none"},
+        {"--precision half", "--precision \"half\": it takes one of float32, int8"},
         {"--seed '1\n2'", "--seed \"1 2\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -233,6 +235,7 @@ static void numbers_have_ranges(void **state)
         {"sa32", "0", "1", "-0.5", "1.5"},
         {"sa64", "0", "1", "-0.5", "1.5"},
         {"csa_start", "1", "1000", "0", "1001"},
+        {"cache_interval", "1", "1000", "0", "1001"},
         {"threads", "1", "1024", "0", "1025"},
         {"preview_every", "1", "1000", "0", "1001"},
     };
@@ -602,6 +605,33 @@ static void long_prompts_are_drawn(void **state)
     strcat(words, "'");
     assert_done(f, words);
     assert_true(has(f, "o/panel-03.png"));
+}
+
+/* One word for three settings, any of which may be given itself; it has its price printed. */
+static void fast_is_three_settings_at_once(void **state)
+{
+    struct folder *f = *state;
+    assert_done(f, BOB QUICK "--output_dir $F/plain");
+    assert_outcome(f, BOB QUICK "--fast --output_dir $F/fast", 0, SAYS("note: fast: "));
+    assert_done(f, BOB QUICK "--precision int8 --cache_interval 3 --guidance_interval 0-0.7 --output_dir $F/three");
+    assert_same_pictures(f, "fast", "three");
+    assert_true(difference(f, "plain/panel-01.png", "fast/panel-01.png") > 0);
+    assert_done(f, BOB QUICK "--fast --precision float32 --cache_interval 1 --guidance_interval 0-1 --output_dir $F/none");
+    assert_same_pictures(f, "plain", "none");
+    assert_done(f, "--from $F/fast/panel-01.png --output_dir $F/again");
+    assert_same_pictures(f, "fast", "again");
+    assert_outcome(f, BOB QUICK "--fast --dry-run", 0,
+                   SAYS("precision int8, cache interval 3, guidance interval 0-0.7", "kept features have "));
+}
+
+static void guidance_intervals_are_checked(void **state)
+{
+    static const char *const wrong[] = {"''", "0.2", "0.5-0.5", "0.7-0.2", "-0.1-1", "0-1.1", "0-x", "0-0.5x", "nan-1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char words[200];
+        snprintf(words, sizeof words, BOB QUICK "--guidance_interval=%s --output_dir $F/o", wrong[i]);
+        assert_mistake(*state, words, "FROM-TO");
+    }
 }
 
 static void a_file_of_styles_is_used(void **state)
@@ -1075,6 +1105,8 @@ int main(void)
         TEST(a_caption_that_is_cut_is_announced),
         TEST(long_prompts_go_on_or_are_cut_and_that_is_announced),
         TEST(long_prompts_are_drawn),
+        TEST(fast_is_three_settings_at_once),
+        TEST(guidance_intervals_are_checked),
         TEST(a_file_of_styles_is_used),
         TEST(fewer_id_panels_than_usual_are_announced),
         TEST(a_model_is_found_in_the_cache_of_the_hub),

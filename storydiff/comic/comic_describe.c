@@ -125,7 +125,7 @@ status comic_describe(const struct comic *c, const struct comic_report *report, 
     text_append(out, "model %s, %lld x %lld px, %d steps of %s, guidance %g, seed %llu, csa %s\n", c->model_name,
                 (long long)o->width, (long long)o->height, c->sampler.steps, sampler_name(&c->sampler),
                 o->guidance_scale, (unsigned long long)o->seed, csa_mode_names[o->csa]);
-    if (o->precision != PRECISION_FLOAT32 || o->cache_interval > 1 || o->guidance_interval != NULL)
+    if (o->precision != PRECISION_FLOAT32 || o->cache_interval > 1 || c->guidance_from > 0 || c->guidance_to < 1)
         text_append(out, "precision %s, cache interval %lld, guidance interval %g-%g\n", precision_names[o->precision],
                     (long long)(o->cache_interval > 1 ? o->cache_interval : 1), c->guidance_from, c->guidance_to);
     text_append(out, "memory: %.1f MB to sample, then %.1f MB to decode, besides %.1f MB of mapped weights\n",

@@ -241,7 +241,7 @@ void recipe_append(struct text *out, const struct comic *c, enum recipe_use use,
         member(out, "precision", precision_names[o->precision]);
     if (o->cache_interval > 1)
         number(out, "cache_interval", (double)o->cache_interval);
-    if (o->guidance_interval != NULL)
+    if (c->guidance_from > 0 || c->guidance_to < 1)
         member(out, "guidance_interval", o->guidance_interval);
     member(out, "comic_type", page_kind_names[o->comic_type]);
     if (o->title != NULL && o->comic_type != PAGE_NONE)

@@ -51,7 +51,8 @@ static bool keeps_features(const struct lockstep_request *r)
 
 bool lockstep_is_complete(const struct lockstep *l)
 {
-    return !keeps_features(l->request) || l->step % l->request->cache_interval == 0;
+    const struct lockstep_request *r = l->request;
+    return !keeps_features(r) || l->step % r->cache_interval == 0 || l->step == r->sampler->steps;
 }
 
 static int64_t deep_size(const struct lockstep *l)

@@ -91,7 +91,7 @@ int lockstep_halves(const struct lockstep_request *r);
 int lockstep_first_half(const struct lockstep_request *r, int step);
 
 /* Whether the state after the steps done is all that the next ones need: kept features are not saved, so a run goes on
- * from before a step that computes them. Always, without a cache_interval. */
+ * from before a step that computes them. Always without a cache_interval, and after the last step. */
 bool lockstep_is_complete(const struct lockstep *l);
 
 /* Memory and arithmetic of a request, from a dry run of every kind of pass. */
