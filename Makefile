@@ -161,7 +161,7 @@ demo:
 
 # make studio STUDIO="--open --port 7860": the comic in the browser
 studio:
-	@tools/setup
+	@tools/setup libmicrohttpd-dev
 	@$(MAKE) --no-print-directory $(BUILD)/storydiff $(BUILD)/storydiff-studio
 	$(BUILD)/storydiff-studio $(STUDIO)
 
@@ -175,12 +175,12 @@ ifneq ($(filter command environment,$(origin CLIP)),)
 endif
 
 test: named-clip
-	@tools/setup
+	@tools/setup libmicrohttpd-dev
 	@$(MAKE) --no-print-directory run-tests
 
 .PHONY: run-tests
 run-tests: all $(BUILD)/golden $(TESTS)
-	STORYDIFF=$(BUILD)/storydiff CPU=$(CPU) WEIGHTS=$(WEIGHTS) tests/run $(BUILD)/golden $(TESTS)
+	BUILD=$(BUILD) STORYDIFF=$(BUILD)/storydiff CPU=$(CPU) WEIGHTS=$(WEIGHTS) tests/run $(BUILD)/golden $(TESTS)
 
 # make golden GOLDEN=DIR CLIP=DIR CPU=LIST: recorded outputs of the reference code against ours, tensor by tensor
 golden: named-clip $(BUILD)/golden
@@ -197,11 +197,11 @@ kill: $(BUILD)/storydiff $(BUILD)/test_kill
 	STORYDIFF=$(BUILD)/storydiff ROUNDS=$(ROUNDS) $(BUILD)/test_kill
 
 setup:
-	@tools/setup
+	@tools/setup libmicrohttpd-dev
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/storydiff
-	install $(BUILD)/storydiff $(BUILD)/storydiff-convert $(BUILD)/storydiff-inspect $(DESTDIR)$(PREFIX)/bin/
+	install $(wildcard $(BUILD)/storydiff $(BUILD)/storydiff-*) $(DESTDIR)$(PREFIX)/bin/
 	cp -R storydiff/models storydiff/examples $(DESTDIR)$(PREFIX)/share/storydiff/
 
 clean:

@@ -235,7 +235,7 @@ function showPanels() {
   $('panels').replaceChildren(...list.map((p, i) => panelCard(p, i, list.length, names)),
     h('li', {className: 'new-panel'}, h('button', {type: 'button', id: 'add-panel', onclick: () => {
       insertAfter('panel', names.length ? '[' + names[0] + '] ' : '[NC] ', 'end');
-      const cards = $('panels').querySelectorAll('.panel textarea');
+      const cards = $('panels').querySelectorAll('.panel textarea:not(.caption)');
       if (cards.length) { const t = cards[cards.length - 1]; t.focus(); t.setSelectionRange(t.value.length, t.value.length); }
     }}, '+ Panel')));
 }
