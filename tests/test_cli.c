@@ -417,7 +417,19 @@ static void a_full_disk_is_told_in_one_line_and_leaves_no_halves(void **state)
     assert_non_null(strstr(o.err, "o/panel-01.png: cannot write it: File too large"));
     struct listing left = listing_of(f, "o");
     assert_int_equal(left.count, 0);
+    assert_null(strstr(o.err, "go on with"));
     outcome_free(&o);
+    small.rlim_cur = 8192; /* enough for the state */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    child = program_start(f, BOB SMALL "--output_dir $F/saved");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    o = program_wait(f, child);
+    assert_int_equal(o.status, 2);
+    assert_non_null(strstr(o.err, "saved/panel-01.png: cannot write it: File too large"));
+    assert_non_null(strstr(o.err, "what was done is saved; go on with:\n"));
+    assert_non_null(strstr(o.err, " --resume\n"));
+    outcome_free(&o);
+    assert_done(f, "--output_dir $F/saved --resume");
 }
 
 /* ------------------------------------------------------------------------------------------------------- drawing */
