@@ -348,6 +348,17 @@ static void models_that_are_not_there_or_not_whole_are_refused(void **state)
         {"rm $F/m/scheduler/*", "--model $F/m", "scheduler_config.json"},
         {"cp $F/m/text_encoder/*.safetensors $F/m/text_encoder_2/", "--model $F/m",
          "text_encoder_2/model.safetensors"},
+        {"rm -r $F/m/unet $F/m/tokenizer_2", "--model $F/m",
+         "download also tokenizer_2/vocab.json, tokenizer_2/merges.txt, unet/config.json, unet/diffusion_pytorch_model.safetensors "
+         "(weights"},
+        {"ln -sf /nowhere $F/m/vae/diffusion_pytorch_model.safetensors", "--model $F/m",
+         "vae/diffusion_pytorch_model.safetensors (there is a link that leads nowhere)"},
+        {"mv $F/m/tokenizer/vocab.json $F/m/tokenizer/tokenizer.json", "--model $F/m",
+         "tokenizer/vocab.json (tokenizer.json, which is there, is not read)"},
+        {"mkdir -p $F/hub/models--Some--Thing-XL $F/hub/models--Other--x", "--model $F/hub",
+         "a cache of models: name it with --cache_dir, and one of its models with --sd_model_name: Other/x, Some/Thing-XL"},
+        {"mkdir -p $F/hub/models--Some--Thing-XL/snapshots/1; cp $F/m/model_index.json $F/hub/models--Some--Thing-XL/snapshots/1",
+         "--sd_model_name Some/Thing-XL --cache_dir $F/hub", ": huggingface-cli download Some/Thing-XL --include"},
     };
     struct folder *f = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -406,7 +417,19 @@ static void a_full_disk_is_told_in_one_line_and_leaves_no_halves(void **state)
     assert_non_null(strstr(o.err, "o/panel-01.png: cannot write it: File too large"));
     struct listing left = listing_of(f, "o");
     assert_int_equal(left.count, 0);
+    assert_null(strstr(o.err, "go on with"));
     outcome_free(&o);
+    small.rlim_cur = 8192; /* enough for the state */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    child = program_start(f, BOB SMALL "--output_dir $F/saved");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    o = program_wait(f, child);
+    assert_int_equal(o.status, 2);
+    assert_non_null(strstr(o.err, "saved/panel-01.png: cannot write it: File too large"));
+    assert_non_null(strstr(o.err, "what was done is saved; go on with:\n"));
+    assert_non_null(strstr(o.err, " --resume\n"));
+    outcome_free(&o);
+    assert_done(f, "--output_dir $F/saved --resume");
 }
 
 /* ------------------------------------------------------------------------------------------------------- drawing */
@@ -679,7 +702,8 @@ static void a_model_is_found_in_the_cache_of_the_hub(void **state)
     prepare(f, "rm $F/hub/*/blobs/._unet_config.json $F/hub/*/blobs/._tokenizer_2_merges.txt "
                "$F/hub/*/snapshots/abcd/vae/*.safetensors");
     assert_mistake(f, BOB "--output_dir $F/o --sd_model_name RealVision --cache_dir $F/hub",
-                   "download also tokenizer_2/merges.txt, unet/config.json, vae/diffusion_pytorch_model.safetensors");
+                   "download also tokenizer_2/merges.txt (there is a link that leads nowhere), unet/config.json (there is a "
+                   "link that leads nowhere), vae/diffusion_pytorch_model.safetensors");
 }
 
 /* The small model as a single file: the same pictures, with a tokenizer from each place where one may be. */

@@ -3,6 +3,7 @@
 #include "sdxl/checkpoint/lora.h"
 #include "storydiff/comic/loras.h"
 #include "tensor/safetensors.h"
+#include "storydiff/picture/png.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include "tests/program.h"
@@ -307,6 +308,54 @@ static void merged_by_the_converter_is_the_same_picture(void **state)
     assert_true(difference_of(f, "a/panel-01.png", "c/panel-01.png").worst > 8);
 }
 
+/* The tensors of a LoRA are part of what makes a picture: its recipe names them, and a run goes on with the same ones,
+ * found again without being said. */
+static void a_run_goes_on_with_the_loras_it_began_with(void **state)
+{
+    struct folder *f = with_two_loras(state);
+#define LATER BOB "--height 64 --width 64 --sampling_steps 300 --comic_type none -t 1 --output_dir $F/o "
+    assert_done(f, BOB "--height 64 --width 64 --sampling_steps 300 --comic_type none -t 1 --output_dir $F/whole " INK TONE);
+    pid_t child = program_start(f, LATER INK TONE);
+    while (!has(f, "o/unfinished.safetensors"))
+        usleep(1000);
+    usleep(50000);
+    kill(child, SIGKILL);
+    struct outcome killed = program_wait(f, child);
+    outcome_free(&killed);
+    assert_outcome(f, LATER "--resume", 2, SAYS("another lora (then: ink:0.5 ", "now: not given"));
+    assert_outcome(f, LATER INK "--resume", 2, SAYS("another lora (then: ink:0.5 "));
+    assert_outcome(f, LATER "--lora $F/ink.safetensors:0.25 " TONE "--resume", 2, SAYS("another lora", "now: ink:0.25 "));
+    write_lora(f, "ink.safetensors", "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q", 16);
+    assert_outcome(f, LATER INK TONE "--resume", 2, SAYS("another "));
+    prepare(f, "rm $F/ink.safetensors");
+    assert_outcome(f, "--output_dir $F/o --resume", 2, SAYS("ink.safetensors"));
+    with_two_loras(state);
+    prepare(f, "mkdir $F/moved && mv $F/ink.safetensors $F/moved"); /* where it lies does not matter */
+    assert_done(f, LATER "--lora $F/moved/ink.safetensors:0.5 " TONE "--resume");
+    assert_same_pictures(f, "o", "whole");
+    char *recipe = NULL;
+    assert_int_equal(png_read_text(folder_path(f, "o/panel-01.png").text, "storydiff", &recipe, NULL), OK);
+    assert_non_null(strstr(recipe, "\"lora\": \"ink:0.5 "));
+    assert_non_null(strstr(recipe, "tone:1 "));
+    assert_null(strstr(recipe, f->path));
+    free(recipe);
+}
+
+/* A run that was killed says where its LoRAs lie. */
+static void going_on_needs_no_lora(void **state)
+{
+    struct folder *f = with_two_loras(state);
+    assert_done(f, BOB "--height 64 --width 64 --sampling_steps 300 --comic_type none -t 1 --output_dir $F/whole " INK TONE);
+    pid_t child = program_start(f, LATER INK TONE);
+    while (!has(f, "o/unfinished.safetensors"))
+        usleep(1000);
+    kill(child, SIGKILL);
+    struct outcome killed = program_wait(f, child);
+    outcome_free(&killed);
+    assert_done(f, "--output_dir $F/o --resume");
+    assert_same_pictures(f, "o", "whole");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +367,8 @@ int main(void)
         cmocka_unit_test(tags_are_cut_out_and_looked_up),
         TEST(every_way_to_name_a_lora_means_the_same),
         TEST(merged_by_the_converter_is_the_same_picture),
+        TEST(a_run_goes_on_with_the_loras_it_began_with),
+        TEST(going_on_needs_no_lora),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

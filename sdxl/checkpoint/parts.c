@@ -1,5 +1,6 @@
 #include "sdxl/checkpoint/parts.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static status join(char *out, const char *folder, const char *name, struct error
 
 /* -------------------------------------------------------------------------------------------- files of a folder */
 
-/* The first weights of the list in parts.h. False: there are none. */
+/* The first weights of the list in parts.h. False: there are none; then `out` is where a link leads nowhere, or "". */
 static bool find_weights(const char *folder, enum checkpoint_part part, char *out)
 {
     static const struct {
@@ -46,12 +47,16 @@ static bool find_weights(const char *folder, enum checkpoint_part part, char *ou
         {".fp16.safetensors.index.json", false}, {".bf16.safetensors", false},
         {".bin", true}, {".bin.index.json", true}, {".fp16.bin", true},
     };
+    char dangling[PATH_BYTES] = "";
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         const char *stem = forms[i].bin ? parts[part].bin_stem : parts[part].stem;
         int length = snprintf(out, PATH_BYTES, "%s/%s%s", folder, stem, forms[i].ending);
         if (length > 0 && length < PATH_BYTES && is_there(out))
             return true;
+        if (length > 0 && length < PATH_BYTES && file_exists(out))
+            strcpy(dangling, out);
     }
+    strcpy(out, dangling);
     return false;
 }
 
@@ -66,10 +71,13 @@ static status part_folder(const struct model_origin *origin, enum checkpoint_par
     return OK;
 }
 
-static void note_missing(struct text *missing, const char *format, const char *folder, const char *name)
+/* path: where it would be. A cache has links; what they led to may have been deleted. */
+static void note_missing(struct text *missing, const char *format, const char *folder, const char *name, const char *path)
 {
     text_append(missing, "%s", missing->length > 0 ? ", " : "");
     text_append(missing, format, folder, name);
+    if (path[0] != '\0' && file_exists(path))
+        text_append(missing, " (there is a link that leads nowhere)");
 }
 
 /* Everything that a folder lacks of a part. */
@@ -82,9 +90,9 @@ static status look_for_part(const struct model_origin *origin, enum checkpoint_p
     TRY(part_folder(origin, part, folder, e));
     TRY(join(file, folder, "config.json", e));
     if (!is_there(file))
-        note_missing(missing, "%s/%s", parts[part].folder, "config.json");
+        note_missing(missing, "%s/%s", parts[part].folder, "config.json", file);
     if (!find_weights(folder, part, file))
-        note_missing(missing, "%s/%s.safetensors", parts[part].folder, parts[part].stem);
+        note_missing(missing, "%s/%s.safetensors", parts[part].folder, parts[part].stem, file);
     return OK;
 }
 
@@ -93,7 +101,7 @@ static status look_for_file(const char *folder, const char *name, struct text *m
     char file[PATH_BYTES];
     TRY(join(file, folder, name, e));
     if (!is_there(file))
-        note_missing(missing, "%s%s", name, "");
+        note_missing(missing, "%s%s", name, "", file);
     return OK;
 }
 
@@ -107,6 +115,12 @@ static status look_for_tokenizer(const struct model_parts *p, const char *name, 
         snprintf(within, sizeof within, "%s/%s", name, files[i]);
         TRY(look_for_file(p->model.path, within, missing, e));
     }
+    char folder[PATH_BYTES], vocab[PATH_BYTES], json[PATH_BYTES];
+    TRY(join(folder, p->model.path, name, e));
+    TRY(join(vocab, folder, files[0], e));
+    TRY(join(json, folder, "tokenizer.json", e));
+    if (is_there(json) && !is_there(vocab))
+        text_append(missing, " (tokenizer.json, which is there, is not read)");
     return OK;
 }
 
@@ -124,14 +138,70 @@ static status look_for_all(const struct model_parts *p, struct text *missing, st
     return look_for_file(p->model.path, description_files[DESCRIBES_SCHEDULER], missing, e);
 }
 
+static const char hub_prefix[] = "models--"; /* of ORG--NAME, a folder in Hugging Face's cache */
+
+/* ORG/NAME of what stands behind the prefix. */
+static void append_repository(struct text *out, const char *hub)
+{
+    for (; *hub != '/' && *hub != '\0'; hub++) {
+        bool slash = hub[0] == '-' && hub[1] == '-';
+        text_append_bytes(out, slash ? "/" : hub, 1);
+        hub += slash;
+    }
+}
+
+/* What fetches the rest, if the folder is one of that cache: .../models--ORG--NAME/snapshots/REVISION. */
+static void append_command(struct text *out, const char *path)
+{
+    const char *at = strstr(path, hub_prefix);
+    if (at == NULL)
+        return;
+    text_append(out, ": huggingface-cli download ");
+    append_repository(out, at + strlen(hub_prefix));
+    text_append(out, " --include model_index.json '*/*.json' '*/*.txt' '*/*.fp16.safetensors' (SDXL: 7 GB in all)");
+}
+
 static status check_folder(const struct model_parts *p, struct error *e)
 {
-    struct text missing = {0};
+    struct text missing = {0}, command = {0};
     status s = look_for_all(p, &missing, e);
+    append_command(&command, p->model.path);
     if (s == OK && (missing.length > 0 || missing.failed))
         s = fail(e, ERR_IO, "%s: not all of the model is there; download also %s (weights may as well be "
-                 "*.fp16.safetensors, sharded, or *.bin)", p->model.path, missing.data ? missing.data : "?");
+                 "*.fp16.safetensors, sharded, or *.bin)%s", p->model.path, missing.data ? missing.data : "?",
+                 command.data ? command.data : "");
     text_free(&missing);
+    text_free(&command);
+    return s;
+}
+
+/* The models of a folder that is Hugging Face's cache itself: "ORG/NAME, ORG/NAME". */
+static void list_cache(const char *path, struct text *names)
+{
+    struct dirent **entries;
+    int count = scandir(path, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        const char *name = entries[i]->d_name;
+        if (strncmp(name, hub_prefix, strlen(hub_prefix)) == 0) {
+            text_append(names, "%s", names->length > 0 ? ", " : "");
+            append_repository(names, name + strlen(hub_prefix));
+        }
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+}
+
+static status fail_no_model(const char *path, struct error *e)
+{
+    struct text names = {0};
+    list_cache(path, &names);
+    status s = names.length > 0
+                   ? fail(e, ERR_IO, "%s: a cache of models: name it with `cache_dir`, and one of its models with "
+                                  "`sd_model_name`: %.400s", path, names.data)
+                   : fail(e, ERR_IO, "%s: no model_index.json there: a model is a folder in the diffusers layout, or a "
+                          "single file", path);
+    text_free(&names);
     return s;
 }
 
@@ -205,8 +275,7 @@ static status open_parts(struct model_parts *p, const char *path, struct error *
     if (p->model.file == NULL) {
         TRY(join(index, path, description_files[DESCRIBES_MODEL], e));
         if (!is_there(index))
-            return fail(e, ERR_IO, "%s: no model_index.json there: a model is a folder in the diffusers layout, or a "
-                        "single file", path);
+            return fail_no_model(path, e);
     }
     p->vae = p->text_encoders = p->model;
     if (s->vae != NULL)

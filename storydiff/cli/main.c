@@ -42,6 +42,7 @@ struct run {
     struct output_lock lock;
     struct draw_result drawn;
     struct text paths; /* of what a person asked for, a line each */
+    bool begun;    /* and what was done is saved, but for --no_save */
     bool finished; /* every picture is in its folder */
     double start;
 };
@@ -120,6 +121,19 @@ static int report(struct run *r, const struct error *e)
     print_line("storydiff: ", e->message);
     events_failed(&r->events, e->message, exit_status);
     return exit_status;
+}
+
+/* A full disk or too little memory is no reason to begin anew. */
+static void print_how_to_go_on(struct run *r, const struct error *e)
+{
+    struct text command = {0};
+    bool saved = r->begun && !r->finished && !r->comic.settings.no_save && !r->comic.settings.pages_only;
+    if (!saved || (e->code != ERR_IO && e->code != ERR_MEMORY))
+        return;
+    options_resume_command(r->argc, r->argv, &command);
+    if (!command.failed)
+        fprintf(stderr, "what was done is saved; go on with:\n%s\n", command.data);
+    text_free(&command);
 }
 
 static int print_version(void)
@@ -213,6 +227,7 @@ static void dump_decoder(struct run *r, int steps_done)
 static void begins(void *self, int step)
 {
     struct run *r = self;
+    r->begun = true;
     progress_start(&r->progress, &r->request.lockstep, "", stderr);
     events_begun(&r->events, &r->comic, step);
     dump_decoder(r, step);
@@ -503,7 +518,10 @@ static int obey(struct run *r, struct error *e)
         print_profile(r);
         print_memory();
     }
-    return finish_output(s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(r, e));
+    int exit_status = s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(r, e);
+    if (s != OK && s != ERR_STOPPED)
+        print_how_to_go_on(r, e);
+    return finish_output(exit_status);
 }
 
 int main(int argc, char **argv)

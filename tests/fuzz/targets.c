@@ -5,10 +5,15 @@
 #include <zlib.h>
 
 #include "sdxl/checkpoint/single_file.h"
+#include "sdxl/hints.h"
 #include "sdxl/sampling/scheduler_config.h"
+#include "sdxl/text/added_tokens.h"
+#include "sdxl/text/prompt_weights.h"
 #include "sdxl/text/vocabulary.h"
+#include "storydiff/comic/loras.h"
+#include "storydiff/comic/recipe_read.h"
 #include "storydiff/comic/settings.h"
-#include "storydiff/page/font.h"
+#include "storydiff/page/lettering.h"
 #include "storydiff/picture/png.h"
 #include "storydiff/story/script.h"
 #include "storydiff/story/styles.h"
@@ -102,6 +107,30 @@ static void fuzz_model(const uint8_t *bytes, size_t size)
 /* -------------------------------------------------------------------------------------------------------------
  * configs */
 
+/* What a model says of itself, and the tokens that were added to its vocabulary. */
+static void fuzz_lists(const uint8_t *bytes, size_t size)
+{
+    const struct json *root;
+    struct model_hints hints;
+    struct added_tokens tokens;
+    static struct vocabulary vocabulary;
+    struct error e[3] = {{0}};
+    if (vocabulary.size == 0)
+        fuzz_expect(vocabulary_open_folder("tests/golden/pipeline/tokenizer", &vocabulary, NULL) == OK, "there is a vocabulary");
+    if (json_parse("file", (const char *)bytes, size, &root, NULL) != OK)
+        return;
+    fuzz_check(model_hints_read("file", root, &hints, &e[0]), &e[0]);
+    if (e[0].code == OK)
+        sum += model_hints_know(&hints, "cat", 3);
+    model_hints_free(&hints);
+    fuzz_check(added_tokens_read("file", &vocabulary, root, NULL, &tokens, &e[1]), &e[1]);
+    sum += added_tokens_at(&tokens, "<sks>") != NULL;
+    added_tokens_free(&tokens);
+    fuzz_check(added_tokens_read("file", &vocabulary, NULL, root, &tokens, &e[2]), &e[2]);
+    added_tokens_free(&tokens);
+    json_free(root);
+}
+
 static void fuzz_configs(const uint8_t *bytes, size_t size)
 {
     char *text = malloc(size + 1);
@@ -124,6 +153,7 @@ static void fuzz_configs(const uint8_t *bytes, size_t size)
     }
     scheduler_config_free(&scheduler);
     free(text);
+    fuzz_lists(bytes, size);
 }
 
 /* ----------------------------------------------------------------------------------------------------------
@@ -250,6 +280,86 @@ static void fuzz_font(const uint8_t *bytes, size_t size)
     fuzz_file_close(&f);
 }
 
+/* ------------------------------------------------------------------------------------------------------------
+ * texts: what a person types, and what a picture says of itself */
+
+/* The bytes as a text, which the caller frees. */
+static char *text_of(const uint8_t *bytes, size_t size)
+{
+    char *text = malloc(size + 1);
+    fuzz_expect(text != NULL, "there is memory");
+    memcpy(text, bytes, size);
+    text[size] = '\0';
+    return text;
+}
+
+static void fuzz_caption(const uint8_t *bytes, size_t size)
+{
+    static struct font *font;
+    if (font == NULL)
+        fuzz_expect(font_open("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", &font, NULL) == OK, "there is a font");
+    char *text = text_of(bytes, size < 2000 ? size : 2000);
+    struct lettering l = {0};
+    struct image image = {0};
+    struct error e = {0};
+    fuzz_check(lettering_set(font, text, 16, 150, &l, &e), &e);
+    if (e.code == OK)
+        fuzz_check(lettering_cut(font, &l, 150, 100, &e), &e);
+    if (e.code == OK && image_new(160, 110, &image, NULL) == OK)
+        fuzz_check(lettering_draw(font, &l, &image, (struct rect){5, 5, 150, 100}, LETTERING_LEFT, (struct color){0, 0, 0}, &e),
+                   &e);
+    image_free(&image);
+    lettering_free(&l);
+    free(text);
+}
+
+/* With weights, tokens and LoRAs in it. */
+static void fuzz_prompt(const uint8_t *bytes, size_t size)
+{
+    static struct tokenizer *tokenizer;
+    if (tokenizer == NULL)
+        fuzz_expect(tokenizer_open("tests/golden/pipeline/tokenizer", NULL, &tokenizer, NULL) == OK, "there is a vocabulary");
+    char *text = text_of(bytes, size);
+    struct loras loras = {0};
+    struct prompt_pairs pairs;
+    struct token_windows windows;
+    struct error e = {0}, in_tag = {0};
+    int count = 0;
+    fuzz_check(prompt_parse(text, &pairs, &e), &e);
+    if (e.code == OK) {
+        fuzz_check(prompt_windows(tokenizer, &pairs, LONG_PROMPT_WINDOWS, &windows, &e), &e);
+        for (size_t i = 0; i < windows.count * TOKEN_WINDOW; i++)
+            fuzz_expect(windows.ids[i] >= 0 && windows.ids[i] < tokenizer_size(tokenizer), "ids are in range");
+        token_windows_free(&windows);
+        prompt_pairs_free(&pairs);
+    }
+    fuzz_check(loras_take(&loras, text, "/nowhere", &count, &in_tag), &in_tag);
+    look_at(text, strlen(text));
+    free(text);
+}
+
+static void fuzz_recipe(const uint8_t *bytes, size_t size)
+{
+    char *text = text_of(bytes, size);
+    struct recipe r;
+    struct settings settings = settings_default();
+    struct error e = {0}, in_settings = {0};
+    fuzz_check(recipe_parse("picture", text, &r, &e), &e);
+    if (e.code == OK) {
+        sum += (unsigned)recipe_seed(&r, 0) + (unsigned)recipe_seed(&r, 999) + (unsigned)recipe_seed(&r, -1);
+        fuzz_check(recipe_settings(&r, &settings, &in_settings), &in_settings);
+    }
+    if (e.code == OK && in_settings.code == OK && settings.prompt_count > 0) {
+        struct story story;
+        struct error in_story = {0};
+        fuzz_check(story_from_prompts(settings.general_prompt, settings.prompts, (size_t)settings.prompt_count, &story,
+                                      &in_story), &in_story);
+        story_free(&story);
+    }
+    recipe_free(&r);
+    free(text);
+}
+
 const struct fuzz_target fuzz_targets[] = {
     {"json", fuzz_json},
     {"weights", fuzz_weights},
@@ -261,5 +371,8 @@ const struct fuzz_target fuzz_targets[] = {
     {"styles", fuzz_styles},
     {"png", fuzz_png},
     {"font", fuzz_font},
+    {"caption", fuzz_caption},
+    {"prompt", fuzz_prompt},
+    {"recipe", fuzz_recipe},
     {NULL, NULL},
 };
