@@ -67,6 +67,12 @@ static status note(struct mapped_files *m, const char *path, struct error *e)
     return OK;
 }
 
+/* By path: where the system maps a file, and so the order of /proc/self/maps, differs from run to run. */
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const struct mapped_file *)a)->path, ((const struct mapped_file *)b)->path);
+}
+
 status mapped_files_note(struct mapped_files *m, struct error *e)
 {
     char *line = NULL;
@@ -87,6 +93,8 @@ status mapped_files_note(struct mapped_files *m, struct error *e)
     free(line);
     if (s != OK)
         mapped_files_free(m);
+    else if (m->count > 0)
+        qsort(m->files, m->count, sizeof *m->files, by_path);
     return s;
 }
 

@@ -1,5 +1,6 @@
 /* Files: what a reader of a path can see, before, during and after a write; and after one that failed. */
 #include "tensor/file.h" /* before cmocka.h, whose macro `fail` would hide ours */
+#include "tensor/mapped.h"
 
 #include "tests/check.h"
 #include "tests/folder.h"
@@ -279,6 +280,31 @@ static void paths_are_joined_with_one_slash(void **state)
     assert_non_null(strstr(e.message, "longer than"));
 }
 
+/* The same files, however the system has laid them out. */
+static void a_description_knows_no_order(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    struct text said[2] = {0};
+    put(in_folder("a"), "first");
+    put(in_folder("b"), "second");
+    for (int i = 0; i < 2; i++) {
+        struct file_map maps[2];
+        struct mapped_files files;
+        assert_int_equal(file_map(in_folder(i == 0 ? "a" : "b"), &maps[0], &e), OK);
+        assert_int_equal(file_map(in_folder(i == 0 ? "b" : "a"), &maps[1], &e), OK);
+        assert_true(maps[0].data != maps[1].data);
+        assert_int_equal(mapped_files_note(&files, &e), OK);
+        mapped_files_describe(&files, &said[i]);
+        mapped_files_free(&files);
+        file_unmap(&maps[0]);
+        file_unmap(&maps[1]);
+    }
+    assert_string_equal(said[0].data, said[1].data);
+    text_free(&said[0]);
+    text_free(&said[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +322,7 @@ int main(void)
         TEST(links_are_followed_by_readers_and_replaced_by_writers),
         TEST(directories_are_made_with_their_parents),
         TEST(existence_counts_anything),
+        TEST(a_description_knows_no_order),
         cmocka_unit_test(paths_are_joined_with_one_slash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,12 +73,12 @@ class Browser(unittest.TestCase):
         while time.time() < end:
             try:
                 result = ready()
-            except Exception as e: # an element that has just been replaced
+            except Exception: # an element that has just been replaced
                 result = None
             if result:
                 return result
             time.sleep(0.05)
-        self.fail('it never came: ' + str(self.texts('#verdict')) + str(self.texts('#comic-state')))
+        self.fail('it never came: ' + str([self.texts(css) for css in ('#verdict', '#comic-state', '#comic-message')]))
 
     def click(self, element):
         element = self.one(element) if isinstance(element, str) else element
