@@ -3,8 +3,8 @@
     python3 deliver.py configs/fine.json RUN WEIGHTS SHARDS      writes RUN/delivered/0000.npy, ...
 
 Each story of RUN/latents is noised to a time of its own and denoised again, in steps as the program takes them
-(DDPM, guidance 2, consistent self-attention): the panel stays what it was, the blemishes are the UNet's own. Shards as
-encode.py's, several processes may work at once.
+(LCM's steps: to the clean latents at once, and fresh noise; guidance 2, consistent self-attention): the panel stays what
+it was, the blemishes are the UNet's own. Shards as encode.py's, several processes may work at once.
 """
 import os
 import random
@@ -22,29 +22,26 @@ from tokenizer import world_tokenizer
 from unet import Consistency
 from world import PANELS, sees, story
 
-STRIDE, GUIDANCE, LATEST, TOGETHER = 40, 2.0, 280, 5   # stories in one batch
+TIMES, GUIDANCE = (166, 83), 2.0   # the last two of 12
+TOGETHER = 5   # stories in one batch
 
 
 @torch.no_grad()
 def again(model, config, z, stories, rng):
     """[stories * PANELS, 4, h, w] noised and denoised. One start for the batch, one rest of the way each."""
-    start = rng.randrange(40, LATEST)
+    first = rng.randrange(len(TIMES))
     text, pooled = model.encode([c for panels in stories for c in story_captions(rng, panels, .5)])
     looks = torch.tensor([[[sees(a, b) for b in panels] for a in panels] for panels in stories])
-    a = ALPHAS[start]
-    x = a.sqrt() * z + (1 - a).sqrt() * torch.randn_like(z)
-    for t in range(start, 0, -STRIDE):
-        a, before = ALPHAS[t], ALPHAS[t - STRIDE] if t > STRIDE else torch.ones(())
+    for t in TIMES[first:]:
+        a = ALPHAS[t]
+        x = a.sqrt() * z + (1 - a).sqrt() * torch.randn_like(z)
         consistency = Consistency(PANELS, rng, looks)
         time = torch.full((len(x),), t)
         with_text = model(x, time, text, pooled, config['pixels'], consistency)
         v = model(x, time, 0 * text, 0 * pooled, config['pixels'], consistency)
         v = v + GUIDANCE * (with_text - v)
-        clean, noise = a.sqrt() * x - (1 - a).sqrt() * v, a.sqrt() * v + (1 - a).sqrt() * x
-        spread = ((1 - before) / (1 - a) * (1 - a / before)).sqrt()
-        x = before.sqrt() * clean + (1 - before - spread ** 2).clamp(min=0).sqrt() * noise \
-            + spread * torch.randn_like(x)
-    return x
+        z = a.sqrt() * x - (1 - a).sqrt() * v
+    return z
 
 
 def main(config_path, run, weights, shards):
