@@ -1,5 +1,5 @@
-/* Attention as its definition, in double: the oracle of the fast forms, and what small models are computed with,
- * whose recordings need sums this exact (see tensor/gemm_portable.c).
+/* Attention as its definition, in double: the oracle of the fast forms, what runs with STORYDIFF_CPU=portable or
+ * openblas, and wherever d is no multiple of 8.
  *
  * Tiles of queries x tiles of keys, one head at a time. For each query the running maximum m, the running sum l of
  * exp(score - m) and the unnormalised output are kept; a tile with a larger maximum rescales what came before:

@@ -8,8 +8,8 @@
  *         36 times: sums[tile][NB] += V[i] . filters[..][i]          (the micro-kernels of the multiply)
  *       transform the sums back, epilogue, 16 pixels per tile
  *
- * A small image with many channels has more filters than tiles, and transformed filters are 8 times as large as those
- * in the file. They must not leave the cache of the core that made them:
+ * A small image with many channels has more filters than tiles, and transformed filters are 4 times as many
+ * values, 8 times the bytes of an f16 file. They must not leave the cache of the core that made them:
  *
  *   for every tile, in parallel:  transform the input, all channels:  all_v[block of channels][36][tile][channel]
  *   for every strip of NR output channels, in parallel:

@@ -12,7 +12,17 @@
 #include <string.h>
 
 #include "tensor/cpu.h"
-#include "tensor/targets.h"
+
+/* For functions that are written once, with vector types, and compiled for each instruction set. AVX-512 is to use its
+ * whole vectors, which compilers avoid unless told. */
+#if defined(__x86_64__)
+#define TARGET_AVX2 __attribute__((target("avx2")))
+#if defined(__clang__)
+#define TARGET_AVX512 __attribute__((target("avx512f,avx512vl"), min_vector_width(512)))
+#else
+#define TARGET_AVX512 __attribute__((target("avx512f,avx512vl,prefer-vector-width=512")))
+#endif
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 

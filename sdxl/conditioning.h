@@ -33,7 +33,7 @@ struct conditioning {
 
 /* Encodes `count` prompts, so that all have the same number of windows (shorter ones get empty windows). A NULL
  * prompt is an absent one: zeros if the model says force_zeros_for_empty_prompt, else the encoding of "". ctx gives
- * threads, profile and observer; memory is its own. The caller frees. */
+ * threads, profile and observer; memory is its own. Fails for lack of memory alone. The caller frees. */
 status conditioning_encode(const struct context *ctx, const struct model *m, const char *const *prompts,
                            int64_t count, struct prompt_reading reading, struct conditioning *out, struct error *e);
 void conditioning_free(struct conditioning *c); /* fine on a zeroed struct */
@@ -48,7 +48,8 @@ status conditioning_windows(const struct model *m, int encoder, const char *prom
 status conditioning_count_tokens(const struct model *m, const char *prompt, struct prompt_reading reading,
                                  size_t *total, size_t *cut, struct error *e);
 
-/* SDXL's micro-conditioning (Podell et al. 2023, section 2.2): original size = target size, nothing cropped. */
+/* SDXL's micro-conditioning (Podell et al. 2023, section 2.2): original size = target size, nothing cropped.
+ * time_ids: original h, w; crop top, left; target h, w, in pixels. */
 void conditioning_time_ids(int64_t height, int64_t width, float time_ids[6]);
 
 #endif

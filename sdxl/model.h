@@ -19,7 +19,7 @@
 #include "sdxl/vae/taesd.h"
 #include "sdxl/vae/vae.h"
 
-/* What a folder holds. SD 1.5 has one tokenizer and one text encoder; the second ones stay zero. */
+/* What a model is. SD 1.5 has one tokenizer and one text encoder; the second ones stay zero. */
 enum model_family { MODEL_SD15, MODEL_SDXL };
 
 struct model {

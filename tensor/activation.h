@@ -17,6 +17,7 @@ enum activation {
                 */
 };
 
+/* In place, on the calling thread. ACT_NONE and ACT_GEGLU leave x as it is: the latter is the multiply's (gemm.h). */
 void activate(enum activation act, float *x, int64_t n);
 
 #endif

@@ -23,7 +23,7 @@ struct context {
     int threads;                     /* >= 1; the result does not depend on it */
     struct profile *profile;         /* NULL: nobody asks */
     const struct observer *observer; /* NULL: nobody looks */
-    enum precision precision;        /* what is called with it may use; float32 unless somebody chose */
+    enum precision precision;        /* of the linear layers called with it; float32 unless somebody chose */
 };
 
 /* The same for a layer that must stay in float32. */

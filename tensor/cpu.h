@@ -28,7 +28,8 @@ enum cpu_family cpu_family(void);
 status cpu_check_wanted(struct error *e);
 
 /* Which form of the 8-bit product goes with that family. STORYDIFF_CPU=avx2 means a CPU that has AVX2 and no more;
- * "avx-vnni" is the family AVX2 with AVX-VNNI, which is also what a CPU gets by itself that has no AVX-512. */
+ * "avx-vnni" is the family AVX2 with AVX-VNNI, which is also what a CPU gets by itself that has
+ * AVX-VNNI and no AVX-512. */
 enum cpu_bytes { CPU_BYTES_PORTABLE, CPU_BYTES_AVX2, CPU_BYTES_AVX_VNNI, CPU_BYTES_AVX512_VNNI };
 enum cpu_bytes cpu_bytes(void);
 

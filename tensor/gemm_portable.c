@@ -1,5 +1,5 @@
-/* The micro-kernel as its definition: every sum in double, rounded once. The oracle of the others, and what
- * multiplies where there is nothing faster. */
+/* The micro-kernel as its definition: every sum in double, rounded once. The oracle of the others; it runs where
+ * STORYDIFF_CPU=portable asks for it (a CPU without AVX2 gets OpenBLAS). */
 #include <string.h>
 
 #include "tensor/gemm_kernel.h"

@@ -17,6 +17,10 @@ double peak_flops(int threads);
 /* The mean of ten readings: within one of them a busy machine may do anything. */
 double peak_flops_mean(int threads);
 
+/* As peak_flops, for products of 8-bit integers, as the form in use makes them (cpu_bytes): multiplications and additions a
+ * second. 0 for the portable form, which has no such instruction. */
+double peak_int8_ops(int threads);
+
 /* "AVX-512", "AVX2", "portable C": what it is measured with. */
 const char *peak_isa(void);
 
@@ -29,9 +33,5 @@ void peak_copy_close(struct peak_copy *p);
 
 /* Bytes per second, read and written together. Takes about 20 milliseconds. */
 double peak_copy_bytes(const struct peak_copy *p, int threads);
-
-/* The same for products of 8-bit integers, as the form in use makes them (cpu_bytes): multiplications and additions a
- * second. 0 for the portable form, which has no such instruction. */
-double peak_int8_ops(int threads);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sdxl/sampling/scheduler_config.h"
 #include "storydiff/csa/lockstep.h"
 #include "tests/golden.h"
 
@@ -30,6 +31,12 @@ struct csa_case {
 };
 
 /* A number or a list in a metadata value, which is itself JSON. */
+/* The schedule that SDXL was trained with, which these recordings were made with. */
+static const char sdxl_scheduler[] =
+    "{\"_class_name\": \"EulerDiscreteScheduler\", \"num_train_timesteps\": 1000, \"beta_schedule\": \"scaled_linear\","
+    " \"beta_start\": 0.00085, \"beta_end\": 0.012, \"prediction_type\": \"epsilon\", \"timestep_spacing\": \"leading\","
+    " \"steps_offset\": 1, \"set_alpha_to_one\": false, \"clip_sample\": false}";
+
 static const struct json *meta_json(const struct csa_case *c, const char *key, struct error *e)
 {
     const char *text = safetensors_meta(&c->io, key);
@@ -400,7 +407,8 @@ static status run(struct csa_case *c, const char *folder, struct error *e)
         s = read_model(c, folder, e);
     }
     if (s == OK)
-        s = scheduler_config_default(&scheduler, e);
+        s = scheduler_config_parse("SDXL's scheduler", sdxl_scheduler, sizeof sdxl_scheduler - 1,
+                                    &scheduler, e);
     if (s == OK)
         s = sampler_init(&c->sampler, &scheduler, "ddim", (int)meta_number(c, "steps", e), 0, e);
     scheduler_config_free(&scheduler);

@@ -1,5 +1,6 @@
 /* Scheduler configs and noise schedules: defaults, what is refused, and the places of the steps. What samplers do
  * with them is for test_sampler.c, that whole trajectories are the reference's for the golden runner to see. */
+#include "sdxl/checkpoint/infer.h"
 #include "sdxl/sampling/sampler.h" /* before cmocka.h, whose macro `fail` would hide ours */
 #include "sdxl/sampling/schedule.h"
 
@@ -101,11 +102,16 @@ static void every_name_makes_the_sampler_it_names(void **state)
     refuses("{}", "plms", 10, 0, "dpmpp_2m_karras");
 }
 
-static void the_default_config_is_the_published_one(void **state)
+/* What a single file samples with, which has no scheduler in it. */
+static void the_inferred_config_is_the_published_one(void **state)
 {
     (void)state;
     struct scheduler_config ours, published;
-    assert_int_equal(scheduler_config_default(&ours, NULL), OK);
+    struct tensor_file nothing = {0};
+    struct text json = {0};
+    infer_scheduler(&nothing, CHECKPOINT_SDXL, &json);
+    assert_int_equal(scheduler_config_parse("inferred", json.data, json.length, &ours, NULL), OK);
+    text_free(&json);
     const char *euler = "tests/golden/schedulers/euler/scheduler_config.json";
     assert_int_equal(scheduler_config_read(euler, &published, NULL), OK);
     for (int k = 0; sampler_name_at(k) != NULL; k++) {
@@ -293,7 +299,7 @@ int main(void)
         cmocka_unit_test(a_chosen_sampler_keeps_the_values_and_replaces_the_class),
         cmocka_unit_test(a_class_without_a_sampler_can_be_replaced_but_not_used),
         cmocka_unit_test(every_name_makes_the_sampler_it_names),
-        cmocka_unit_test(the_default_config_is_the_published_one),
+        cmocka_unit_test(the_inferred_config_is_the_published_one),
         cmocka_unit_test(unknown_values_and_wrong_kinds_are_refused),
         cmocka_unit_test(features_that_would_change_the_picture_are_refused),
         cmocka_unit_test(step_counts_out_of_range_are_refused),

@@ -233,8 +233,7 @@ static void published_vocabularies_have_clips_ids(void **state)
     for (size_t i = 0; i < 2; i++) {
         struct tokenizer *t = opened(clip_path(files[i]), NULL);
         assert_int_equal(tokenizer_size(t), 49408);
-        assert_int_equal(tokenizer_begin(t), 49406);
-        assert_int_equal(tokenizer_end(t), 49407);
+            assert_int_equal(tokenizer_end(t), 49407);
         assert_int_equal(tokenizer_pad(t), 49407);
         tokenizer_close(t);
     }
@@ -287,7 +286,6 @@ static void the_folder_says_which_token_pads(void **state)
     (void)state;
     struct tokenizer *first = opened(SMALL, NULL), *second = opened(SMALL_2, NULL), *given = opened(SMALL, "!");
     assert_int_equal(tokenizer_size(first), SMALL_SIZE);
-    assert_int_equal(tokenizer_begin(first), SMALL_BEGIN);
     assert_int_equal(tokenizer_end(first), SMALL_END);
     assert_int_equal(tokenizer_pad(first), SMALL_END);
     assert_int_equal(tokenizer_pad(second), 0);
@@ -703,7 +701,6 @@ static void a_gzip_file_numbers_its_merges(void **state)
     put_gzip("tiny.gz", tiny_merges, strlen(tiny_merges));
     struct tokenizer *t = opened(in_folder("tiny.gz"), NULL);
     assert_int_equal(tokenizer_size(t), 516);
-    assert_int_equal(tokenizer_begin(t), TINY_BEGIN);
     assert_int_equal(tokenizer_end(t), TINY_END);
     assert_int_equal(tokenizer_pad(t), TINY_END);
     CHECK_ENCODES(t, "Cat &amp;amp; CAT", TINY_CAT, AMPERSAND, TINY_CAT);

@@ -60,7 +60,8 @@ void conv_bind(struct conv *conv, struct binder *b, const char *name, int64_t in
  * no mistake: weights_note_unused tells of them. */
 status bind_finish(struct binder *b, struct error *e);
 
-/* "module.part": the name of a part of a module, in a buffer of MODULE_NAME. */
+/* "module.part": the name of a part of a module, in a buffer of MODULE_NAME. Cut to fit, never overrun;
+ * returns out. */
 char *module_name(char *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

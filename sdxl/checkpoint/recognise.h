@@ -33,6 +33,7 @@ enum checkpoint_kind {
     CHECKPOINT_KINDS
 };
 
+/* CHECKPOINT_UNKNOWN if nothing is recognised. Looks at names and shapes only. */
 enum checkpoint_kind checkpoint_recognise(const struct tensor_file *file);
 
 /* What to call it in a sentence: "an SDXL refiner". */

@@ -38,6 +38,7 @@ struct single_file {
 status single_file_open(const char *path, const char *config, struct single_file *f, struct error *e);
 void single_file_close(struct single_file *f); /* fine on a zeroed struct, and twice */
 
+/* Whether the part is in the file. */
 bool single_file_has(const struct single_file *f, enum checkpoint_part part);
 
 /* The weights of a part that the file has; they are closed before the file. */

@@ -10,7 +10,7 @@
  *       sampler_step(&s, i, output, noise, x, history, NULL, n)
  *   sampler_free(&s)
  *
- * A sampler never changes once made; all that a trajectory consists of is x, history and i. So many panels can
+ * No step changes a sampler; all that a trajectory consists of is x, history and i. So many panels can
  * advance in lockstep through one sampler, and saving x, history and i between two steps saves everything.
  * The surprise: Euler draws noise at every step and adds none of it. It only has to be drawn, since what comes later
  * from the same generator depends on it.
@@ -50,8 +50,8 @@ struct sampler {
     float *alphas_cumprod;   /* [settings.num_train_timesteps] */
 };
 
-/* The names that sampler_init takes, in order, for help texts: "ddim", "euler", "euler_karras", ...; NULL after the
- * last. */
+/* The names that sampler_init takes, in order, for lists to choose from: "ddim", "ddim_trailing", "euler", ...; NULL
+ * after the last. */
 const char *sampler_name_at(int index);
 
 /* The name this sampler would be asked for by. */

@@ -40,7 +40,7 @@ status pndm_plan(struct sampler *s, const char *source, struct error *e)
     return alphas_check_first(s, source, e);
 }
 
-/* The model's answer at call i - 1 - back, of those that are kept: all but that of call 1. */
+/* Of the model's answers that are kept (all but that of call 1), number i - 1 - back, counted from 0. */
 static float kept(const float *history, int i, int back, int64_t n, int64_t k)
 {
     return history[(i - 1 - back) % KEPT * n + k];

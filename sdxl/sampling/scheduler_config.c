@@ -164,15 +164,6 @@ status scheduler_config_read(const char *path, struct scheduler_config *config, 
     return result;
 }
 
-status scheduler_config_default(struct scheduler_config *config, struct error *e)
-{
-    static const char text[] = "{\"_class_name\": \"EulerDiscreteScheduler\", \"num_train_timesteps\": 1000,"
-                               " \"beta_schedule\": \"scaled_linear\", \"beta_start\": 0.00085, \"beta_end\": 0.012,"
-                               " \"prediction_type\": \"epsilon\", \"timestep_spacing\": \"leading\","
-                               " \"steps_offset\": 1, \"set_alpha_to_one\": false, \"clip_sample\": false}";
-    return scheduler_config_parse("the scheduler's defaults", text, sizeof text - 1, config, e);
-}
-
 void scheduler_config_free(struct scheduler_config *config)
 {
     free(config->source);

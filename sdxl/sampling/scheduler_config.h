@@ -47,8 +47,6 @@ status scheduler_config_read(const char *path, struct scheduler_config *config, 
 status scheduler_config_parse(const char *source, const char *text, size_t length, struct scheduler_config *config,
                               struct error *e);
 
-/* What a single-file checkpoint means, as it comes without the file: SD 1.5's and SDXL's training noise, Euler. */
-status scheduler_config_default(struct scheduler_config *config, struct error *e);
 
 void scheduler_config_free(struct scheduler_config *config); /* fine on a zeroed struct, and twice */
 

@@ -28,6 +28,7 @@ struct clip {
     struct weights weights;
 };
 
+/* Opens the weights and binds them. The file stays mapped until clip_close. Messages name the tensor at fault. */
 status clip_open(struct clip *c, const char *weights_path, const struct clip_config *config, struct error *e);
 
 /* The same from weights that are open: they are the encoder's from now on, whether this succeeds or not. */

@@ -149,11 +149,6 @@ int32_t tokenizer_size(const struct tokenizer *t)
     return t->vocabulary.size > t->added.size ? t->vocabulary.size : t->added.size;
 }
 
-int32_t tokenizer_begin(const struct tokenizer *t)
-{
-    return t->special[BEGIN].id;
-}
-
 int32_t tokenizer_end(const struct tokenizer *t)
 {
     return t->special[END].id;

@@ -34,7 +34,6 @@ status tokenizer_open(const char *path, const struct tokenizer_options *options,
 void tokenizer_close(struct tokenizer *t); /* NULL is fine */
 
 int32_t tokenizer_size(const struct tokenizer *t); /* ids are smaller than this: the encoder's vocab_size */
-int32_t tokenizer_begin(const struct tokenizer *t);
 int32_t tokenizer_end(const struct tokenizer *t);
 int32_t tokenizer_pad(const struct tokenizer *t);
 

@@ -117,7 +117,7 @@ static void self_attention(const struct context *ctx, const struct transformer *
 void text_keys(const struct context *ctx, const struct transformer_block *block, float *k, float *v,
                const float *states, int64_t tokens)
 {
-    struct context exact = context_float32(ctx);
+    struct context exact = context_float32(ctx); /* once per prompt, and used in every step: exact costs nothing */
     linear(&exact, k, states, tokens, &block->attn2.to_k, (struct linear_options){0});
     linear(&exact, v, states, tokens, &block->attn2.to_v, (struct linear_options){0});
 }

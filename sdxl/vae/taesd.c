@@ -175,7 +175,7 @@ static void from_unit(float *to, const float *from, int64_t n)
 static void rectify(float *to, const float *from, int64_t n)
 {
     for (int64_t k = 0; k < n; k++)
-        to[k] = from[k] > 0 ? from[k] : 0;
+        to[k] = from[k] < 0 ? 0 : from[k]; /* a NaN stays one: all_finite is to see it */
 }
 
 static void relu(const struct context *ctx, struct features x)

@@ -44,6 +44,7 @@ struct vae {
     struct weights weights;
 };
 
+/* Opens the weights and binds them. The file stays mapped until vae_close. Messages name the tensor at fault. */
 status vae_open(struct vae *v, const char *weights_path, const struct vae_config *config, struct error *e);
 
 /* The same from weights that are open: they are the VAE's from now on, whether this succeeds or not. */
@@ -59,7 +60,9 @@ status vae_list(const struct vae_config *config, const struct tensor_visitor *vi
  * about -1 .. 1, not clamped. */
 void vae_decode(const struct context *ctx, const struct vae *v, float *image, struct features latents);
 
-/* image: [n, H, W, 3] in -1 .. 1, H and W multiples of vae_factor. mean, logvar: [n, H/f, W/f, latent_channels],
+/* For image to image, which storydiff does not do yet; recordings prove it.
+ *
+ * image: [n, H, W, 3] in -1 .. 1, H and W multiples of vae_factor. mean, logvar: [n, H/f, W/f, latent_channels],
  * logvar clamped to [-30, 20]. A sample is mean + exp(logvar / 2) * noise; the UNet's latents are scaling_factor
  * times that. */
 void vae_encode(const struct context *ctx, const struct vae *v, float *mean, float *logvar, struct features image);

@@ -51,7 +51,7 @@ static volatile sig_atomic_t stop; /* a signal handler can tell nobody else */
 
 static void ask_to_stop(int signal)
 {
-    static const char line[] = "\nfinishing this step; once more ends at once\n";
+    static const char line[] = "\nfinishing what can be saved; once more ends at once\n";
     const struct sigaction plain = {.sa_handler = SIG_DFL};
     int before = errno; /* the interrupted call looks at it */
     (void)signal;

@@ -20,7 +20,8 @@ struct draw_watch {
     void (*notice)(void *self, const char *line);
     void *self;
     struct memory_watch *memory;       /* looks while a picture is decoded and a page is drawn */
-    const volatile sig_atomic_t *stop; /* becomes nonzero: finish the step, save, return ERR_STOPPED */
+    const volatile sig_atomic_t *stop; /* becomes nonzero: go on to the next step whose state is complete
+                                          (lockstep_is_complete), save, return ERR_STOPPED */
 };
 
 /* A failure of any of them ends the drawing. */

@@ -2,7 +2,7 @@
 
 #include "tensor/gemm.h"
 
-/* One call of each kind of operation, at the sizes of the level that has most of the UNet's work. */
+/* One call of each kind of operation, at the sizes of the UNet's last level, which has most of the work. */
 struct probe {
     const struct unet *u;
     int64_t h, w, c, heads; /* of a map, of PROBE_SIDE x PROBE_SIDE at most: it tells the speed of a larger one */

@@ -1,5 +1,5 @@
 /* How long a known amount of arithmetic will take here: each kind of operation is run for a moment at the sizes of
- * the model, and its speed is taken for all of it. */
+ * the UNet's last level (cut to a size that is quick), and its speed is taken for all of it. */
 #ifndef STORYDIFF_ESTIMATE_H
 #define STORYDIFF_ESTIMATE_H
 

@@ -62,7 +62,8 @@ const struct setting settings_table[] = {
      "classifier-free guidance, none up to 1 (default: 5, SD 1.5 7.5, few-step samplers 1, or the model's)"},
     {SETTING_PICTURES, "seed", SETTING_SEED, AT(seed), "N", 0, 0, NULL, "same seed, same pictures; -1: any, which is printed"},
     {SETTING_PICTURES, "sampler", SETTING_TEXT, AT(sampler), "NAME", 0, 0, NULL,
-     "ddim, euler, euler_a, dpmpp_2m, dpmpp_2m_sde, lcm, pndm; and with _karras or _trailing (default: ddim, or the model's)"},
+     "ddim[_trailing], euler[_karras, _trailing], euler_a[_trailing], dpmpp_2m[_karras], dpmpp_2m_sde[_karras], lcm or pndm "
+     "(default: ddim, or the model's)"},
     {SETTING_PICTURES, "eta", SETTING_NUMBER, AT(eta), "X", 0, 1, NULL,
      "ddim: share of fresh noise (default: 0, or the model's)"},
     {SETTING_PICTURES, "long_prompt", SETTING_CHOICE, AT(long_prompt), "MODE", 0, 0, long_prompt_names,
@@ -79,7 +80,7 @@ const struct setting settings_table[] = {
     {SETTING_CONSISTENCY, "sa32", SETTING_NUMBER, AT(sa32), "RATE", 0, 1, NULL,
      "share of tokens seen at 1/32 of the size"},
     {SETTING_CONSISTENCY, "sa64", SETTING_NUMBER, AT(sa64), "RATE", 0, 1, NULL,
-     "share of tokens seen at 1/16 of the size"},
+     "share of tokens seen at 1/16 of the size (SD 1.5: at 1/8, too)"},
     {SETTING_CONSISTENCY, "csa_start", SETTING_INTEGER, AT(csa_start), "STEP", 1, 1000, NULL,
      "first consistent step (default: masked 5 of 50, sampled 1 of 50)"},
     {SETTING_CONSISTENCY, "freeu", SETTING_FLAG, AT(freeu), NULL, 0, 0, NULL,

@@ -60,6 +60,8 @@ struct csa_pass {
     const struct story_pass *pass;
     int half; /* for the observer's names alone */
 };
+
+/* The hook for one call of unet_forward. It points at *pass, which must outlive that call. */
 struct attention_hook csa_hook(struct csa_pass *pass);
 
 #endif

@@ -41,6 +41,8 @@ struct csa_layers {
     int count, first[CSA_GRIDS + 1];
     int64_t tokens[CSA_GRIDS], width[CSA_GRIDS]; /* tokens and channels of such a layer; 0: there is none */
 };
+
+/* The grid, 0 .. CSA_GRIDS - 1, that a self-attention of the up blocks works on. */
 int csa_grid(const struct csa_layers *layers, int layer);
 
 /* What was decided for the current step. */

@@ -94,7 +94,7 @@ static uint64_t seed_of(const struct lockstep_request *r, int panel)
     return r->seeds != NULL ? r->seeds[panel] : r->seed;
 }
 
-/* Each once, in the order of the passes; seeds NULL: counts at most so many. */
+/* Each once, in the order of the passes, and how many. seeds NULL: the number of drawn panels, at least that many. */
 static int collect_seeds(const struct lockstep_request *r, uint64_t *seeds)
 {
     int count = 0;
@@ -396,7 +396,7 @@ static void set_size(struct lockstep *l)
     l->first_kept = used - l->kept_prompts; /* the last rows are negative prompts, which all panels share */
 }
 
-/* One half of one step of every kind of pass, and the text's keys. The key sets of a dry run are those of the plan
+/* One half of one step of all passes, and the text's keys. The key sets of a dry run are those of the plan
  * before step 0: their sizes do not matter to the arena, nor does it matter whether keys of a text are kept. */
 static void dry_half(void *self, const struct context *ctx)
 {

@@ -94,7 +94,7 @@ int lockstep_first_half(const struct lockstep_request *r, int step);
  * from before a step that computes them. Always without a cache_interval, and after the last step. */
 bool lockstep_is_complete(const struct lockstep *l);
 
-/* Memory and arithmetic of a request, from a dry run of every kind of pass. */
+/* Memory and arithmetic of a request, from dry runs: one half of a step for the memory, all steps for the arithmetic. */
 struct lockstep_cost {
     size_t memory;          /* bytes: latents, bank and activations, without the mapped weights */
     size_t bank;            /* of these, what consistent self-attention keeps */
@@ -120,7 +120,7 @@ int64_t lockstep_latents_size(const struct lockstep *l);
 status lockstep_take_latents(struct lockstep *l, float **latents, struct error *e);
 
 /* One step of all passes. ctx: threads and observer as given to lockstep_open, profile as wished; its arena is not
- * used. watch may be NULL. Cannot fail. */
+ * used. watch may be NULL. Returns nothing: whoever calls it asks lockstep_check afterwards. */
 void lockstep_step(struct lockstep *l, const struct context *ctx, const struct lockstep_watch *watch);
 
 /* Fails if a step took more working memory than lockstep_open had measured (arena.h): then the latents are worth

@@ -256,13 +256,3 @@ status font_draw(const struct font *font, int glyph, int size, struct image *ima
     stbtt_FreeBitmap(bitmap, NULL);
     return OK;
 }
-
-uint32_t font_next_missing(const struct font *font, const char **text)
-{
-    while (**text != '\0') {
-        const uint32_t code = utf8_next(text);
-        if (!font_is_invisible(code) && font_glyph(font, code) == 0)
-            return code;
-    }
-    return 0;
-}

@@ -66,11 +66,7 @@ int64_t font_advance(const struct font *font, int glyph, int next, int size);
 status font_draw(const struct font *font, int glyph, int size, struct image *image, int64_t x, int y,
                  struct color color, struct error *e);
 
-/* The first code point of a UTF-8 text that the font cannot show, or 0. To ask before an hour of drawing. *text moves
- * past it, so the next one can be asked for. */
-uint32_t font_next_missing(const struct font *font, const char **text);
-
-/* Where such a code point's script can be had on Debian. */
+/* Where the script of a code point that no font has can be had on Debian. */
 struct font_hint {
     uint32_t first, last; /* the Unicode block, or several that follow each other */
     const char *script, *package, *file;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tensor/json.h"
+#include "tensor/text.h"
 
 /* How often each character of the story appears at all, and alone. */
 struct appearances {

@@ -10,11 +10,12 @@
 
 #include "storydiff/story/script.h"
 
-/* Panels that are denoised as one batch. */
 enum story_pass_kind { STORY_WRITE, STORY_READ };
 
+/* AUTO: the story decides (story_plan_make). */
 enum { STORY_ID_LENGTH_AUTO = 0, STORY_ID_LENGTH_DEFAULT = 4 };
 
+/* Panels that are denoised as one batch. */
 struct story_pass {
     enum story_pass_kind kind;
     const int *panels;     /* in the order of their lines: id_length of them to write, one to read */

@@ -19,7 +19,7 @@
 #include "storydiff/story/suggest.h"
 #include "tensor/utf8.h"
 #include "tensor/file.h"
-#include "tensor/json.h"
+#include "tensor/text.h"
 
 static const char no_character_key[] = "NC";
 static const char separator[] = "---";

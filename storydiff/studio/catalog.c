@@ -297,8 +297,10 @@ void catalog_append(const struct catalog *c, struct text *out)
     append_items(out, "models", c->models, c->model_count);
     append_items(out, "fonts", c->fonts, c->font_count);
     text_append(out, ", \"missing\": %s", c->missing.data != NULL ? c->missing.data : "[]");
-    text_append(out, ", \"samplers\": [\"ddim\", \"euler\", \"euler_a\", \"dpmpp_2m\", \"dpmpp_2m_karras\", "
-                     "\"dpmpp_2m_sde\", \"dpmpp_2m_sde_karras\", \"lcm\"]");
+    text_append(out, ", \"samplers\": [");
+    for (int i = 0; sampler_name_at(i) != NULL; i++)
+        text_append(out, "%s\"%s\"", i > 0 ? ", " : "", sampler_name_at(i));
+    text_append(out, "]");
     append_styles(out);
     append_settings(out);
     append_examples(out);
