@@ -1,8 +1,8 @@
 /* bench_levers: one UNet forward with less arithmetic, beside float32: 8-bit products, features kept from an earlier
  * step, both. Any SDXL folder will do; build/synthesize makes one.
  *
- * Rounds are interleaved, and medians are printed. An error is the root mean square of the difference from float32, over
- * that of float32's result. From the forwards follow the steps: with a cache_interval of N one in N is whole. */
+ * Rounds are interleaved, and medians are printed. An error is the root mean square of the difference from float32,
+ * over that of float32's result. From the forwards follow the steps: with a cache_interval of N one in N is whole. */
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -44,7 +44,7 @@ static const struct {
     [INT8_KEPT] = {"int8, on kept features", PRECISION_INT8, DEEP_USE},
 };
 
-/* ---------------------------------------------------------------------------------------------------------- a forward */
+/* ------------------------------------------------------------------------------------------------------ a forward */
 
 struct forward {
     const struct model *m;
@@ -119,7 +119,7 @@ static status forward_open(struct forward *f, const struct model *m, int64_t px,
     return fail(e, ERR_MEMORY, "%lld px: no memory for input and output", (long long)px);
 }
 
-/* ------------------------------------------------------------------------------------------------------------- timing */
+/* --------------------------------------------------------------------------------------------------------- timing */
 
 static int compare_doubles(const void *left, const void *right)
 {
@@ -211,7 +211,7 @@ static status measure(const struct model *m, int64_t px, const struct options *o
     return OK;
 }
 
-/* ------------------------------------------------------------------------------------------------------------ options */
+/* -------------------------------------------------------------------------------------------------------- options */
 
 static bool parse(int argc, char **argv, struct options *o)
 {

@@ -421,7 +421,12 @@ bool onednn_open(struct peer *peer, const struct problem *p)
         return false;
     }
     bool bare = p->c->kind == CASE_LINEAR || p->c->kind == CASE_CONV;
-    *peer = (struct peer){p->precision == PRECISION_INT8 ? "oneDNN u8s8" : "oneDNN", c, run, result, bare ? RESULT_PRODUCT : RESULT_WHOLE, close_computation};
+    *peer = (struct peer){p->precision == PRECISION_INT8 ? "oneDNN u8s8" : "oneDNN",
+                          c,
+                          run,
+                          result,
+                          bare ? RESULT_PRODUCT : RESULT_WHOLE,
+                          close_computation};
     return true;
 }
 

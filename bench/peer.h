@@ -22,7 +22,8 @@ bool openblas_open(struct peer *peer, const struct problem *p);
 bool openblas_parts_open(struct peer *peer, const struct problem *p);
 
 /* oneDNN: linear layers, convolutions, attention (product, softmax, product; row lists gathered beforehand) as long
- * as the scores fit 2 GiB, layer norms. For int8: u8 times s8, one scale for each tensor, inputs quantised beforehand. */
+ * as the scores fit 2 GiB, layer norms. For int8: u8 times s8, one scale for each tensor, inputs quantised
+ * beforehand. */
 bool onednn_open(struct peer *peer, const struct problem *p);
 
 /* Our own float32, beside our int8. */

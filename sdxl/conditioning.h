@@ -43,8 +43,8 @@ void conditioning_free(struct conditioning *c); /* fine on a zeroed struct */
 status conditioning_windows(const struct model *m, int encoder, const char *prompt, struct prompt_reading reading,
                             struct token_windows *out, struct error *e);
 
-/* How many tokens a prompt has, and how many of them are left out (0 unless truncating): by the tokenizer that makes more
- * of it. To SDXL's second one each "!" is a token of its own, as it pads with it. */
+/* How many tokens a prompt has, and how many of them are left out (0 unless truncating): by the tokenizer that makes
+ * more of it. To SDXL's second one each "!" is a token of its own, as it pads with it. */
 status conditioning_count_tokens(const struct model *m, const char *prompt, struct prompt_reading reading,
                                  size_t *total, size_t *cut, struct error *e);
 

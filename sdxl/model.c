@@ -151,10 +151,12 @@ static status check_fit(const struct model *m, struct error *e)
     int64_t pooled = u->projection_class_embeddings_input_dim - 6 * u->addition_time_embed_dim;
     TRY(check_family(m, e));
     if (u->in_channels == 2 * m->vae.config.latent_channels + 1) /* latents, masked latents, a mask */
-        return fail(e, ERR_FORMAT, "%s: its UNet is an inpainting model's: give the model that it was made from", m->path);
+        return fail(e, ERR_FORMAT, "%s: its UNet is an inpainting model's: give the model that it was made from",
+                    m->path);
     if (m->family == MODEL_SDXL && states != u->cross_attention_dim &&
         u->cross_attention_dim == m->text_encoder_2.config.hidden_size)
-        return fail(e, ERR_FORMAT, "%s: its UNet reads the second text encoder alone, as SDXL's refiner: give the base model",
+        return fail(e, ERR_FORMAT,
+                    "%s: its UNet reads the second text encoder alone, as SDXL's refiner: give the base model",
                     m->path);
     if (states != u->cross_attention_dim)
         return fail(e, ERR_FORMAT, "%s: the text encoders give %lld values a token, the UNet wants %lld", m->path,
@@ -276,9 +278,10 @@ status model_fail_not_finite(const struct model *m, const char *stage, struct er
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
         for (size_t i = 0; i < parts[p]->bound_count; i++)
             if (!tensor_finite(&parts[p]->bound[i].tensor))
-                return fail(e, ERR_FORMAT, "%s: the result is no picture, it has infinities or NaNs: so has '%s' of %s: "
-                                           "the file is damaged, get it again", stage, parts[p]->bound[i].name,
-                            parts[p]->file->path);
+                return fail(e, ERR_FORMAT,
+                            "%s: the result is no picture, it has infinities or NaNs: so has '%s' of %s: "
+                            "the file is damaged, get it again",
+                            stage, parts[p]->bound[i].name, parts[p]->file->path);
     return fail(e, ERR_FORMAT, "%s: the result is no picture, it has infinities or NaNs, though all weights of %s are "
                                "finite: some are so large that sums overflow; the file is damaged or of another kind",
                 stage, m->path);

@@ -48,13 +48,13 @@ status model_open(struct model *m, const char *path, struct error *e);
 status model_open_from(struct model *m, const char *path, const struct model_sources *sources, struct error *e);
 void model_close(struct model *m); /* fine on a zeroed struct */
 
-/* Appends lines about its files, LoRAs among them: tensors that nothing uses (weights_note_unused), what takes memory because
- * it could not be mapped (weights_note_copied), and what it says of itself that means nothing (hints.h). */
+/* Appends lines about its files, LoRAs among them: tensors that nothing uses (weights_note_unused), what takes memory
+ * because it could not be mapped (weights_note_copied), and what it says of itself that means nothing (hints.h). */
 void model_note(const struct model *m, struct text *notes);
 
-/* Says why a stage gave values that are no numbers: "unet: 'conv_in.weight' of FILE has infinities or NaNs", or that the
- * weights are all finite and something overflowed. Reads all weights until one is found: seconds. Returns ERR_FORMAT.
- * stage: "step 3 of 50, panel 2". */
+/* Says why a stage gave values that are no numbers: "unet: 'conv_in.weight' of FILE has infinities or NaNs", or that
+ * the weights are all finite and something overflowed. Reads all weights until one is found: seconds. Returns
+ * ERR_FORMAT. stage: "step 3 of 50, panel 2". */
 status model_fail_not_finite(const struct model *m, const char *stage, struct error *e);
 /* Appends a line for each part: the file that its weights come from, and the format of that. */
 void model_list_files(const struct model *m, struct text *lines);

@@ -91,8 +91,10 @@ status arena_check(const struct arena *a, const char *purpose, struct error *e)
 {
     if (!a->exceeded)
         return OK;
-    return fail(e, ERR_MEMORY, "%s took more working memory than the %zu bytes that were measured for it: this is a bug of "
-                               "storydiff, please report it with the command and the model", purpose, a->capacity);
+    return fail(e, ERR_MEMORY,
+                "%s took more working memory than the %zu bytes that were measured for it: this is a bug of "
+                "storydiff, please report it with the command and the model",
+                purpose, a->capacity);
 }
 
 float *arena_floats(struct arena *a, int64_t count)

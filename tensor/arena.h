@@ -5,16 +5,16 @@
  *   ...
  *   arena_release(a, mark);
  *
- * The dry run. A measuring arena has no memory: it hands out addresses that must not be touched and records the highest
- * mark. A forward pass run once on a measuring arena goes through all its layers, but every kernel looks at
+ * The dry run. A measuring arena has no memory: it hands out addresses that must not be touched and records the
+ * highest mark. A forward pass run once on a measuring arena goes through all its layers, but every kernel looks at
  * arena_measuring and does nothing; whatever else touches values between two kernels (a copy, a loop) must look, too.
  * At its end the arena knows how much memory the real run needs, and the profile how much arithmetic; nothing of that
  * has to be derived by hand a second time. work_run (tensor/context.h) does both runs. Nothing is allocated in the
  * denoising loop.
  *
  * A run that takes more than was measured is a bug of ours. From there on the arena measures, so nothing is written
- * anywhere, and arena_check after the run says so: whoever opens an arena calls it. Under AddressSanitizer all that is not
- * given out is poisoned. */
+ * anywhere, and arena_check after the run says so: whoever opens an arena calls it. Under AddressSanitizer all that
+ * is not given out is poisoned. */
 #ifndef TENSOR_ARENA_H
 #define TENSOR_ARENA_H
 

@@ -12,9 +12,9 @@ struct observer {
     void *self;
 };
 
-/* What the products of linear layers are made of. PRECISION_INT8: both operands are rounded to 8 bits, with a scale for
- * every INT8_BLOCK values of a row (tensor/int8_kernel.h). Convolutions do not know it: Winograd's in float32 are faster
- * than 8-bit ones by the definition (bench/RESULTS.md). */
+/* What the products of linear layers are made of. PRECISION_INT8: both operands are rounded to 8 bits, with a scale
+ * for every INT8_BLOCK values of a row (tensor/int8_kernel.h). Convolutions do not know it: Winograd's in float32 are
+ * faster than 8-bit ones by the definition (bench/RESULTS.md). */
 enum precision { PRECISION_FLOAT32, PRECISION_INT8 };
 extern const char *const precision_names[]; /* "float32", .., NULL */
 

@@ -164,7 +164,9 @@ status cpu_check_wanted(struct error *e)
         if (forms[i].supported && strcmp(wanted, forms[i].name) == 0)
             return OK;
     }
-    return wanted == NULL ? OK : fail(e, ERR_ARGUMENT, "STORYDIFF_CPU is \"%.40s\": this CPU can run %s", wanted, possible);
+    return wanted == NULL
+               ? OK
+               : fail(e, ERR_ARGUMENT, "STORYDIFF_CPU is \"%.40s\": this CPU can run %s", wanted, possible);
 }
 
 enum cpu_family cpu_family(void)

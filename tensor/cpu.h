@@ -19,8 +19,8 @@ struct cpu {
 struct cpu cpu_detect(void);
 
 /* Which form of the kernels is used: the best that this CPU has, or what the environment variable STORYDIFF_CPU names
- * ("portable", "avx2", "avx-vnni", "avx512", "openblas") if the CPU can run it. openblas: OpenBLAS in the multiply, portable
- * forms elsewhere. Decided once; the same for all threads. */
+ * ("portable", "avx2", "avx-vnni", "avx512", "openblas") if the CPU can run it. openblas: OpenBLAS in the multiply,
+ * portable forms elsewhere. Decided once; the same for all threads. */
 enum cpu_family { CPU_PORTABLE, CPU_AVX2, CPU_AVX512, CPU_OPENBLAS };
 enum cpu_family cpu_family(void);
 

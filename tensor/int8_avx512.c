@@ -33,7 +33,8 @@ TARGET static inline floats float_fma(floats a, floats b, floats c) { return _mm
 TARGET static inline ints int_nearest(floats x) { return (ints)_mm512_cvtps_epi32(x); }
 TARGET static inline void bytes_store(uint8_t *out, const ints x[4], int shift)
 {
-    __m512i low = _mm512_packs_epi32((__m512i)x[0], (__m512i)x[1]), high = _mm512_packs_epi32((__m512i)x[2], (__m512i)x[3]);
+    __m512i low = _mm512_packs_epi32((__m512i)x[0], (__m512i)x[1]),
+            high = _mm512_packs_epi32((__m512i)x[2], (__m512i)x[3]);
     __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); /* quarters were packed */
     __m512i all = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
     _mm512_storeu_si512(out, _mm512_add_epi8(all, _mm512_set1_epi8((char)shift)));
@@ -41,5 +42,6 @@ TARGET static inline void bytes_store(uint8_t *out, const ints x[4], int shift)
 
 #include "tensor/int8_vector.h"
 
-const struct int8_kernel int8_avx512_vnni = {"avx512-vnni 14x32", MR, NR, LIMIT, run, pack_row, pack_weight, transpose, add_row, finish};
+const struct int8_kernel int8_avx512_vnni = {"avx512-vnni 14x32", MR,        NR,      LIMIT, run, pack_row,
+                                             pack_weight,         transpose, add_row, finish};
 #endif

@@ -42,7 +42,8 @@ TARGET static inline floats float_fma(floats a, floats b, floats c) { return _mm
 TARGET static inline ints int_nearest(floats x) { return (ints)_mm256_cvtps_epi32(x); }
 TARGET static inline void bytes_store(uint8_t *out, const ints x[4], int shift)
 {
-    __m256i low = _mm256_packs_epi32((__m256i)x[0], (__m256i)x[1]), high = _mm256_packs_epi32((__m256i)x[2], (__m256i)x[3]);
+    __m256i low = _mm256_packs_epi32((__m256i)x[0], (__m256i)x[1]),
+            high = _mm256_packs_epi32((__m256i)x[2], (__m256i)x[3]);
     __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* of fours: halves were packed each for itself */
     __m256i all = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
     _mm256_storeu_si256((__m256i *)(void *)out, _mm256_add_epi8(all, _mm256_set1_epi8((char)shift)));
@@ -50,5 +51,6 @@ TARGET static inline void bytes_store(uint8_t *out, const ints x[4], int shift)
 
 #include "tensor/int8_vector.h"
 
-const struct int8_kernel int8_avx_vnni = {"avx-vnni 6x16", MR, NR, LIMIT, run, pack_row, pack_weight, transpose, add_row, finish};
+const struct int8_kernel int8_avx_vnni = {"avx-vnni 6x16", MR,          NR,        LIMIT,   run,
+                                          pack_row,        pack_weight, transpose, add_row, finish};
 #endif

@@ -1,11 +1,11 @@
-/* Around the product: floats to blocks of 8 bits (int8_kernel.h says how), and what follows. Written once and compiled for
- * each instruction set. The including file defines TARGET, the attribute of every function; MR, NR and LIMIT; and before
- * it includes this, the heart of the matter:
+/* Around the product: floats to blocks of 8 bits (int8_kernel.h says how), and what follows. Written once and
+ * compiled for each instruction set. The including file defines TARGET, the attribute of every function; MR, NR and
+ * LIMIT; and before it includes this, the heart of the matter:
  *
  *   float quantise(const float *x, int limit, uint8_t *q, int shift, int32_t *sum)
  *
- * One block, x[INT8_BLOCK], to integers between plus and minus the limit; q: those plus `shift`, in a byte; returns their
- * scale, and their sum. */
+ * One block, x[INT8_BLOCK], to integers between plus and minus the limit; q: those plus `shift`, in a byte; returns
+ * their scale, and their sum. */
 #include <string.h>
 
 #include "tensor/int8_kernel.h"

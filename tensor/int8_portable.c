@@ -52,7 +52,8 @@ static void run(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b
             }
 }
 
-const struct int8_kernel int8_portable = {"portable 4x8", MR, NR, LIMIT, run, pack_row, pack_weight, transpose, add_row, finish};
+const struct int8_kernel int8_portable = {"portable 4x8", MR,          NR,        LIMIT,   run,
+                                          pack_row,       pack_weight, transpose, add_row, finish};
 
 const struct int8_kernel *int8_kernel(void)
 {

@@ -1,7 +1,8 @@
 /* The vector micro-kernel of 8-bit products, once for every instruction set: MR rows by two registers of columns. The
- * including file defines TARGET, MR, LIMIT, LANES, the values in a register, and registers: ints (int_load, int_broadcast of
- * four bytes, int_max, int_most and int_sum of a register, int_nearest of floats, ties to even, dot: unsigned times signed,
- * bytes_store: four registers of integers plus `shift` as bytes), floats (float_load, float_store, float_broadcast, float_from, float_fma). */
+ * including file defines TARGET, MR, LIMIT, LANES, the values in a register, and registers: ints (int_load,
+ * int_broadcast of four bytes, int_max, int_most and int_sum of a register, int_nearest of floats, ties to even, dot:
+ * unsigned times signed, bytes_store: four registers of integers plus `shift` as bytes), floats (float_load,
+ * float_store, float_broadcast, float_from, float_fma). */
 #include <string.h>
 
 #include "tensor/gemm_kernel.h"

@@ -15,8 +15,8 @@
 void parallel_for(int threads, int64_t count, void (*task)(void *arg, int64_t i, int thread), void *arg);
 
 /* Calls run(arg) on this thread, with a team of `threads` at hand, itself included: what parallel_for does in there
- * uses that team, whose other threads sleep meanwhile. To be called once around all of a program's work, with the number
- * that its context has; if the system refuses some of the threads, the team is smaller. Without a team each
+ * uses that team, whose other threads sleep meanwhile. To be called once around all of a program's work, with the
+ * number that its context has; if the system refuses some of the threads, the team is smaller. Without a team each
  * parallel_for opens one for itself, with the same results, and a refused thread ends the program. */
 void parallel_team(int threads, void (*run)(void *arg), void *arg);
 

@@ -63,8 +63,8 @@ __attribute__((target("avx2,fma"))) static float run_avx2(int64_t rounds)
 #endif
 
 #if defined(__x86_64__)
-/* Sums of products of bytes, kept apart from each other as above. The operands come from outside, or compilers would know
- * the sums. */
+/* Sums of products of bytes, kept apart from each other as above. The operands come from outside, or compilers would
+ * know the sums. */
 __attribute__((target("avx512f,avx512vnni"))) static float run_avx512_vnni(int64_t rounds)
 {
     __m512i x[CHAINS], a = _mm512_set1_epi32((int)rounds), b = _mm512_set1_epi32((int)rounds + 1);

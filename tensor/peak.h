@@ -17,8 +17,8 @@ double peak_flops(int threads);
 /* The mean of ten readings: within one of them a busy machine may do anything. */
 double peak_flops_mean(int threads);
 
-/* As peak_flops, for products of 8-bit integers, as the form in use makes them (cpu_bytes): multiplications and additions a
- * second. 0 for the portable form, which has no such instruction. */
+/* As peak_flops, for products of 8-bit integers, as the form in use makes them (cpu_bytes): multiplications and
+ * additions a second. 0 for the portable form, which has no such instruction. */
 double peak_int8_ops(int threads);
 
 /* "AVX-512", "AVX2", "portable C": what it is measured with. */

@@ -1,9 +1,9 @@
 /* MT19937 (Matsumoto & Nishimura 1998, "Mersenne Twister"), and what torch and Python make of its words.
  *
  *   recurrence   x[k+624] = x[k+397] ^ twist(upper bit of x[k], lower 31 bits of x[k+1])     words of 32 bits
- *   uniform      low bits of a word / 2^bits (torch; double: of two words); Python: the high 27 and 26 bits of two words
- *   normal       Box & Muller 1958: r = sqrt(-2 ln(1 - u)), theta = 2 pi v, the pair r cos(theta), r sin(theta); of two
- *                draws u is the second below 16 values, in blocks the first
+ *   uniform      low bits of a word / 2^bits (torch; double: of two words); Python: high bits of two words
+ *   normal       Box & Muller 1958: r = sqrt(-2 ln(1 - u)), theta = 2 pi v, the pair r cos(theta), r sin(theta);
+ *                of two draws u is the second below 16 values, in blocks the first
  *
  * The surprises: torch has two normals. Below 16 values it draws pairs in double and keeps an odd one for the next
  * small call. From 16 on it fills the output with uniforms and turns each block of 16 in place, value i with value

@@ -50,7 +50,7 @@ static status look(const char *path, bool *torch, struct error *e)
     return s;
 }
 
-/* -------------------------------------------------------------------------------------------------- PyTorch's files */
+/* ------------------------------------------------------------------------------------------------ PyTorch's files */
 
 static status open_torch(struct tensor_file *file, const char *path, struct error *e)
 {

@@ -12,7 +12,7 @@ struct tensor_file {
     const char *format;         /* "safetensors", "PyTorch" or "PyTorch before 1.6": for messages */
     struct named_tensor *items; /* sorted by name (strcmp); views that last until the file is closed */
     size_t count;
-    size_t copied; /* bytes of tensors that are no views of the mapped file but take memory: packed or misaligned ones */
+    size_t copied; /* bytes of tensors that are no views of the map but take memory: packed or misaligned ones */
     /* private: one of the two */
     struct safetensors safetensors;
     struct torchfile **torchfiles; /* [torchfile_count]: the shards */

@@ -15,7 +15,7 @@ bool torchfile_is(const unsigned char *bytes, size_t size)
     return zip_is(bytes, size) || (size >= 2 && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5);
 }
 
-/* ------------------------------------------------------------------------------------------------------ the object */
+/* ----------------------------------------------------------------------------------------------------- the object */
 
 static status add_item(struct torch_reader *r, const char *name, size_t length, const struct tensor *t)
 {

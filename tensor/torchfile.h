@@ -38,9 +38,9 @@ enum { TORCHFILE_INFLATE_MOST = 20 };
 
 /* Opens one. Nothing in it is executed. Refused, with a message that names the file: names and opcodes that are not
  * plain data (pickle.h), whole modules and TorchScript, storages that are missing or too short, tensors that reach
- * beyond their storage, big-endian files, names that appear twice, files that unpack to more than TORCHFILE_INFLATE_MOST
- * times
- * their size, and objects without tensors. The caller closes it; after a failure there is nothing to close. */
+ * beyond their storage, big-endian files, names that appear twice, files that unpack to more than
+ * TORCHFILE_INFLATE_MOST times their size, and objects without tensors. The caller closes it; after a failure there
+ * is nothing to close. */
 status torchfile_open(const char *path, struct torchfile *file, struct error *e);
 void torchfile_close(struct torchfile *file); /* fine on a zeroed struct, and twice */
 

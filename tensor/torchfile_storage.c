@@ -222,8 +222,8 @@ static void gather(unsigned char *out, const struct tensor *t, const int64_t *st
 
 /* Points t at its bytes: in the map, or at a copy of them in order and aligned. All copies together are at most as
  * large as what they are made from. */
-static status place_tensor(struct torch_reader *r, const struct torch_storage *s, int64_t offset, const int64_t *strides,
-                           struct tensor *t)
+static status place_tensor(struct torch_reader *r, const struct torch_storage *s, int64_t offset,
+                           const int64_t *strides, struct tensor *t)
 {
     int64_t count = tensor_count(t);
     t->data = r->file->map.data; /* for an empty one: not NULL, not to be read */

@@ -32,10 +32,11 @@ struct csa_case {
 
 /* A number or a list in a metadata value, which is itself JSON. */
 /* The schedule that SDXL was trained with, which these recordings were made with. */
-static const char sdxl_scheduler[] =
-    "{\"_class_name\": \"EulerDiscreteScheduler\", \"num_train_timesteps\": 1000, \"beta_schedule\": \"scaled_linear\","
-    " \"beta_start\": 0.00085, \"beta_end\": 0.012, \"prediction_type\": \"epsilon\", \"timestep_spacing\": \"leading\","
-    " \"steps_offset\": 1, \"set_alpha_to_one\": false, \"clip_sample\": false}";
+static const char sdxl_scheduler[] = "{\"_class_name\": \"EulerDiscreteScheduler\", \"num_train_timesteps\": 1000, "
+                                     "\"beta_schedule\": \"scaled_linear\","
+                                     " \"beta_start\": 0.00085, \"beta_end\": 0.012, \"prediction_type\": "
+                                     "\"epsilon\", \"timestep_spacing\": \"leading\","
+                                     " \"steps_offset\": 1, \"set_alpha_to_one\": false, \"clip_sample\": false}";
 
 static const struct json *meta_json(const struct csa_case *c, const char *key, struct error *e)
 {

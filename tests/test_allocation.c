@@ -1,7 +1,7 @@
 /* Nothing is allocated while sampling: the allocation functions of this program are replaced by ones that count.
  *
- * OpenMP's are not counted: its runtime allocates a small record for each helper of each loop. It is told by its name as
- * a shared library, which this test links wherever the program has it inside. */
+ * OpenMP's are not counted: its runtime allocates a small record for each helper of each loop. It is told by its name
+ * as a shared library, which this test links wherever the program has it inside. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdatomic.h>

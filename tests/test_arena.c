@@ -125,7 +125,8 @@ static void a_computation_that_exceeds_its_measure_fails(void **state)
     (void)state;
     int values = 0;
     struct error e = {0};
-    assert_int_equal(work_run(&(struct context){.threads = 1}, (struct work){greedy, &values, "greed"}, &e), ERR_MEMORY);
+    assert_int_equal(work_run(&(struct context){.threads = 1}, (struct work){greedy, &values, "greed"}, &e),
+                     ERR_MEMORY);
     assert_int_equal(values, 0);
     assert_non_null(strstr(e.message, "greed took more working memory"));
 }

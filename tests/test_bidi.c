@@ -25,7 +25,8 @@ static FILE *unicode(const char *path)
 /* Every assigned code point but those that our table says it treats otherwise. */
 static void classes_are_those_of_unicode(void **state)
 {
-    static const char *const names[] = {"L", "R", "AL", "EN", "ES", "ET", "AN", "CS", "NSM", "BN", "B", "S", "WS", "ON"};
+    static const char *const names[] = {"L",  "R",   "AL", "EN", "ES", "ET", "AN",
+                                        "CS", "NSM", "BN", "B",  "S",  "WS", "ON"};
     (void)state;
     FILE *f = unicode("/usr/share/unicode/extracted/DerivedBidiClass.txt");
     char line[512];
@@ -85,7 +86,8 @@ static void levels_and_order_are_those_of_unicode(void **state)
         bool controls = line[0] == '#' || line[0] == '\n';
         for (int i = 0; i < count; i++) {
             text[i] = (uint32_t)codes[i];
-            controls = controls || (codes[i] >= 0x202A && codes[i] <= 0x202E) || (codes[i] >= 0x2066 && codes[i] <= 0x2069);
+            controls =
+                controls || (codes[i] >= 0x202A && codes[i] <= 0x202E) || (codes[i] >= 0x2066 && codes[i] <= 0x2069);
         }
         if (controls)
             continue;

@@ -147,7 +147,7 @@ static void a_descriptor_is_told_in_lines_of_json_what_is_done(void **state)
     assert_outcome(*state, BOB QUICK "--output_dir $F/c --progress_fd 5 5>/dev/full", 0, SAYS("2 panels"));
 }
 
-/* ------------------------------------------------------------------------------------------------- again, and pages */
+/* ----------------------------------------------------------------------------------------------- again, and pages */
 
 static void a_picture_of_ours_is_drawn_again_from_itself(void **state)
 {

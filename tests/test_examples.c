@@ -153,12 +153,16 @@ static void what_the_bundled_model_does_not_know_is_noted_once(void **state)
     static const char words[] = "was not trained on these words", nobody[] = "never shown a place without anybody",
                       crowd[] = "trained on fewer figures", size[] = "made for panels of 256 x 256 px";
     take_bundled_model();
-    assert_notes(f, "--general_prompt 'a boy' -p 'a Dragon in a bicycle shop' -p 'dragon'", ": \"Dragon\", \"bicycle\", \"shop\" (", nobody);
-    assert_notes(f, "-p 'the boy is beside her, with (a red hat:1.2) BREAK it has no glasses; they DON'\\''T'", NULL, words);
-    assert_notes(f, "-p 'a b\xC3\xB6y and a girl\xE2\x80\x99s caf\xC3\xA9 \xE2\x80\x9C\x63ity\xE2\x80\x9D'", ": \"b\xC3\xB6y\", \"caf\xC3\xA9\" (", NULL);
+    assert_notes(f, "--general_prompt 'a boy' -p 'a Dragon in a bicycle shop' -p 'dragon'",
+                 ": \"Dragon\", \"bicycle\", \"shop\" (", nobody);
+    assert_notes(f, "-p 'the boy is beside her, with (a red hat:1.2) BREAK it has no glasses; they DON'\\''T'", NULL,
+                 words);
+    assert_notes(f, "-p 'a b\xC3\xB6y and a girl\xE2\x80\x99s caf\xC3\xA9 \xE2\x80\x9C\x63ity\xE2\x80\x9D'",
+                 ": \"b\xC3\xB6y\", \"caf\xC3\xA9\" (", NULL);
     assert_notes(f, "-p 'a boy' --style_name 'Japanese Anime' --negative_prompt dragon", NULL, words);
     assert_notes(f, "-p 'aa ab ac ad ae af ag ah ai aj ak al am an ao'", "\"al\", .. (13 in all) (", NULL);
-    assert_notes(f, "--general_prompt '[A] a boy' -p '[A] running' -p '[NC] the park' -p '[NC] the beach'", "puts somebody there: panel 2, 3", words);
+    assert_notes(f, "--general_prompt '[A] a boy' -p '[A] running' -p '[NC] the park' -p '[NC] the beach'",
+                 "puts somebody there: panel 2, 3", words);
     assert_notes(f, "-p 'a boy'", NULL, nobody);
     static const char two[] = "[A] a boy\n[B] a cat\n---\n[A] running\n[B] running\n[A] and [B] running\n";
     write_bytes(folder_path(f, "two").text, two, strlen(two));

@@ -131,7 +131,8 @@ static void panels_of_two_comics_are_not_mixed_on_a_page(void **state)
 {
     struct folder *f = *state;
     struct listing before = drawn(f, FIVE "--output_dir $F/o --comic_type four");
-    assert_outcome(f, FIVE "--general_prompt eve --output_dir $F/o --comic_type four --only 2", 2, SAYS("another story"));
+    assert_outcome(f, FIVE "--general_prompt eve --output_dir $F/o --comic_type four --only 2", 2,
+                   SAYS("another story"));
     assert_outcome(f, FIVE "--style_name Photographic --output_dir $F/o --comic_type four --only 2", 2,
                    SAYS("another style_name"));
     struct listing after = listing_of(f, "o");

@@ -133,8 +133,10 @@ static void without_standard_streams_nothing_lands_in_the_state(void **state)
     struct folder *f = *state;
     char command[1024];
     prepare(f, "cp -rL tests/models/default $F/m");
-    snprintf(command, sizeof command, "'%s' " BOB SMALL "--sampling_steps 60" SLOW " <&- >&- 2>&- & child=$!; "
-             "while [ ! -e $F/o/unfinished.safetensors ]; do sleep 0.01; done; kill -TERM $child; wait $child", program());
+    snprintf(command, sizeof command,
+             "'%s' " BOB SMALL "--sampling_steps 60" SLOW " <&- >&- 2>&- & child=$!; "
+             "while [ ! -e $F/o/unfinished.safetensors ]; do sleep 0.01; done; kill -TERM $child; wait $child",
+             program());
     system(command);
     assert_true(has(f, "o/unfinished.safetensors"));
     assert_done(f, "--resume --model $F/m --output_dir $F/o");
@@ -146,8 +148,10 @@ static void an_ignored_interrupt_stays_ignored(void **state)
     struct folder *f = *state;
     char command[1024];
     prepare(f, "cp -rL tests/models/default $F/m");
-    snprintf(command, sizeof command, "trap '' INT; '%s' " BOB SMALL SLOW " 2>/dev/null & child=$!; "
-             "while [ ! -e $F/o/unfinished.safetensors ]; do sleep 0.01; done; kill -INT $child; wait $child", program());
+    snprintf(command, sizeof command,
+             "trap '' INT; '%s' " BOB SMALL SLOW " 2>/dev/null & child=$!; "
+             "while [ ! -e $F/o/unfinished.safetensors ]; do sleep 0.01; done; kill -INT $child; wait $child",
+             program());
     assert_int_equal(system(command), 0);
     assert_true(has(f, "o/panel-02.png"));
 }

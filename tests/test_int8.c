@@ -1,10 +1,11 @@
-/* The multiply in 8-bit integers, against its definition written once more, slowly: blocks of 128, a scale each, integers
- * between plus and minus the limit, exact sums, added block by block. Not what float32 gives, but these very bits. */
+/* The multiply in 8-bit integers, against its definition written once more, slowly: blocks of 128, a scale each,
+ * integers between plus and minus the limit, exact sums, added block by block. Not what float32 gives, but these very
+ * bits. */
 #include "tensor/int8_kernel.h"
 #include "nn/linear.h"
 #include "tests/check.h"
 
-/* --------------------------------------------------------------------------------------------------- the definition */
+/* ------------------------------------------------------------------------------------------------- the definition */
 
 /* Row x[K] as integers q[K] and scales [blocks]. */
 static void quantise(const float *x, int64_t K, int limit, int *q, float *scale)
@@ -155,9 +156,10 @@ static void check_problem(struct problem p)
     dispose(&s);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- products */
+/* ------------------------------------------------------------------------------------------------------- products */
 
-/* Beside blocks of 128, pieces of 256, panels of 4, 5, 6 and 14 rows, strips of 8, 16 and 32, blocks of 1280 columns. */
+/* Beside blocks of 128, pieces of 256, panels of 4, 5, 6 and 14 rows, strips of 8, 16 and 32, blocks of 1280 columns.
+ */
 static const int64_t sizes[][3] = {
     {1, 1, 1},      {1, 1, 2},     {1, 2, 3},     {2, 3, 4},     {3, 5, 127},   {4, 7, 128},   {5, 8, 129},
     {6, 9, 130},    {7, 15, 131},  {13, 16, 255}, {14, 17, 256}, {15, 31, 257}, {27, 32, 258}, {28, 33, 259},
@@ -226,7 +228,7 @@ static void any_number_of_threads_gives_the_same_bytes(void **state)
     dispose(&more);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- extremes */
+/* ------------------------------------------------------------------------------------------------------- extremes */
 
 /* Every value the largest of its block: sums of 16 bits and of 32 must not overflow. */
 static void the_largest_sums_fit(void **state)
@@ -279,7 +281,7 @@ static void nothing_times_anything_is_nothing(void **state)
     }
 }
 
-/* ---------------------------------------------------------------------------------------------------------- precision */
+/* ------------------------------------------------------------------------------------------------------ precision */
 
 static void run_linear(const struct context *ctx, void *arg)
 {
@@ -290,8 +292,8 @@ static void run_linear(const struct context *ctx, void *arg)
     linear(&own, s->out, s->first, s->p.M, &layer, (struct linear_options){0});
 }
 
-/* Of normal numbers the largest of 128 is about 2.7 times the usual one, and rounding to a step d is off by d / sqrt 12:
- * 2.7 / 127 / 3.46 = 0.6 % a side with 8 bits, 1.2 % with 7. */
+/* Of normal numbers the largest of 128 is about 2.7 times the usual one, and rounding to a step d is off by d / sqrt
+ * 12: 2.7 / 127 / 3.46 = 0.6 % a side with 8 bits, 1.2 % with 7. */
 static void a_layer_is_off_by_what_its_bits_explain(void **state)
 {
     (void)state;

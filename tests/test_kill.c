@@ -1,6 +1,6 @@
-/* Killed at any moment, as often as you like, a comic ends as if nothing had happened: the same files with the same bytes,
- * and no others. Fresh runs, runs that overwrite another comic, and panels drawn anew; SIGKILL, SIGINT and SIGTERM; a
- * random moment of the whole run, then --resume, which may be killed, too.
+/* Killed at any moment, as often as you like, a comic ends as if nothing had happened: the same files with the same
+ * bytes, and no others. Fresh runs, runs that overwrite another comic, and panels drawn anew; SIGKILL, SIGINT and
+ * SIGTERM; a random moment of the whole run, then --resume, which may be killed, too.
  *
  *   make kill ROUNDS=50      (make test: a few of them)
  */
@@ -10,8 +10,10 @@
 #include "tests/folder.h"
 #include "tests/program.h"
 
-#define DRAW "--general_prompt bob -p one -p two -p three -p four -p five --id_length 2 --csa sampled --height 64 --width 64 " \
-             "--sampling_steps 30 --comic_type four -t 1 --title Kill "
+#define DRAW                                                                                                         \
+    "--general_prompt bob -p one -p two -p three -p four -p five --id_length 2 --csa sampled --height 64 --width "   \
+    "64 "                                                                                                            \
+    "--sampling_steps 30 --comic_type four -t 1 --title Kill "
 
 enum { SHORT_FORM = 9, KILLS = 3 };
 

@@ -184,8 +184,11 @@ static void broken_words_say_so(void **state)
     const struct {
         const char *text;
         bool hyphen;
-    } cases[] = {{"Donaudampfschifffahrtsgesellschaft", true}, {"Δημοκρατικότερος", true}, {"достопримечательность", true},
-                 {"123456789012345678901234567890", false},   {"กกกกกกกกกกกกกกกกกกกกกกกก", false}};
+    } cases[] = {{"Donaudampfschifffahrtsgesellschaft", true},
+                 {"Δημοκρατικότερος", true},
+                 {"достопримечательность", true},
+                 {"123456789012345678901234567890", false},
+                 {"กกกกกกกกกกกกกกกกกกกกกกกก", false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct lettering l = set(font, cases[i].text, 20, 100);
         assert_true(l.count > 1);

@@ -443,7 +443,8 @@ static void passes_that_do_not_fit_the_bank_are_refused(void **state)
     small_story_close(&s);
 }
 
-/* Wherever in a step the working memory ends, nothing is written beside it (AddressSanitizer watches), and it is told. */
+/* Wherever in a step the working memory ends, nothing is written beside it (AddressSanitizer watches), and it is
+ * told. */
 static void a_step_that_runs_out_of_memory_says_so(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* LoRA files: names of every fashion, what is refused and by which word, what has no place. The numbers are for the golden
- * runner, and for test_low_rank. */
+/* LoRA files: names of every fashion, what is refused and by which word, what has no place. The numbers are for the
+ * golden runner, and for test_low_rank. */
 #include "sdxl/checkpoint/lora.h"
 #include "storydiff/comic/loras.h"
 #include "tensor/safetensors.h"
@@ -124,14 +124,18 @@ static void what_is_no_plain_lora_is_refused_by_name(void **state)
     } cases[] = {
         {{{"lora_unet_a.hada_w1_a", 4, 2}, {"lora_unet_a.hada_w1_b", 2, 6}}, "a LoHa"},
         {{{"lora_unet_a.lokr_w1", 2, 2}}, "a LoKr"},
-        {{{"lora_unet_a.lora_down.weight", 2, 6}, {"lora_unet_a.lora_up.weight", 4, 2}, {"lora_unet_a.dora_scale", 1, 4}},
+        {{{"lora_unet_a.lora_down.weight", 2, 6},
+          {"lora_unet_a.lora_up.weight", 4, 2},
+          {"lora_unet_a.dora_scale", 1, 4}},
          "a DoRA"},
         {{{"lora_unet_a.lora_mid.weight", 2, 2}}, "Tucker"},
         {{{"lora_unet_a.diff", 4, 6}}, "differences"},
         {{{"model.diffusion_model.out.0.weight", 4, 6}}, "not a LoRA"},
         {{{"lora_unet_a.lora_down.weight", 2, 6}}, "the up matrix"},
         {{{"lora_unet_a.lora_down.weight", 2, 6}, {"lora_unet_a.lora_up.weight", 4, 3}}, "do not belong together"},
-        {{{"lora_unet_a.lora_down.weight", 2, 6}, {"lora_unet_a.lora_up.weight", 4, 2}, {"unet.a.lora_A.weight", 2, 6}},
+        {{{"lora_unet_a.lora_down.weight", 2, 6},
+          {"lora_unet_a.lora_up.weight", 4, 2},
+          {"unet.a.lora_A.weight", 2, 6}},
          "is there twice"},
     };
     struct folder folder = folder_new();
@@ -200,7 +204,7 @@ static void two_loras_add_up(void **state)
     folder_remove(&folder);
 }
 
-/* ------------------------------------------------------------------------------------------- which files are meant */
+/* ------------------------------------------------------------------------------------------ which files are meant */
 
 static void tags_are_cut_out_and_looked_up(void **state)
 {
@@ -235,7 +239,7 @@ static void tags_are_cut_out_and_looked_up(void **state)
     folder_remove(&folder);
 }
 
-/* --------------------------------------------------------------------------------------------- as a person uses it */
+/* -------------------------------------------------------------------------------------------- as a person uses it */
 
 /* A LoRA of rank 2 for a layer of tests/models/default of that width, large enough to be seen. */
 static void write_lora(const struct folder *f, const char *name, const char *module, int64_t width)
@@ -272,16 +276,18 @@ static struct folder *with_two_loras(void **state)
 static void every_way_to_name_a_lora_means_the_same(void **state)
 {
     struct folder *f = with_two_loras(state);
-    prepare(f, "printf 'lora: ink:0.5\\nlora: tone\\nlora_dir: %s\\n[Bob] a man\\n---\\n[Bob] runs\\n' $F >$F/two.story;"
-               "printf '[Bob] a man\\n---\\n[Bob] runs\\n' >$F/none.story;"
-               "printf '[Bob] a man\\n---\\n[Bob] <lora:ink:0.5>runs<lora:tone>\\n' >$F/tags.story");
+    prepare(f,
+            "printf 'lora: ink:0.5\\nlora: tone\\nlora_dir: %s\\n[Bob] a man\\n---\\n[Bob] runs\\n' $F >$F/two.story;"
+            "printf '[Bob] a man\\n---\\n[Bob] runs\\n' >$F/none.story;"
+            "printf '[Bob] a man\\n---\\n[Bob] <lora:ink:0.5>runs<lora:tone>\\n' >$F/tags.story");
     assert_done(f, "--story $F/none.story --output_dir $F/none" RUN);
     assert_done(f, "--story $F/none.story --output_dir $F/ink " INK RUN);
     assert_done(f, "--story $F/none.story --output_dir $F/tone " TONE RUN);
     assert_done(f, "--story $F/none.story --output_dir $F/both " INK TONE RUN);
     assert_done(f, "--story $F/two.story --output_dir $F/settings" RUN);
     assert_done(f, "--story $F/tags.story --lora_dir $F --output_dir $F/tags" RUN);
-    assert_int_equal(difference(f, "both/panel-01.png", "settings/panel-01.png"), 0); /* the recipes quote the stories */
+    assert_int_equal(difference(f, "both/panel-01.png", "settings/panel-01.png"),
+                     0); /* the recipes quote the stories */
     assert_int_equal(difference(f, "both/panel-01.png", "tags/panel-01.png"), 0);
     static const char *const folders[] = {"none", "ink", "tone", "both"};
     for (int i = 0; i < 4; i++) /* each has an effect of its own: the text encoder's, too */
@@ -299,8 +305,8 @@ static void every_way_to_name_a_lora_means_the_same(void **state)
 static void merged_by_the_converter_is_the_same_picture(void **state)
 {
     struct folder *f = with_two_loras(state);
-    prepare(f, "\"$(dirname \"${STORYDIFF:-build/storydiff}\")/storydiff-convert\" tests/models/default $F/merged --dtype f32 "
-               INK TONE ">$F/log 2>&1");
+    prepare(f, "\"$(dirname \"${STORYDIFF:-build/storydiff}\")/storydiff-convert\" tests/models/default $F/merged "
+               "--dtype f32 " INK TONE ">$F/log 2>&1");
     assert_done(f, BOB "--output_dir $F/a " INK TONE RUN);
     assert_done(f, BOB "--output_dir $F/b --model $F/merged " RUN);
     assert_done(f, BOB "--output_dir $F/c " RUN);
@@ -314,7 +320,8 @@ static void a_run_goes_on_with_the_loras_it_began_with(void **state)
 {
     struct folder *f = with_two_loras(state);
 #define LATER BOB "--height 64 --width 64 --sampling_steps 300 --comic_type none -t 1 --output_dir $F/o "
-    assert_done(f, BOB "--height 64 --width 64 --sampling_steps 300 --comic_type none -t 1 --output_dir $F/whole " INK TONE);
+    assert_done(f, BOB
+                "--height 64 --width 64 --sampling_steps 300 --comic_type none -t 1 --output_dir $F/whole " INK TONE);
     pid_t child = program_start(f, LATER INK TONE);
     while (!has(f, "o/unfinished.safetensors"))
         usleep(1000);
@@ -324,7 +331,8 @@ static void a_run_goes_on_with_the_loras_it_began_with(void **state)
     outcome_free(&killed);
     assert_outcome(f, LATER "--resume", 2, SAYS("another lora (then: ink:0.5 ", "now: not given"));
     assert_outcome(f, LATER INK "--resume", 2, SAYS("another lora (then: ink:0.5 "));
-    assert_outcome(f, LATER "--lora $F/ink.safetensors:0.25 " TONE "--resume", 2, SAYS("another lora", "now: ink:0.25 "));
+    assert_outcome(f, LATER "--lora $F/ink.safetensors:0.25 " TONE "--resume", 2,
+                   SAYS("another lora", "now: ink:0.25 "));
     write_lora(f, "ink.safetensors", "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q", 16);
     assert_outcome(f, LATER INK TONE "--resume", 2, SAYS("another "));
     prepare(f, "rm $F/ink.safetensors");
@@ -345,7 +353,8 @@ static void a_run_goes_on_with_the_loras_it_began_with(void **state)
 static void going_on_needs_no_lora(void **state)
 {
     struct folder *f = with_two_loras(state);
-    assert_done(f, BOB "--height 64 --width 64 --sampling_steps 300 --comic_type none -t 1 --output_dir $F/whole " INK TONE);
+    assert_done(f, BOB
+                "--height 64 --width 64 --sampling_steps 300 --comic_type none -t 1 --output_dir $F/whole " INK TONE);
     pid_t child = program_start(f, LATER INK TONE);
     while (!has(f, "o/unfinished.safetensors"))
         usleep(1000);

@@ -110,10 +110,26 @@ static void what_a_model_says_of_itself_is_checked(void **state)
 {
     (void)state;
     static const char *const wrong[] = {
-        "7", "[]", "{\"note\": 7}", "{\"sampling_steps\": -4}", "{\"sampling_steps\": 4.5}", "{\"sampling_steps\": 1e9}",
-        "{\"guidance_scale\": []}", "{\"guidance_scale\": -1}", "{\"eta\": 2}", "{\"pixels\": \"256\"}", "{\"pixels\": 1}",
-        "{\"figures\": 0}", "{\"nobody\": 0}", "{\"words\": \"cat\"}", "{\"words\": {}}", "{\"words\": [1]}",
-        "{\"words\": [\"\"]}", "{\"words\": [\"a cat\"]}", "{\"words\": [\"cat\\n\"]}", "{\"words\": [\"cat\\u0000\"]}",
+        "7",
+        "[]",
+        "{\"note\": 7}",
+        "{\"sampling_steps\": -4}",
+        "{\"sampling_steps\": 4.5}",
+        "{\"sampling_steps\": 1e9}",
+        "{\"guidance_scale\": []}",
+        "{\"guidance_scale\": -1}",
+        "{\"eta\": 2}",
+        "{\"pixels\": \"256\"}",
+        "{\"pixels\": 1}",
+        "{\"figures\": 0}",
+        "{\"nobody\": 0}",
+        "{\"words\": \"cat\"}",
+        "{\"words\": {}}",
+        "{\"words\": [1]}",
+        "{\"words\": [\"\"]}",
+        "{\"words\": [\"a cat\"]}",
+        "{\"words\": [\"cat\\n\"]}",
+        "{\"words\": [\"cat\\u0000\"]}",
     };
     struct folder copy = copy_of_small();
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

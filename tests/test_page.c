@@ -78,7 +78,8 @@ static void for_all(const struct font *font, void (*check)(const struct page_sto
         for (int size = 0; size < SIZE_COUNT; size++)
             for (int count = 1; count <= MOST; count++) {
                 const int *side = SIZES[size];
-                const struct page_story story = {(enum page_kind)kind, count, side[0], side[1], CAPTIONS, font, NULL, NULL};
+                const struct page_story story = {
+                    (enum page_kind)kind, count, side[0], side[1], CAPTIONS, font, NULL, NULL};
                 struct page_plan plan = laid_out(&story);
                 check(&story, &plan);
                 page_plan_free(&plan);

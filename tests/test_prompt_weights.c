@@ -1,5 +1,5 @@
-/* Prompt weights where no recording looks: what is refused, what truncation keeps, the mean. That pairs, ids and states are
- * the web UI's is for the golden runner to see. */
+/* Prompt weights where no recording looks: what is refused, what truncation keeps, the mean. That pairs, ids and
+ * states are the web UI's is for the golden runner to see. */
 #include "sdxl/text/prompt_weights.h"
 #include "tests/check.h"
 

@@ -1,6 +1,6 @@
-/* A run that goes on must find everything as it was: what its prompts became, the noise schedule, the weights, the font,
- * the kernels. What was changed meanwhile is named, and nothing is drawn; put back, the run ends as if nothing had
- * happened. */
+/* A run that goes on must find everything as it was: what its prompts became, the noise schedule, the weights, the
+ * font, the kernels. What was changed meanwhile is named, and nothing is drawn; put back, the run ends as if nothing
+ * had happened. */
 #include "tensor/file.h"
 #include "tensor/safetensors.h"
 #include "tests/check.h"
@@ -15,20 +15,27 @@ static const struct change {
 } changes[] = {
     {"two words of a vocabulary",
      "sed -i -e 's/\"park<.w>\"/\"PARK\"/' -e 's/\"man<.w>\"/\"park<\\/w>\"/' -e 's/\"PARK\"/\"man<\\/w>\"/' "
-     "$F/m/tokenizer/vocab.json", NULL, "vocabulary or a text encoder was changed"},
+     "$F/m/tokenizer/vocab.json",
+     NULL, "vocabulary or a text encoder was changed"},
     {"weights of a text encoder, whose file says nothing",
      "f=$F/m/text_encoder_2/model.safetensors; touch -r $f $F/time; printf '\\074\\074\\074\\074' | "
-     "dd of=$f bs=1 seek=$(($(stat -Lc %s $f) - 12)) conv=notrunc 2>/dev/null; touch -r $F/time $f", NULL, "text encoder was changed"},
-    {"a weight of the UNet", NULL, NULL, "another files_in_use"}, /* the first of a tensor, which no fingerprint sees */
+     "dd of=$f bs=1 seek=$(($(stat -Lc %s $f) - 12)) conv=notrunc 2>/dev/null; touch -r $F/time $f",
+     NULL, "text encoder was changed"},
+    {"a weight of the UNet", NULL, NULL,
+     "another files_in_use"}, /* the first of a tensor, which no fingerprint sees */
     {"beta_end", "sed -i 's/\"beta_end\": 0.012/\"beta_end\": 0.013/' $F/m/scheduler/scheduler_config.json", NULL,
      "another scheduler/scheduler_config.json"},
     {"prediction_type", "sed -i 's/\"epsilon\"/\"v_prediction\"/' $F/m/scheduler/scheduler_config.json", NULL,
      "another scheduler/scheduler_config.json"},
-    {"the scale of the latents", "sed -i 's/\"scaling_factor\": [0-9.]*/\"scaling_factor\": 0.5/' $F/m/vae/config.json", NULL,
+    {"the scale of the latents",
+     "sed -i 's/\"scaling_factor\": [0-9.]*/\"scaling_factor\": 0.5/' $F/m/vae/config.json", NULL,
      "another vae/config.json"},
-    {"the activation of a text encoder", "sed -i 's/\"hidden_act\": \"[a-z_]*\"/\"hidden_act\": \"quick_gelu\"/' "
-     "$F/m/text_encoder_2/config.json", NULL, "another text_encoder_2/config.json"},
-    {"the font", "cp /usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf $F/font.ttf", NULL, "another font_checksum"},
+    {"the activation of a text encoder",
+     "sed -i 's/\"hidden_act\": \"[a-z_]*\"/\"hidden_act\": \"quick_gelu\"/' "
+     "$F/m/text_encoder_2/config.json",
+     NULL, "another text_encoder_2/config.json"},
+    {"the font", "cp /usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf $F/font.ttf", NULL,
+     "another font_checksum"},
     {"the kernels", "true", "portable", "another kernels"},
 };
 
@@ -107,8 +114,9 @@ static void a_model_may_move(void **state)
     struct outcome o = program_wait(f, child);
     outcome_free(&o);
     prepare(f, "mkdir $F/other && cp -r $F/m $F/other/m && rm -r $F/m");
-    assert_done(f, BOB "--height 64 --width 64 --sampling_steps 400 --comic_type four --font $F/font.ttf --model $F/other/m "
-                   "--output_dir $F/o --resume");
+    assert_done(f, BOB
+                "--height 64 --width 64 --sampling_steps 400 --comic_type four --font $F/font.ttf --model $F/other/m "
+                "--output_dir $F/o --resume");
     assert_same_pictures(f, "o", "whole");
 }
 

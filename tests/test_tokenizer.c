@@ -373,7 +373,8 @@ static void refuses_added_tokens_that_mean_something_else(void **state)
         {"tokenizer_config.json", "{\"added_tokens_decoder\": 1}", "not an object"},
         {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"x\": {}}}", "\"x\" is no id"},
         {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"664\": {}}}", "1 to 255 bytes"},
-        {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"664\": {\"content\": \"x\", \"single_word\": true}}}", "single_word"},
+        {"tokenizer_config.json",
+         "{\"added_tokens_decoder\": {\"664\": {\"content\": \"x\", \"single_word\": true}}}", "single_word"},
     };
     for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
         put_small_vocabulary(NULL, NULL, NULL);

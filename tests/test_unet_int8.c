@@ -1,5 +1,5 @@
-/* The UNet with less arithmetic: how far 8-bit products are from float32 on a model of real widths, made up (its residual
- * arms weigh a fifth, as tools/synthetic_model.h says), and what kept features are. */
+/* The UNet with less arithmetic: how far 8-bit products are from float32 on a model of real widths, made up (its
+ * residual arms weigh a fifth, as tools/synthetic_model.h says), and what kept features are. */
 #include "sdxl/unet/unet.h"
 #include "tools/synthetic_model.h"
 #include "tests/check.h"
@@ -12,9 +12,12 @@ static const char config_text[] =
     "\"addition_time_embed_dim\": 32, \"attention_head_dim\": [2, 4, 8], \"block_out_channels\": [128, 256, 512],"
     "\"center_input_sample\": false, \"cross_attention_dim\": 256, \"down_block_types\": [\"DownBlock2D\","
     "\"CrossAttnDownBlock2D\", \"CrossAttnDownBlock2D\"], \"downsample_padding\": 1, \"flip_sin_to_cos\": true,"
-    "\"freq_shift\": 0, \"in_channels\": 4, \"layers_per_block\": 2, \"mid_block_scale_factor\": 1, \"norm_eps\": 1e-05,"
-    "\"norm_num_groups\": 32, \"out_channels\": 4, \"projection_class_embeddings_input_dim\": 288, \"sample_size\": 32,"
-    "\"transformer_layers_per_block\": [1, 1, 2], \"up_block_types\": [\"CrossAttnUpBlock2D\", \"CrossAttnUpBlock2D\","
+    "\"freq_shift\": 0, \"in_channels\": 4, \"layers_per_block\": 2, \"mid_block_scale_factor\": 1, \"norm_eps\": "
+    "1e-05,"
+    "\"norm_num_groups\": 32, \"out_channels\": 4, \"projection_class_embeddings_input_dim\": 288, \"sample_size\": "
+    "32,"
+    "\"transformer_layers_per_block\": [1, 1, 2], \"up_block_types\": [\"CrossAttnUpBlock2D\", "
+    "\"CrossAttnUpBlock2D\","
     "\"UpBlock2D\"], \"use_linear_projection\": true}";
 
 static struct unet unet;
@@ -119,8 +122,8 @@ static void any_number_of_threads_gives_the_same_bytes(void **state)
     dispose(&more);
 }
 
-/* With the latent, the time and the text that made them, kept features give the same bits; with others, other ones. FreeU
- * works on the features, and must not spoil what is kept. */
+/* With the latent, the time and the text that made them, kept features give the same bits; with others, other ones.
+ * FreeU works on the features, and must not spoil what is kept. */
 static void kept_features_are_the_inner_blocks_result(void **state)
 {
     (void)state;

@@ -13,7 +13,8 @@ enum { EXIT_MISTAKE = 2, MAX_LORAS = 16 };
 static const char usage[] =
     "usage: storydiff-convert [options] IN OUT\n"
     "\n"
-    "  IN                 a model: a folder in the diffusers layout, or a single file; .safetensors, .bin, .ckpt, .pt;\n"
+    "  IN                 a model: a folder in the diffusers layout, or a single file; .safetensors, .bin, .ckpt, "
+    ".pt;\n"
     "                     or any other file of tensors: a LoRA, a VAE, an embedding\n"
     "  OUT                NAME.safetensors: a single file in the original layout; anything else: a folder\n"
     "\n"

@@ -287,7 +287,7 @@ static status write_folder(const struct synthetic_model *m, struct synthetic_num
     return OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- a single file */
+/* -------------------------------------------------------------------------------------------------- a single file */
 
 static status names_of(const struct part *part, const char *config, bool two_encoders, struct original_names *names,
                        struct error *e)

@@ -1,6 +1,6 @@
-/* Writing PyTorch's files, as torch.save does since 1.6: a zip archive of a pickle and of stored storages, each tensor
- * with a storage of its own, data at multiples of 64 (tensor/torchfile.h draws the format). For models that are made up:
- * what is to be kept is better kept as safetensors. */
+/* Writing PyTorch's files, as torch.save does since 1.6: a zip archive of a pickle and of stored storages, each
+ * tensor with a storage of its own, data at multiples of 64 (tensor/torchfile.h draws the format). For models that
+ * are made up: what is to be kept is better kept as safetensors. */
 #ifndef TOOLS_TORCH_WRITER_H
 #define TOOLS_TORCH_WRITER_H
 

@@ -18,7 +18,8 @@ char *module_name(char *out, const char *format, ...)
 static void problem(struct binder *b, const char *name, const char *wanted, const char *found)
 {
     b->problems++;
-    fail(&b->first, ERR_FORMAT, "%s: tensor \"%s\" %s, the config asks for %s", b->weights->file->path, name, found, wanted);
+    fail(&b->first, ERR_FORMAT, "%s: tensor \"%s\" %s, the config asks for %s", b->weights->file->path, name, found,
+         wanted);
 }
 
 static int wanted_shape(const char *symbols, const int64_t dims[DIMS], int64_t *shape)

@@ -221,7 +221,7 @@ status infer_vae(const struct tensor_file *file, const char *prefix, bool diffus
     return OK;
 }
 
-/* --------------------------------------------------------------------------------------------------- text encoders */
+/* -------------------------------------------------------------------------------------------------- text encoders */
 
 status infer_clip(const struct tensor_file *file, const char *prefix, bool open_clip, struct text *json,
                   struct error *e)
@@ -253,7 +253,7 @@ status infer_clip(const struct tensor_file *file, const char *prefix, bool open_
     return OK;
 }
 
-/* ---------------------------------------------------------------------------------------------------- what is left */
+/* --------------------------------------------------------------------------------------------------- what is left */
 
 void infer_scheduler(const struct tensor_file *file, enum checkpoint_kind kind, struct text *json)
 {

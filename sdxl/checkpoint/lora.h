@@ -5,13 +5,13 @@
  * Nobody agrees on how to call them. All of these are the same thing,
  *
  *   lora_unet_down_blocks_1_attentions_0_proj_in.lora_down.weight, .lora_up.weight, .alpha          kohya
- *   lora_unet_input_blocks_4_1_proj_in.lora_down.weight                                             kohya, original names
+ *   lora_unet_input_blocks_4_1_proj_in.lora_down.weight                                             kohya, original
  *   unet.down_blocks.1.attentions.0.proj_in.lora_A.weight, .lora_B.weight                           diffusers, PEFT
  *   unet.down_blocks.1...attn1.processor.to_q_lora.down.weight, .up.weight                          diffusers, older
  *
- * so a file is read into entries, each of one module under its diffusers or original name with underscores for dots, and
- * binding (bind.h) asks for the entry of every weight it binds. Nothing is copied: what is bound is a tensor with a
- * delta (tensor/low_rank.h), a view of the LoRA's file like everything else.
+ * so a file is read into entries, each of one module under its diffusers or original name with underscores for dots,
+ * and binding (bind.h) asks for the entry of every weight it binds. Nothing is copied: what is bound is a tensor with
+ * a delta (tensor/low_rank.h), a view of the LoRA's file like everything else.
  *
  * Text encoders: lora_te_ and lora_te1_, text_encoder. are the first, lora_te2_, text_encoder_2. the second. */
 #ifndef SDXL_LORA_H
@@ -62,8 +62,8 @@ struct lora_part {
  * shapes, if that does not fit. */
 status lora_add(const struct lora_part *loras, const char *name, struct tensor *weight, struct error *e);
 
-/* After binding: fails if nothing of the file had a place in the model; else appends a line that names what had none, if
- * anything. notes: NULL, no lines. */
+/* After binding: fails if nothing of the file had a place in the model; else appends a line that names what had none,
+ * if anything. notes: NULL, no lines. */
 status lora_finish(const struct lora *l, struct text *notes, struct error *e);
 
 #endif

@@ -150,7 +150,7 @@ static bool vae_name(const struct original_names *n, const char *name, char *out
     return replace(out, size, convs, name);
 }
 
-/* --------------------------------------------------------------------------------------------------- text encoders */
+/* -------------------------------------------------------------------------------------------------- text encoders */
 
 static const struct word open_clip_words[] = {
     {"text_model.embeddings.token_embedding.", "token_embedding."},
@@ -205,7 +205,7 @@ static bool clip_name(const struct original_names *n, const char *name, char *ou
     return replace(out, size, n->no_text_model ? without : as_it_is, name);
 }
 
-/* ----------------------------------------------------------------------------------------------------------- rules */
+/* ---------------------------------------------------------------------------------------------------------- rules */
 
 static struct original_names rule(enum checkpoint_part part, const char *prefix)
 {

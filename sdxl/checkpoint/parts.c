@@ -72,7 +72,8 @@ static status part_folder(const struct model_origin *origin, enum checkpoint_par
 }
 
 /* path: where it would be. A cache has links; what they led to may have been deleted. */
-static void note_missing(struct text *missing, const char *format, const char *folder, const char *name, const char *path)
+static void note_missing(struct text *missing, const char *format, const char *folder, const char *name,
+                         const char *path)
 {
     text_append(missing, "%s", missing->length > 0 ? ", " : "");
     text_append(missing, format, folder, name);
@@ -221,7 +222,7 @@ static status count_encoders(struct model_parts *p, struct error *e)
     return s;
 }
 
-/* ---------------------------------------------------------------------------------------------------------- origins */
+/* -------------------------------------------------------------------------------------------------------- origins */
 
 static status open_origin(struct model_origin *o, const char *path, const char *config, struct error *e)
 {
@@ -314,7 +315,7 @@ void parts_close(struct model_parts *p)
     *p = (struct model_parts){0};
 }
 
-/* ------------------------------------------------------------------------------------------ texts, configs, weights */
+/* ---------------------------------------------------------------------------------------- texts, configs, weights */
 
 static const struct model_origin *origin_of(const struct model_parts *p, enum description what)
 {
@@ -414,7 +415,7 @@ status parts_clip(struct model_parts *p, enum checkpoint_part part, struct clip_
     return s == OK ? open_weights(p, part, w, e) : s;
 }
 
-/* ------------------------------------------------------------------------------------------------------- tokenizers */
+/* ----------------------------------------------------------------------------------------------------- tokenizers */
 
 /* A tokenizer in a place that somebody named: the place itself, or below it. */
 static bool tokenizer_at(const char *place, const char *name, char *path, size_t size, bool *own)

@@ -100,7 +100,7 @@ static status describe(struct single_file *f, enum description what, const struc
     return out->data != NULL ? OK : fail(e, ERR_FORMAT, "%s: its %s is empty", f->file.path, description_files[what]);
 }
 
-/* ---------------------------------------------------------------------------------------------------------- naming */
+/* --------------------------------------------------------------------------------------------------------- naming */
 
 /* The rule of a part: what the layout says, with the prefix that this file has. */
 static status name_part(struct single_file *f, const struct place *place, struct error *e)

@@ -59,7 +59,8 @@ const char *sampler_name(const struct sampler *s);
 
 /* Makes a sampler of `steps` steps (1 .. num_train_timesteps; LCM at most original_inference_steps; DPM-Solver with
  * trailing spacing and clipped lambdas may make fewer than asked for).
- * name: NULL is the sampler that the config names; also in the web UIs' spelling ("DPM++ 2M Karras"). Otherwise the config's values stand, its class does not; a
+ * name: NULL is the sampler that the config names; also in the web UIs' spelling ("DPM++ 2M Karras"). Otherwise the
+ * config's values stand, its class does not; a
  * "_karras" name turns Karras sigmas on, a "_trailing" one places the steps so, a plain one leaves both as the config
  * has them.
  * eta: for DDIM, 0 .. 1; 0 for the others.
@@ -84,8 +85,8 @@ void sampler_scale_input(const struct sampler *s, int i, const float *x, float *
 /* Whether n normal numbers are to be drawn between the model's output and step i, even if the step ignores them. */
 bool sampler_draws_noise(const struct sampler *s, int i);
 
-/* Whether step i leaves x as it is, bit for bit, whatever the model says: it need not be asked. (DPM-Solver++ with Karras
- * sigmas ends with a step of length 0.) */
+/* Whether step i leaves x as it is, bit for bit, whatever the model says: it need not be asked. (DPM-Solver++ with
+ * Karras sigmas ends with a step of length 0.) */
 bool sampler_stands_still(const struct sampler *s, int i);
 
 /* How many arrays of [n] sampler_step keeps in `history`, one after the other: 1 for the two DPM-Solver++, 4 for PNDM,

@@ -6,8 +6,9 @@
  *   D0 = x0 now,   D1 = (x0 now - x0 before) h / h_before          the change of x0, if it goes on as it did
  *   ODE  x_next = sigma_next/sigma_t x + alpha_next (1 - e^-h) (D0 + D1/2)
  *   SDE  x_next = sigma_next/sigma_t e^-h x + alpha_next (1 - e^-2h) (D0 + D1/2) + sigma_next sqrt(1 - e^-2h) noise
- * D1 is left out at the first step; at the last if there are fewer than 15 (lower_order_final), with euler_at_final, or
- * if it ends at sigma 0; and by solver_order 1 (which makes the ODE form DDIM). solver_type "heun" weighs D1 by its exact integral instead of 1/2.
+ * D1 is left out at the first step; at the last if there are fewer than 15 (lower_order_final), with euler_at_final,
+ * or if it ends at sigma 0; and by solver_order 1 (which makes the ODE form DDIM). solver_type "heun" weighs D1 by
+ * its exact integral instead of 1/2.
  *
  * The surprise: in this version of the reference the last sigma is not 0 but that of the first training step, 0.029
  * for SDXL; with Karras sigmas the last one is repeated, so that the last step, of length 0, changes nothing. */

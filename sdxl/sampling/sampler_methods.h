@@ -46,8 +46,8 @@ status dpmpp_plan(struct sampler *s, const char *source, struct error *e);
 status lcm_plan(struct sampler *s, const char *source, struct error *e);
 status pndm_plan(struct sampler *s, const char *source, struct error *e);
 
-/* DDIM, LCM and PNDM: fails if there is no signal in the first timestep and the model predicts epsilon, as then predicting
- * x0 would be a division by zero. */
+/* DDIM, LCM and PNDM: fails if there is no signal in the first timestep and the model predicts epsilon, as then
+ * predicting x0 would be a division by zero. */
 status alphas_check_first(const struct sampler *s, const char *source, struct error *e);
 
 /* How much noise step i begins with. */

@@ -1,8 +1,8 @@
 /* Noise schedules: how much noise there is at each training step, and which of them a sampler visits.
  *
  *   alphas_cumprod[t] = product of (1 - beta_s) for s = 0 .. t           a-bar in Ho et al. 2020, eq. 4
- *   x_t = sqrt(a) x_0 + sqrt(1 - a) noise,   a = alphas_cumprod[t]       variance preserving: DDIM, LCM, PNDM, DPM-Solver
- *   x_t / sqrt(a) = x_0 + sigma noise,       sigma = sqrt((1 - a) / a)   variance exploding: Euler
+ *   x_t = sqrt(a) x_0 + sqrt(1 - a) noise,   a = alphas_cumprod[t]     variance preserving: DDIM, LCM, PNDM, DPM-Solver
+ *   x_t / sqrt(a) = x_0 + sigma noise,       sigma = sqrt((1 - a) / a) variance exploding: Euler
  *
  * The surprise: precision is part of the definition. The reference holds betas and alphas in float32, where 1 - a
  * near t = 0 has lost four digits; so do we, or our last sigmas would not be its own.

@@ -50,7 +50,7 @@ struct key {
     enum key_kind kind;
     double least, most;
     const struct choice *choices;
-    double defaults[SCHEDULER_CLASSES]; /* DDIM, Euler, Euler ancestral, DPM multistep, LCM, PNDM; NAN: has no such key */
+    double defaults[SCHEDULER_CLASSES]; /* DDIM, Euler, its ancestral, DPM multistep, LCM, PNDM; NAN: has no such key */
 };
 
 /* The field is named as the key. */
@@ -64,7 +64,8 @@ static const struct key keys[] = {
      {BETA_LINEAR, BETA_LINEAR, BETA_LINEAR, BETA_LINEAR, BETA_SCALED_LINEAR, BETA_LINEAR}},
     {KEY(rescale_betas_zero_snr), KEY_FLAG, 0, 0, NULL, {false, NAN, NAN, NAN, false, NAN}},
     {KEY(prediction_type), KEY_CHOICE, 0, 0, prediction_types,
-     {PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON}},
+     {PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON, PREDICTION_EPSILON,
+      PREDICTION_EPSILON}},
     {KEY(timestep_spacing), KEY_CHOICE, 0, 0, timestep_spacings,
      {SPACING_LEADING, SPACING_LINSPACE, SPACING_LINSPACE, SPACING_LINSPACE, NAN, SPACING_LEADING}},
     {KEY(steps_offset), KEY_INTEGER, 0, 100000, NULL, {0, 0, 0, 0, NAN, 0}},

@@ -27,12 +27,13 @@ static status add(const char *folder, const struct vocabulary *v, const char *na
 {
     size_t length = strlen(name);
     if (length == 0 || length > ADDED_TOKEN_BYTES || id < 0 || id >= MAX_ID)
-        return fail(e, ERR_FORMAT, "%s: the added token \"%.60s\" with id %lld: tokens have 1 to %d bytes, ids are below %d",
-                    folder, name, (long long)id, ADDED_TOKEN_BYTES, MAX_ID);
+        return fail(e, ERR_FORMAT,
+                    "%s: the added token \"%.60s\" with id %lld: tokens have 1 to %d bytes, ids are below %d", folder,
+                    name, (long long)id, ADDED_TOKEN_BYTES, MAX_ID);
     int32_t before = id_of(v, tokens, name, length);
     if (before != id && (before >= 0 || is_taken(v, tokens, id)))
-        return fail(e, ERR_FORMAT, "%s: the added token \"%.60s\" has id %lld, but %s already", folder, name, (long long)id,
-                    before >= 0 ? "it has another" : "another token has that");
+        return fail(e, ERR_FORMAT, "%s: the added token \"%.60s\" has id %lld, but %s already", folder, name,
+                    (long long)id, before >= 0 ? "it has another" : "another token has that");
     if (before < 0 && tokens->count == ADDED_TOKENS_MAX)
         return fail(e, ERR_FORMAT, "%s: more than %d added tokens", folder, ADDED_TOKENS_MAX);
     for (int i = 0; i < tokens->count; i++)
@@ -73,7 +74,8 @@ static status read_decoder(const char *folder, const struct vocabulary *v, const
         if (end == t->key || *end != '\0')
             return fail(e, ERR_FORMAT, "%s: \"added_tokens_decoder\": \"%.60s\" is no id", folder, t->key);
         if (json_bool(json_get(t, "single_word"), false))
-            return fail(e, ERR_FORMAT, "%s: the added token \"%.60s\" is \"single_word\": that is not supported", folder, name);
+            return fail(e, ERR_FORMAT, "%s: the added token \"%.60s\" is \"single_word\": that is not supported",
+                        folder, name);
         TRY(add(folder, v, name, id, tokens, e));
     }
     return OK;

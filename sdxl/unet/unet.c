@@ -61,7 +61,8 @@ static void add_guidance(const struct context *ctx, const struct unet *u, float 
     arena_release(ctx->arena, mark);
 }
 
-/* emb = time_embedding(sinusoids of t, and of the guidance) + add_embedding([text_embeds, sinusoids of the six sizes]) */
+/* emb = time_embedding(sinusoids of t, and of the guidance) + add_embedding([text_embeds, sinusoids of the six
+ * sizes]) */
 static void embed_time(const struct context *ctx, const struct unet *u, float *emb, const struct unet_input *in)
 {
     const struct unet_config *c = &u->config;

@@ -62,8 +62,8 @@ struct unet_input {
 };
 
 /* Deep features kept from step to step (DeepCache: Ma et al. 2023). From one step to the next most of what the inner
- * blocks compute hardly changes, and they are nearly all of the arithmetic. So their result, the output of the second to
- * last up block, is kept, and on some steps only the outermost level runs, on what was kept. */
+ * blocks compute hardly changes, and they are nearly all of the arithmetic. So their result, the output of the second
+ * to last up block, is kept, and on some steps only the outermost level runs, on what was kept. */
 enum unet_deep {
     DEEP_COMPUTE, /* all blocks, nothing kept */
     DEEP_KEEP,    /* all blocks, and deep = the output of the second to last up block */

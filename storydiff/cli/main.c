@@ -78,8 +78,8 @@ static void tell_what_vanished(int signal, siginfo_t *info, void *ucontext)
     _exit(EXIT_MISTAKE);
 }
 
-/* The first Ctrl-C finishes the step; a second signal ends the program at once. What was told to ignore Ctrl-C (nohup, a
- * shell's &) goes on ignoring it. */
+/* The first Ctrl-C finishes the step; a second signal ends the program at once. What was told to ignore Ctrl-C
+ * (nohup, a shell's &) goes on ignoring it. */
 static void catch_signals(void)
 {
     const struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESTART};

@@ -122,8 +122,8 @@ static status unknown(const char *dashes, const char *typed, size_t length, stru
     for (int i = 0; i < OWN_COUNT; i++)
         suggestion_offer(&s, own_table[i].key);
     if (s.best != NULL)
-        return fail(e, ERR_ARGUMENT, "%s%s is not an option; did you mean %s? (storydiff --help lists all)", dashes, word,
-                    s.best);
+        return fail(e, ERR_ARGUMENT, "%s%s is not an option; did you mean %s? (storydiff --help lists all)", dashes,
+                    word, s.best);
     return fail(e, ERR_ARGUMENT, "%s%s is not an option (storydiff --help lists all)", dashes, word);
 }
 
@@ -262,8 +262,10 @@ void options_help(FILE *out)
         print_rows(settings_table, settings_count, group, out);
         print_rows(own_table, OWN_COUNT, group, out);
     }
-    fputs("\nDashes and underscores are the same; --steps, --cfg-scale, --sampling-method and --output are understood, too.\n"
-          "Exit status: 0 done; 2 it cannot be done, one line says why and what to do; 1 not enough memory; 130 stopped by\n"
+    fputs("\nDashes and underscores are the same; --steps, --cfg-scale, --sampling-method and --output are "
+          "understood, too.\n"
+          "Exit status: 0 done; 2 it cannot be done, one line says why and what to do; 1 not enough memory; 130 "
+          "stopped by\n"
           "Ctrl-C, and the command that goes on is printed.\n",
           out);
 }

@@ -77,7 +77,8 @@ void progress_pass_done(struct progress *p, int step, int half, int pass)
     char line[128];
     p->done += done->panel_count;
     int halves = lockstep_halves(r);
-    bool last = (step == r->sampler->steps - 1 || sampler_stands_still(r->sampler, step + 1)) && half == halves - 1 && pass == r->pass_count - 1;
+    bool last = (step == r->sampler->steps - 1 || sampler_stands_still(r->sampler, step + 1)) && half == halves - 1 &&
+                pass == r->pass_count - 1;
     if (!is_due(p) && !last)
         return;
     snprintf(line, sizeof line, "step %d of %d, panel %d%s: %.0f s left", step + 1, r->sampler->steps,

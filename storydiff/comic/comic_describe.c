@@ -119,7 +119,8 @@ status comic_describe(const struct comic *c, const struct comic_report *report, 
     const struct settings *o = &c->settings;
     for (int i = 0; i < c->story.panel_count; i++)
         describe_panel(c, i, &report->tokens[i], out);
-    text_append(out, "negative prompt: %s\n", c->negatives[0] && c->settings.guidance_scale > 1 ? c->negatives[0] : "(none)");
+    text_append(out, "negative prompt: %s\n",
+                c->negatives[0] && c->settings.guidance_scale > 1 ? c->negatives[0] : "(none)");
     for (int i = 0; i < c->loras.count; i++)
         text_append(out, "LoRA %s, weight %g\n", c->loras.items[i].name, c->loras.items[i].weight);
     text_append(out, "model %s, %lld x %lld px, %d steps of %s, guidance %g, seed %llu, csa %s\n", c->model_name,

@@ -13,9 +13,9 @@ enum { NAMED = 12 }; /* words, or panels, that a line names */
 static const char function_words[] =
     " a an the this that these those some any every each all both "
     "and or but nor so as than then if when while because where who whom whose which what how "
-    "of in on at by to for from with without into onto over under up down off out near beside besides behind between among "
-    "amongst above below beneath across through along around about against towards toward upon within inside outside before "
-    "after during until past beyond next front "
+    "of in on at by to for from with without into onto over under up down off out near beside besides behind between "
+    "among amongst above below beneath across through along around about against towards toward upon within inside "
+    "outside before after during until past beyond next front "
     "i me my mine you your yours he him his she her hers it its we us our ours they them their theirs "
     "himself herself itself themselves "
     "is are am was were be been being do does did done has have had will would can could may might must shall should "
@@ -50,8 +50,8 @@ static void note(struct text *notes, const struct comic *c, const char *format, 
 
 /* ---------------------------------------------------------------------------------------------------------- words */
 
-/* The next word of a text: its letters, and in *whole its length with what follows an apostrophe ("girl's"). NULL: there
- * is none. */
+/* The next word of a text: its letters, and in *whole its length with what follows an apostrophe ("girl's"). NULL:
+ * there is none. */
 static const char *next_word(const char *text, size_t *length, size_t *whole)
 {
     const char *word = NULL;
@@ -107,8 +107,8 @@ static void note_words(const struct comic *c, struct text *notes)
         }
     }
     if (unknown.count > 0)
-        note(notes, c, "was not trained on these words, and draws something else for them: %s (model_index.json in its folder "
-                       "lists those that it knows)", list_end(&unknown));
+        note(notes, c, "was not trained on these words, and draws something else for them: %s (model_index.json in its "
+                       "folder lists those that it knows)", list_end(&unknown));
     text_free(&unknown.text);
     text_free(&seen);
 }
@@ -147,7 +147,8 @@ static void note_size(const struct comic *c, struct text *notes)
     char size[96];
     if (pixels == 0 || (o->width == pixels && o->height == pixels))
         return;
-    snprintf(size, sizeof size, "%d x %d px, not for %lld x %lld", pixels, pixels, (long long)o->width, (long long)o->height);
+    snprintf(size, sizeof size, "%d x %d px, not for %lld x %lld", pixels, pixels, (long long)o->width,
+             (long long)o->height);
     note(notes, c, "was made for panels of %s: they will be worse", size);
 }
 

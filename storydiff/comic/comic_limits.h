@@ -1,5 +1,5 @@
-/* What a model was not made for is said before it is drawn: words that it never saw, a panel without anybody or with too
- * many, another size. Only models that list what they know (sdxl/hints.h) have such limits. */
+/* What a model was not made for is said before it is drawn: words that it never saw, a panel without anybody or with
+ * too many, another size. Only models that list what they know (sdxl/hints.h) have such limits. */
 #ifndef STORYDIFF_COMIC_LIMITS_H
 #define STORYDIFF_COMIC_LIMITS_H
 

@@ -46,10 +46,11 @@ static void note_scripts(struct comic *c, const char *text, const char *where, s
             continue;
         if (font_glyph(c->font, code) == 0) {
             if (is_new(missing, hint->script))
-                note(c, "no font has %s (first U+%04X, in %s): install %s, or give `font` FILE such as %s", hint->script,
-                     (unsigned)code, where, hint->package, hint->file);
+                note(c, "no font has %s (first U+%04X, in %s): install %s, or give `font` FILE such as %s",
+                     hint->script, (unsigned)code, where, hint->package, hint->file);
         } else if (script != NULL && is_new(unshaped, script)) {
-            note(c, "%s (first in %s) is drawn letter by letter: joining and reordering them is not done", script, where);
+            note(c, "%s (first in %s) is drawn letter by letter: joining and reordering them is not done", script,
+                 where);
         }
     }
 }

@@ -12,11 +12,11 @@
  * background.
  *
  * Histogram and intersection are those of Swain & Ballard ("Color Indexing", IJCV 1991), who recognize objects by
- * them from any side: positions do not matter. Theirs are the axes, too, rg = r - g, by = 2b - r - g and wb = r + g + b,
- * and the fewer bins of the last one, since light differs from panel to panel. Ours is the soft binning: a pixel is
- * shared among the eight bins around its colour, so a slightly other shade is a slightly other palette. And a panel
- * of k characters holds the colours of all: its agreement with a panel of one of them is the sum of min(k F, F1),
- * which is 1 if that one's colours have a k-th of the palette.
+ * them from any side: positions do not matter. Theirs are the axes, too, rg = r - g, by = 2b - r - g and wb = r + g +
+ * b, and the fewer bins of the last one, since light differs from panel to panel. Ours is the soft binning: a pixel
+ * is shared among the eight bins around its colour, so a slightly other shade is a slightly other palette. And a
+ * panel of k characters holds the colours of all: its agreement with a panel of one of them is the sum of min(k F,
+ * F1), which is 1 if that one's colours have a k-th of the palette.
  *
  * The surprise: the figure means nothing by itself. Styles have colours of their own, and a black suit is easier to
  * keep than a patchwork. It means something beside the same figure for the same story drawn with CSA off, from the
@@ -63,7 +63,8 @@ struct consistency {
 struct consistency consistency_of(const struct story_plan *plan, const struct palette *palettes);
 
 /* The palettes of the story's panels: of the pictures in the output folder, which must all be there; or of the same
- * story drawn once more with CSA off, from the same noise, of which no file is left. ctx and watch are as for draw_comic. palettes: [panel_count]. */
+ * story drawn once more with CSA off, from the same noise, of which no file is left. ctx and watch are as for
+ * draw_comic. palettes: [panel_count]. */
 status consistency_of_results(const struct comic *c, struct palette *palettes, struct error *e);
 status consistency_without_csa(const struct comic *c, const struct comic_request *drawn, const struct context *ctx,
                                const struct draw_watch *watch, struct palette *palettes, struct error *e);

@@ -191,11 +191,13 @@ static status check_memory(const struct job *j, const struct lockstep *l, struct
     size_t decoding = render_measure(j->c->model, l->h, l->w, j->ctx->threads, NULL);
     char line[256];
     if (sampling > limit.hard || decoding > limit.hard)
-        return fail(e, ERR_MEMORY, "sampling takes %.0f MB and decoding %.0f MB besides the model's file, but %.0f MB are "
-                                   "left (%s): draw smaller (`height`, `width`), or find more memory", (double)sampling / 1e6,
-                    (double)decoding / 1e6, (double)limit.hard / 1e6, limit.why);
+        return fail(e, ERR_MEMORY,
+                    "sampling takes %.0f MB and decoding %.0f MB besides the model's file, but %.0f MB are "
+                    "left (%s): draw smaller (`height`, `width`), or find more memory",
+                    (double)sampling / 1e6, (double)decoding / 1e6, (double)limit.hard / 1e6, limit.why);
     if (sampling > limit.soft || decoding > limit.soft) {
-        snprintf(line, sizeof line, "sampling takes %.0f MB and decoding %.0f MB, but %.0f MB are free: this may be slow",
+        snprintf(line, sizeof line,
+                 "sampling takes %.0f MB and decoding %.0f MB, but %.0f MB are free: this may be slow",
                  (double)sampling / 1e6, (double)decoding / 1e6, (double)limit.soft / 1e6);
         notice(j, line);
     }

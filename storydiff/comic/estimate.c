@@ -77,7 +77,8 @@ status estimate_seconds(const struct lockstep_request *r, const struct profile *
         .cost = cost,
     };
     TRY(gemm_ready(e));
-    TRY(work_run(&(struct context){.threads = threads, .precision = r->precision}, (struct work){measure, &p, "the estimate"}, e));
+    TRY(work_run(&(struct context){.threads = threads, .precision = r->precision},
+                 (struct work){measure, &p, "the estimate"}, e));
     *seconds = p.seconds;
     return OK;
 }

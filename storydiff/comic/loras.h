@@ -1,6 +1,6 @@
 /* Which LoRAs a comic is drawn with: those that the settings name, FILE or FILE:WEIGHT, and those that prompts name,
- * <lora:NAME:WEIGHT> as in the most used web UI. A LoRA changes the model, and all panels are drawn with one model: so a
- * name in one prompt counts for the whole story. */
+ * <lora:NAME:WEIGHT> as in the most used web UI. A LoRA changes the model, and all panels are drawn with one model:
+ * so a name in one prompt counts for the whole story. */
 #ifndef STORYDIFF_LORAS_H
 #define STORYDIFF_LORAS_H
 

@@ -231,5 +231,6 @@ bool models_find_tokenizer(const char *cache_dir, char *out, size_t size)
 bool models_is_default(const char *name)
 {
     char path[4096], found[128];
-    return models_find(NULL, NULL, NULL, path, sizeof path, found, sizeof found, NULL) == OK && strcmp(found, name) == 0;
+    return models_find(NULL, NULL, NULL, path, sizeof path, found, sizeof found, NULL) == OK &&
+           strcmp(found, name) == 0;
 }

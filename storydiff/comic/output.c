@@ -236,8 +236,8 @@ static status check_folder(const struct comic *c, const struct output_lock *lock
     return OK;
 }
 
-/* A panel that `only` leaves out, and that the pages will show. older: the numbers of those that looked at an id panel as
- * it was before. */
+/* A panel that `only` leaves out, and that the pages will show. older: the numbers of those that looked at an id
+ * panel as it was before. */
 static status check_kept(const struct comic *c, int panel, struct text *older, struct text *notices, struct error *e)
 {
     struct output_path path;
@@ -263,8 +263,10 @@ static status check_pages(const struct comic *c, struct text *notices, struct er
         if (!c->wanted[i] || c->settings.pages_only)
             s = check_kept(c, i, &older, notices, e);
     if (older.length > 0)
-        text_append(notices, "%spanels that are kept were drawn looking at an id panel as it was before: if they no longer "
-                             "fit, redraw them, too (`only` %s)", notices->length ? "\n" : "", older.data);
+        text_append(notices,
+                    "%spanels that are kept were drawn looking at an id panel as it was before: if they no longer "
+                    "fit, redraw them, too (`only` %s)",
+                    notices->length ? "\n" : "", older.data);
     text_free(&older);
     return s;
 }
@@ -293,8 +295,9 @@ status output_open(const struct comic *c, struct output_lock *lock, bool *finish
     if (o->overwrite && o->resume)
         return fail(e, ERR_ARGUMENT, "`overwrite` and `resume` exclude each other: start anew, or go on?");
     if (o->pages_only && (o->resume || o->only != NULL || o->comic_type == PAGE_NONE))
-        return fail(e, ERR_ARGUMENT, "`pages_only` draws pages and no panel: it excludes `resume`, `only` and `comic_type` "
-                                     "none");
+        return fail(e, ERR_ARGUMENT,
+                    "`pages_only` draws pages and no panel: it excludes `resume`, `only` and `comic_type` "
+                    "none");
     TRY(check_writable(o->output_dir, e));
     TRY(file_make_directory(o->output_dir, e));
     TRY(output_lock_take(lock, o->output_dir, e));

@@ -34,8 +34,8 @@ status output_path(const struct comic *c, enum output_file file, int number, str
 status output_open(const struct comic *c, struct output_lock *lock, bool *finished, struct text *notices,
                    struct error *e);
 
-/* Before --only or --pages_only begins: copies of the panels and pages that it will replace, unless --overwrite says that they are
- * not wanted. Doing it twice makes no second copies. */
+/* Before --only or --pages_only begins: copies of the panels and pages that it will replace, unless --overwrite says
+ * that they are not wanted. Doing it twice makes no second copies. */
 status output_keep(const struct comic *c, struct error *e);
 
 /* The numbered panels and pages, whichever story they are of. */

@@ -35,9 +35,12 @@ static status taken(const char *folder, int fd, struct error *e)
     long process = text != NULL ? strtol(text, NULL, 10) : 0;
     free(text);
     if (process > 0)
-        return fail(e, ERR_ARGUMENT, "another storydiff (process %ld) draws into %s: wait for it, stop it (kill %ld), or "
-                                     "choose another `output_dir`", process, folder, process);
-    return fail(e, ERR_ARGUMENT, "another storydiff draws into %s: wait for it, or choose another `output_dir`", folder);
+        return fail(e, ERR_ARGUMENT,
+                    "another storydiff (process %ld) draws into %s: wait for it, stop it (kill %ld), or "
+                    "choose another `output_dir`",
+                    process, folder, process);
+    return fail(e, ERR_ARGUMENT, "another storydiff draws into %s: wait for it, or choose another `output_dir`",
+                folder);
 }
 
 /* Between opening a file and locking it, the one that had it may have removed it. */

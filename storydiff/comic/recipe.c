@@ -160,7 +160,8 @@ static void append_panel_seeds(struct text *out, const struct comic *c)
     text_free(&seeds);
 }
 
-/* The model's and the fonts: a fingerprint does not see a single weight that was changed, but the file has another time. */
+/* The model's and the fonts: a fingerprint does not see a single weight that was changed, but the file has another
+ * time. */
 static void append_files(struct text *out)
 {
     struct mapped_files files;
@@ -180,7 +181,8 @@ static void append_configs(struct text *out, const struct model *m)
         struct text json = {0};
         char name[4400];
         if (parts_describe(&m->parts, what, &json, name, sizeof name, NULL) == OK)
-            append_crc(out, description_files[what], crc32(crc32(0, NULL, 0), (const Bytef *)json.data, (uInt)json.length));
+            append_crc(out, description_files[what],
+                       crc32(crc32(0, NULL, 0), (const Bytef *)json.data, (uInt)json.length));
         text_free(&json);
     }
 }

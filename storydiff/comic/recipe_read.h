@@ -1,5 +1,5 @@
-/* A recipe that was read from a picture or a saved state, as settings again: what it takes to go on, or to draw the same
- * once more, without repeating the story. */
+/* A recipe that was read from a picture or a saved state, as settings again: what it takes to go on, or to draw the
+ * same once more, without repeating the story. */
 #ifndef STORYDIFF_RECIPE_READ_H
 #define STORYDIFF_RECIPE_READ_H
 

@@ -7,9 +7,10 @@
 #include "storydiff/picture/image.h"
 #include "storydiff/comic/memory.h"
 
-/* Decodes latents (with the tiny decoder if the model says draft), of size n h w c, one sample after the other, so that memory is that of one picture.
- * decoded: [n, f h, f w, 3], the VAE's output before clamping, or NULL. images: n new images that the caller frees,
- * or NULL. ctx gives threads, profile and observer; memory is its own. On failure no image is left. */
+/* Decodes latents (with the tiny decoder if the model says draft), of size n h w c, one sample after the other, so
+ * that memory is that of one picture. decoded: [n, f h, f w, 3], the VAE's output before clamping, or NULL. images: n
+ * new images that the caller frees, or NULL. ctx gives threads, profile and observer; memory is its own. On failure
+ * no image is left. */
 status render_latents(const struct context *ctx, const struct model *m, struct features latents, float *decoded,
                       struct image *images, struct error *e);
 
@@ -29,8 +30,8 @@ struct preview_map {
 };
 status preview_map_make(const struct context *ctx, const struct model *m, struct preview_map *map, struct error *e);
 
-/* A picture of 8h x 8w pixels from one latent [h, w, c] by the model's tiny decoder, which it must have; the caller frees
- * it. */
+/* A picture of 8h x 8w pixels from one latent [h, w, c] by the model's tiny decoder, which it must have; the caller
+ * frees it. */
 status preview_tiny(const struct context *ctx, const struct model *m, const float *latent, int64_t h, int64_t w,
                     struct image *image, struct error *e);
 

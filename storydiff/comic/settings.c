@@ -60,9 +60,11 @@ const struct setting settings_table[] = {
      "denoising steps (default: 50, few-step samplers 4, or the model's)"},
     {SETTING_PICTURES, "guidance_scale", SETTING_NUMBER, AT(guidance_scale), "G", 0, 100, NULL,
      "classifier-free guidance, none up to 1 (default: 5, SD 1.5 7.5, few-step samplers 1, or the model's)"},
-    {SETTING_PICTURES, "seed", SETTING_SEED, AT(seed), "N", 0, 0, NULL, "same seed, same pictures; -1: any, which is printed"},
+    {SETTING_PICTURES, "seed", SETTING_SEED, AT(seed), "N", 0, 0, NULL,
+     "same seed, same pictures; -1: any, which is printed"},
     {SETTING_PICTURES, "sampler", SETTING_TEXT, AT(sampler), "NAME", 0, 0, NULL,
-     "ddim[_trailing], euler[_karras, _trailing], euler_a[_trailing], dpmpp_2m[_karras], dpmpp_2m_sde[_karras], lcm or pndm "
+     "ddim[_trailing], euler[_karras, _trailing], euler_a[_trailing], dpmpp_2m[_karras], dpmpp_2m_sde[_karras], lcm "
+     "or pndm "
      "(default: ddim, or the model's)"},
     {SETTING_PICTURES, "eta", SETTING_NUMBER, AT(eta), "X", 0, 1, NULL,
      "ddim: share of fresh noise (default: 0, or the model's)"},
@@ -99,7 +101,8 @@ const struct setting settings_table[] = {
      "four panels a page, classic, or none"},
     {SETTING_PAGE, "title", SETTING_TEXT, AT(title), "TEXT", 0, 0, NULL, "stands above the panels of the first page"},
     {SETTING_PAGE, "font", SETTING_TEXT_LIST, AT(fonts), "FILE", 0, 0, NULL,
-     "TrueType or OpenType font of the captions; more of them for letters it lacks (default: DejaVu Sans, and installed ones)"},
+     "TrueType or OpenType font of the captions; more of them for letters it lacks (default: DejaVu Sans, and "
+     "installed ones)"},
     {SETTING_PAGE, "format", SETTING_TEXT, AT(format), "png,pdf,cbz", 0, 0, NULL, "what the pages are written as"},
 
     {SETTING_RUN, "output_dir", SETTING_TEXT, AT(output_dir), "DIR", 0, 0, NULL,

@@ -3,10 +3,10 @@
  *   for each step:  for each half (unconditional, conditional):  for each pass (the write passes first):
  *       predict the noise of its panels; in the last half: guide, and step their latents
  *
- * Two things may be left out, of all panels alike. Outside of the guidance interval (Kynkaanniemi et al. 2024) there is
- * only the conditional half. And with a cache_interval of N the inner blocks of the UNet run in every Nth step; between,
- * the outermost ones go on with what was kept of each panel and half (unet.h). Consistent self-attention is in the inner
- * blocks: its bank is written and read in those steps alone.
+ * Two things may be left out, of all panels alike. Outside of the guidance interval (Kynkaanniemi et al. 2024) there
+ * is only the conditional half. And with a cache_interval of N the inner blocks of the UNet run in every Nth step;
+ * between, the outermost ones go on with what was kept of each panel and half (unet.h). Consistent self-attention is
+ * in the inner blocks: its bank is written and read in those steps alone.
  *
  * Same numbers as panel after panel, since a panel depends on others only through the bank of the same step and half;
  * but that bank is all that ever exists, however long the story. Beside it only latents and the keys of the text grow
@@ -94,7 +94,8 @@ int lockstep_first_half(const struct lockstep_request *r, int step);
  * from before a step that computes them. Always without a cache_interval, and after the last step. */
 bool lockstep_is_complete(const struct lockstep *l);
 
-/* Memory and arithmetic of a request, from dry runs: one half of a step for the memory, all steps for the arithmetic. */
+/* Memory and arithmetic of a request, from dry runs: one half of a step for the memory, all steps for the arithmetic.
+ */
 struct lockstep_cost {
     size_t memory;          /* bytes: latents, bank and activations, without the mapped weights */
     size_t bank;            /* of these, what consistent self-attention keeps */
@@ -131,7 +132,8 @@ status lockstep_check(const struct lockstep *l, struct error *e);
 void lockstep_go_on(struct lockstep *l, int step, const float *latents, const float *history);
 
 /* The state between two steps. `recipe` is the text that describes the run (recipe.h); loading does not judge it.
- * Load fails if the file is not such a state, has other shapes, or was made with other text states; then `l` is unchanged. */
+ * Load fails if the file is not such a state, has other shapes, or was made with other text states; then `l` is
+ * unchanged. */
 status lockstep_save(const struct lockstep *l, const char *path, const char *recipe, struct error *e);
 status lockstep_load(struct lockstep *l, const char *path, struct error *e);
 

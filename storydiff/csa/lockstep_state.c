@@ -21,7 +21,8 @@ static void text_checksum(const struct conditioning *t, char sum[16])
 {
     uLong crc = crc32_z(crc32(0, NULL, 0), (const Bytef *)t->states,
                         (size_t)(t->count * t->tokens * t->width) * sizeof(float));
-    snprintf(sum, 16, "%08lx", crc32_z(crc, (const Bytef *)t->pooled, (size_t)(t->count * t->pooled_width) * sizeof(float)));
+    snprintf(sum, 16, "%08lx",
+             crc32_z(crc, (const Bytef *)t->pooled, (size_t)(t->count * t->pooled_width) * sizeof(float)));
 }
 
 /* Of all that counts: a file that was damaged must not go on as another picture. */
@@ -71,9 +72,10 @@ static status read_state(const struct lockstep *l, const struct safetensors *fil
     text_checksum(l->request->text, sum);
     saved = safetensors_meta(file, "text_states");
     if (saved == NULL || strcmp(saved, sum) != 0)
-        return fail(e, ERR_FORMAT, "%s: the prompts became other text states then (checksum %.8s, now %s): the vocabulary or a "
-                                   "text encoder was changed; put it back, or start anew with `overwrite`", file->path,
-                    saved != NULL ? saved : "none", sum);
+        return fail(e, ERR_FORMAT,
+                    "%s: the prompts became other text states then (checksum %.8s, now %s): the vocabulary or a "
+                    "text encoder was changed; put it back, or start anew with `overwrite`",
+                    file->path, saved != NULL ? saved : "none", sum);
     *step = (int)value;
     return OK;
 }

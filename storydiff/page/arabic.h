@@ -4,8 +4,8 @@
  *   drawn    U+FE91 U+FE92 U+FE90   its initial, medial and final shape
  *
  * Fonts choose shapes by programs in their table GSUB, which are not run here. But Unicode has the shapes of Arabic,
- * Persian and Urdu as code points of their own (Arabic Presentation Forms, U+FB50 .. U+FEFC), and most fonts with Arabic
- * letters show them. So does the pair of lam and alef, which is one shape. */
+ * Persian and Urdu as code points of their own (Arabic Presentation Forms, U+FB50 .. U+FEFC), and most fonts with
+ * Arabic letters show them. So does the pair of lam and alef, which is one shape. */
 #ifndef STORYDIFF_ARABIC_H
 #define STORYDIFF_ARABIC_H
 

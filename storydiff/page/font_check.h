@@ -1,10 +1,10 @@
 /* Whether a font file may be shown to stb_truetype, which does no range checking of the offsets it finds.
  *
  * Checked: the table directory; the size of every table stb_truetype reads from; the character map it chose, with
- * every glyph array it points to; before it is drawn, each TrueType outline with its components. It is not asked about
- * kerning (font_kern.h). Trusted, since checking it would be a second font library: the programs that draw the outlines
- * of OpenType/CFF fonts ("OTTO": .otf, Noto CJK), of which only the table's place is checked. So a stray, cut or altered
- * TrueType file is refused or harmless; take .otf fonts from people whom you trust. */
+ * every glyph array it points to; before it is drawn, each TrueType outline with its components. It is not asked
+ * about kerning (font_kern.h). Trusted, since checking it would be a second font library: the programs that draw the
+ * outlines of OpenType/CFF fonts ("OTTO": .otf, Noto CJK), of which only the table's place is checked. So a stray,
+ * cut or altered TrueType file is refused or harmless; take .otf fonts from people whom you trust. */
 #ifndef STORYDIFF_FONT_CHECK_H
 #define STORYDIFF_FONT_CHECK_H
 

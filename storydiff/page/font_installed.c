@@ -22,7 +22,8 @@ struct files {
 static bool is_font(const char *name)
 {
     const char *dot = strrchr(name, '.');
-    return dot != NULL && (strcasecmp(dot, ".ttf") == 0 || strcasecmp(dot, ".otf") == 0 || strcasecmp(dot, ".ttc") == 0);
+    return dot != NULL &&
+           (strcasecmp(dot, ".ttf") == 0 || strcasecmp(dot, ".otf") == 0 || strcasecmp(dot, ".ttc") == 0);
 }
 
 static void add_file(struct files *f, const char *path)

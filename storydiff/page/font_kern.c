@@ -5,8 +5,8 @@
  *                                                       format 2 -> class of left, class of right -> matrix of values
  *   kern -> subtable of pairs -> left, right, value
  *
- * Each arrow is an offset from the table before it. They are followed for one pair of glyphs at a time by reads that give
- * zero outside of the table: so nothing has to be checked beforehand, and damage costs the kerning and no more. A font's
+ * Each arrow is an offset from the table before it. They are followed for one pair of glyphs at a time by reads that
+ * give zero outside of the table: so nothing has to be checked beforehand, and damage costs the kerning and no more. A font's
  * scripts are not told apart: the first lookup that knows the pair is believed. */
 #include "storydiff/page/font_kern.h"
 
@@ -32,7 +32,7 @@ static uint16_t u16(const struct font_table *t, size_t at)
     return (uint16_t)number(t, at, 2);
 }
 
-/* Of `count` records in the order of the key that each begins with, the last whose key is not above ours: where it lies.
+/* Of `count` records in the order of the key that each begins with, the last whose key is not above ours: where it is.
  * 0 if there is none. */
 static size_t find(const struct font_table *t, size_t at, size_t count, size_t record, uint32_t key, size_t key_bytes)
 {
@@ -87,7 +87,8 @@ static size_t numbers(unsigned format)
 static bool pair_value(const struct font_table *t, size_t at, int left, int right, int *value)
 {
     const unsigned format = u16(t, at + 4);
-    const size_t size = 2 * (numbers(format) + numbers(u16(t, at + 6))), advance = 2 * numbers(format & (X_ADVANCE - 1));
+    const size_t size = 2 * (numbers(format) + numbers(u16(t, at + 6)));
+    const size_t advance = 2 * numbers(format & (X_ADVANCE - 1));
     const int index = coverage_index(t, at + u16(t, at + 2), left);
     size_t found = 0;
     if (index < 0)
@@ -141,7 +142,8 @@ static bool in_gpos(const struct font_table *t, int left, int right, int *value)
 }
 
 /* version 2, count 2, then subtables: version 2, length 2, coverage 2 (1: horizontal, of sorted pairs), pairs 2, three
- * search constants, then left 2, right 2, value 2 per pair. Only the first is read: its length overflows in large fonts. */
+ * search constants, then left 2, right 2, value 2 per pair. Only the first is read: its length overflows in large
+ * fonts. */
 static int in_kern(const struct font_table *t, int left, int right)
 {
     const uint32_t key = (uint32_t)left << 16 | (uint32_t)right;

@@ -36,8 +36,8 @@ static int without_spaces(const struct letters *l, int first, int end)
     return end;
 }
 
-/* A line of a word that is wider than it: with a hyphen where that is usual, else between any two letters, at least one.
- * end: the first letter that does not fit. */
+/* A line of a word that is wider than it: with a hyphen where that is usual, else between any two letters, at least
+ * one. end: the first letter that does not fit. */
 static struct span within_word(const struct text_block *t, int first, int end, int64_t width)
 {
     const struct letters *l = &t->letters;

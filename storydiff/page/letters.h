@@ -1,5 +1,5 @@
-/* A caption as letters: what is drawn for each, where it stands in the order of reading, and where a line may end. Used by
- * lettering.c alone. */
+/* A caption as letters: what is drawn for each, where it stands in the order of reading, and where a line may end.
+ * Used by lettering.c alone. */
 #ifndef STORYDIFF_LETTERS_H
 #define STORYDIFF_LETTERS_H
 

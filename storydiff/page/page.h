@@ -75,8 +75,8 @@ struct page_plan {
     struct rect title_box;  /* on the first page; the title's lines are centred in it */
 };
 
-/* Where everything goes; draws nothing, so that a story can be checked before an hour of drawing. A caption or title too
- * long even at the smallest letters is cut (panels[i].lettering.cut). Refuses shapes outside the limits above and
+/* Where everything goes; draws nothing, so that a story can be checked before an hour of drawing. A caption or title
+ * too long even at the smallest letters is cut (panels[i].lettering.cut). Refuses shapes outside the limits above and
  * pages larger than an image may be. The caller frees the plan. */
 status page_layout(const struct page_story *story, struct page_plan *plan, struct error *e);
 void page_plan_free(struct page_plan *plan); /* fine on a zeroed struct, and twice */

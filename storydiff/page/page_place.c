@@ -59,7 +59,8 @@ static enum page_place place_for(const struct page_panel *p, int border, const s
 {
     int64_t busy[PLACE_BELOW], least = INT64_MAX, area = 0;
     for (int place = 0; place < PLACE_BELOW; place++) {
-        const struct rect box = in_picture(moved(p->caption, p->picture, (enum page_place)place), border, p->picture, image);
+        const struct rect box =
+            in_picture(moved(p->caption, p->picture, (enum page_place)place), border, p->picture, image);
         busy[place] = busyness(image, box);
         area = (int64_t)box.width * box.height;
         least = busy[place] < least ? busy[place] : least;

@@ -162,7 +162,8 @@ static status append_line(struct pdf *pdf, const struct page_line *line, int hei
     status s = append_letters(pdf, line->text, line->text + line->length, line->size, &font, &width, &letters, e);
     if (s == OK && line->cut)
         s = append_letters(pdf, dots, dots + 3, line->size, &font, &width, &letters, e);
-    int64_t natural = width * line->size / EM, percent = natural > 0 ? (100 * line->width + natural / 2) / natural : 100;
+    int64_t natural = width * line->size / EM,
+            percent = natural > 0 ? (100 * line->width + natural / 2) / natural : 100;
     if (s == OK && letters.length > 0)
         text_append(content, "BT\n3 Tr %d Tz\n1 0 0 1 %d %d Tm\n%s> Tj\nET\n", (int)(percent > 0 ? percent : 100),
                     line->x, height - line->baseline, letters.data);
@@ -207,7 +208,8 @@ static status write_font(struct pdf *pdf, int object, const struct pdf_letter *l
         append_utf16(&map, letters[i].code);
         text_append(&map, ">\n");
     }
-    text_append(&map, "%sendcmap\nCMapName currentdict /CMap defineresource pop\nend\nend", count > 0 ? "endbfchar\n" : "");
+    text_append(&map, "%sendcmap\nCMapName currentdict /CMap defineresource pop\nend\nend",
+                count > 0 ? "endbfchar\n" : "");
     return write_stream(pdf, to_unicode, &map, e);
 }
 

@@ -1,7 +1,7 @@
 /* Pictures from people, by stb_image: PNG of any kind (palette, 16 bits, gray, interlaced), JPEG.
  *
- * stb_image decodes what it can and trusts what it is told, so who it is told by is checked first: a PNG from end to end
- * (png_check.h), a JPEG for whether it can hold the pixels that it claims. */
+ * stb_image decodes what it can and trusts what it is told, so who it is told by is checked first: a PNG from end to
+ * end (png_check.h), a JPEG for whether it can hold the pixels that it claims. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -31,8 +31,8 @@ struct png_header {
 
 bool is_png(const unsigned char *bytes, size_t size);
 
-/* Checks signature and IHDR: whether the format knows such a picture and whether it is one of a size that image.h takes.
- * Fails with ERR_FORMAT. */
+/* Checks signature and IHDR: whether the format knows such a picture and whether it is one of a size that image.h
+ * takes. Fails with ERR_FORMAT. */
 status png_chunks_open(struct png_chunks *in, struct png_header *header, struct error *e);
 
 /* The next chunk, which lies in the file and has the checksum that stands behind it. Fails with ERR_FORMAT. */

@@ -1,5 +1,5 @@
-/* The writer: stb_image_write makes the file, zlib compresses it (stb_image_impl.c), and behind its header go the chunks
- * that stb_image_write knows nothing of:
+/* The writer: stb_image_write makes the file, zlib compresses it (stb_image_impl.c), and behind its header go the
+ * chunks that stb_image_write knows nothing of:
  *
  *   signature, IHDR                                                               stb_image_write's first 33 bytes
  *   sRGB  rendering intent 0, perceptual: what the numbers mean

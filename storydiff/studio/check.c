@@ -37,16 +37,20 @@ static status check_setting(const struct catalog *c, const struct story_setting 
     if (row == NULL || !setting_belongs_in_story(row)) /* whose messages are good */
         return OK;
     if (!check_is_offered(row) && is_text(row) && strcmp(key, "format") != 0)
-        return fail(e, ERR_ARGUMENT, "%s:%d:%d: `%s` names a file of this machine; the studio takes models by "
-                                     "sd_model_name and fonts by name, from its lists", NAME, s->line, s->key_column, key);
+        return fail(e, ERR_ARGUMENT,
+                    "%s:%d:%d: `%s` names a file of this machine; the studio takes models by "
+                    "sd_model_name and fonts by name, from its lists",
+                    NAME, s->line, s->key_column, key);
     if (strcmp(key, "font") == 0) {
         item = catalog_font(c, s->value);
         if (item == NULL)
             return fail(e, ERR_ARGUMENT, "%s:%d:%d: `font` %.80s is not one of the installed fonts", NAME, s->line,
                         s->value_column, s->value);
         if (paths->font != NULL)
-            return fail(e, ERR_ARGUMENT, "%s:%d:%d: one `font` is enough: other installed ones help out where it lacks a "
-                                         "letter", NAME, s->line, s->key_column);
+            return fail(e, ERR_ARGUMENT,
+                        "%s:%d:%d: one `font` is enough: other installed ones help out where it lacks a "
+                        "letter",
+                        NAME, s->line, s->key_column);
         paths->font = item->path;
     }
     if (strcmp(key, "sd_model_name") == 0) {

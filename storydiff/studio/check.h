@@ -1,8 +1,8 @@
-/* A script as it is being typed: what is wrong, and where; or who is in which panel, and how its caption reads. Opens no
- * model: a moment's work, done on every pause of the typing.
+/* A script as it is being typed: what is wrong, and where; or who is in which panel, and how its caption reads. Opens
+ * no model: a moment's work, done on every pause of the typing.
  *
- * The studio takes from a script what a stranger may say, since any program on this machine may send one: settings whose
- * value is a path (models, fonts, files of styles) are refused unless the value is a name of the catalog's. */
+ * The studio takes from a script what a stranger may say, since any program on this machine may send one: settings
+ * whose value is a path (models, fonts, files of styles) are refused unless the value is a name of the catalog's. */
 #ifndef STUDIO_CHECK_H
 #define STUDIO_CHECK_H
 
@@ -12,7 +12,8 @@
 /* Whether the studio lets a script give this setting. */
 bool check_is_offered(const struct setting *row);
 
-/* What the storydiff process must be told beside the script: paths of what it names. NULL: nothing. Of the catalog's. */
+/* What the storydiff process must be told beside the script: paths of what it names. NULL: nothing. Of the catalog's.
+ */
 struct check_paths {
     const char *model, *font;
 };
@@ -22,7 +23,8 @@ struct check_paths {
 status check_story(const struct catalog *c, const char *text, size_t length, struct story *story,
                    struct settings *settings, struct check_paths *paths, struct error *e);
 
-/* The same as JSON: {"ok": true, "title": .., "panels": [{"line", "caption", "characters", "role"}], "notices": ".."} or
+/* The same as JSON: {"ok": true, "title": .., "panels": [{"line", "caption", "characters", "role"}], "notices": ".."}
+ * or
  * {"ok": false, "line": 3, "column": 1, "key": "seed" or "", "message": ".."}; line 0: of no line. */
 void check_append(const struct catalog *c, const char *text, size_t length, struct text *out);
 

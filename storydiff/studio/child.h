@@ -14,9 +14,9 @@ struct child {
     FILE *events;
 };
 
-/* words: a list that ends with NULL, words[0] the program; it writes events to descriptor 3 (CHILD_EVENTS). log: where
- * its standard output and error go, appended; NULL: nowhere. keep: a descriptor that it holds as long as it lives, -1: none.
- * When this process dies, it is told to stop. */
+/* words: a list that ends with NULL, words[0] the program; it writes events to descriptor 3 (CHILD_EVENTS). log:
+ * where its standard output and error go, appended; NULL: nowhere. keep: a descriptor that it holds as long as it
+ * lives, -1: none. When this process dies, it is told to stop. */
 enum { CHILD_EVENTS = 3 };
 status child_start(struct child *c, const char *const *words, const char *log, int keep, struct error *e);
 

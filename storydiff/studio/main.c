@@ -30,10 +30,12 @@ static const char help[] =
     "  --models DIR          a folder of models; may be given several times\n"
     "  --library DIR         where the comics are kept (default: ~/.local/share/storydiff/comics)\n"
     "  --open                open the browser\n"
-    "  --allow_remote ADDR   listen on ADDR of this machine (0.0.0.0: all) instead of 127.0.0.1. There is no password:\n"
+    "  --allow_remote ADDR   listen on ADDR of this machine (0.0.0.0: all) instead of 127.0.0.1. There is no "
+    "password:\n"
     "                        whoever reaches the port can draw on this machine, and see and delete all its comics\n"
     "  --version, --help\n\n"
-    "It draws by starting storydiff, which is beside it. Ctrl-C ends both; what was being drawn goes on at the next start.\n";
+    "It draws by starting storydiff, which is beside it. Ctrl-C ends both; what was being drawn goes on at the next "
+    "start.\n";
 
 static status parse_port(const char *text, int *port, struct error *e)
 {
@@ -98,7 +100,8 @@ static status find_program(char *out, size_t size, struct error *e)
     if (slash != NULL)
         *slash = '\0';
     TRY(path_join(out, size, self, "storydiff", e));
-    return access(out, X_OK) == 0 ? OK : fail(e, ERR_IO, "%s: the program that draws is not there: make builds it", out);
+    return access(out, X_OK) == 0 ? OK
+                                  : fail(e, ERR_IO, "%s: the program that draws is not there: make builds it", out);
 }
 
 /* Two studios in one library would start each other's comics. The lock lasts as long as this process. */

@@ -27,7 +27,8 @@ struct queue;
 status queue_start(struct queue **queue, const struct library *library, const struct catalog *catalog,
                    const char *program, struct error *e);
 
-/* Stops what is being drawn as Ctrl-C does, and waits for it. The comic stays as being drawn: the next studio goes on. */
+/* Stops what is being drawn as Ctrl-C does, and waits for it. The comic stays as being drawn: the next studio goes
+ * on. */
 void queue_end(struct queue *queue);
 
 /* Puts a comic at the end of the queue. Refused if it is there already or being drawn. panels, seed: of TASK_REDRAW. */

@@ -19,7 +19,8 @@ static void append_base64(struct text *out, const unsigned char *bytes, size_t s
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < size; i += 3) {
-        unsigned value = (unsigned)bytes[i] << 16 | (i + 1 < size ? bytes[i + 1] << 8 : 0) | (i + 2 < size ? bytes[i + 2] : 0);
+        unsigned value =
+            (unsigned)bytes[i] << 16 | (i + 1 < size ? bytes[i + 1] << 8 : 0) | (i + 2 < size ? bytes[i + 2] : 0);
         char four[4] = {digits[value >> 18], digits[value >> 12 & 63], digits[value >> 6 & 63], digits[value & 63]};
         if (i + 1 >= size)
             four[2] = '=';
@@ -87,8 +88,8 @@ static void setting(struct text *out, const struct json *root, const char *their
 
 static bool write_script(const struct json *root, struct text *out, struct reply *reply)
 {
-    const char *prompt = json_string(json_get(root, "prompt"), ""), *sampler = json_string(json_get(root, "sampler_name"),
-                                                                                            NULL);
+    const char *prompt = json_string(json_get(root, "prompt"), ""),
+               *sampler = json_string(json_get(root, "sampler_name"), NULL);
     const char *scheduler = json_string(json_get(root, "scheduler"), "");
     const char *model = json_string(json_get(json_get(root, "override_settings"), "sd_model_checkpoint"), NULL);
     if (prompt[strspn(prompt, " \n\t")] == '\0') {
@@ -110,7 +111,8 @@ static bool write_script(const struct json *root, struct text *out, struct reply
             *reply = http_error(404, "this sampler is not known; /sdapi/v1/samplers lists all");
             return false;
         }
-        bool karras = strcasecmp(scheduler, "karras") == 0 && strncmp(ours, "dpmpp", 5) == 0 && strstr(ours, "_karras") == NULL;
+        bool karras =
+            strcasecmp(scheduler, "karras") == 0 && strncmp(ours, "dpmpp", 5) == 0 && strstr(ours, "_karras") == NULL;
         text_append(out, "sampler: %s%s\n", ours, karras ? "_karras" : "");
     }
     if (model != NULL && model[0] != '\0') {
@@ -298,6 +300,7 @@ struct reply webui_handle(struct studio *s, const struct request *r, const char 
         return png_info(r);
     if (strcmp(path, "options") == 0 && get)
         return options();
-    return http_error(404, "of this interface there are txt2img, progress, interrupt, sd-models, samplers, png-info and "
-                           "options");
+    return http_error(404,
+                      "of this interface there are txt2img, progress, interrupt, sd-models, samplers, png-info and "
+                      "options");
 }

@@ -116,7 +116,8 @@ static void fuzz_lists(const uint8_t *bytes, size_t size)
     static struct vocabulary vocabulary;
     struct error e[3] = {{0}};
     if (vocabulary.size == 0)
-        fuzz_expect(vocabulary_open_folder("tests/golden/pipeline/tokenizer", &vocabulary, NULL) == OK, "there is a vocabulary");
+        fuzz_expect(vocabulary_open_folder("tests/golden/pipeline/tokenizer", &vocabulary, NULL) == OK,
+                    "there is a vocabulary");
     if (json_parse("file", (const char *)bytes, size, &root, NULL) != OK)
         return;
     fuzz_check(model_hints_read("file", root, &hints, &e[0]), &e[0]);
@@ -306,7 +307,8 @@ static void fuzz_caption(const uint8_t *bytes, size_t size)
     if (e.code == OK)
         fuzz_check(lettering_cut(font, &l, 150, 100, &e), &e);
     if (e.code == OK && image_new(160, 110, &image, NULL) == OK)
-        fuzz_check(lettering_draw(font, &l, &image, (struct rect){5, 5, 150, 100}, LETTERING_LEFT, (struct color){0, 0, 0}, &e),
+        fuzz_check(lettering_draw(font, &l, &image, (struct rect){5, 5, 150, 100}, LETTERING_LEFT,
+                                  (struct color){0, 0, 0}, &e),
                    &e);
     image_free(&image);
     lettering_free(&l);
@@ -318,7 +320,8 @@ static void fuzz_prompt(const uint8_t *bytes, size_t size)
 {
     static struct tokenizer *tokenizer;
     if (tokenizer == NULL)
-        fuzz_expect(tokenizer_open("tests/golden/pipeline/tokenizer", NULL, &tokenizer, NULL) == OK, "there is a vocabulary");
+        fuzz_expect(tokenizer_open("tests/golden/pipeline/tokenizer", NULL, &tokenizer, NULL) == OK,
+                    "there is a vocabulary");
     char *text = text_of(bytes, size);
     struct loras loras = {0};
     struct prompt_pairs pairs;
