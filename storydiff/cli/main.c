@@ -1,26 +1,19 @@
 /* The program: options in, a comic out, what there is to say on the terminal. */
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
-#include <zlib.h>
 
 #include "storydiff/cli/dump.h"
 #include "storydiff/cli/events.h"
 #include "storydiff/cli/options.h"
 #include "storydiff/cli/progress.h"
+#include "storydiff/cli/say.h"
+#include "storydiff/cli/signals.h"
 #include "storydiff/comic/consistency.h"
 #include "storydiff/comic/draw.h"
 #include "storydiff/comic/output.h"
-#include "tensor/blas.h"
 #include "tensor/cpu.h"
 #include "tensor/gemm.h"
-#include "tensor/mapped.h"
 #include "tensor/parallel.h"
-#include "tensor/peak.h"
 
 enum { EXIT_FAILED = 1, EXIT_MISTAKE = 2, EXIT_STOPPED = 130 };
 
@@ -47,78 +40,10 @@ struct run {
     double start;
 };
 
-static volatile sig_atomic_t stop; /* a signal handler can tell nobody else */
-
-static void ask_to_stop(int signal)
-{
-    static const char line[] = "\nfinishing what can be saved; once more ends at once\n";
-    const struct sigaction plain = {.sa_handler = SIG_DFL};
-    int before = errno; /* the interrupted call looks at it */
-    (void)signal;
-    stop = 1;
-    sigaction(SIGINT, &plain, NULL); /* either of them, once more */
-    sigaction(SIGTERM, &plain, NULL);
-    if (write(STDERR_FILENO, line, sizeof line - 1) < 0)
-        errno = 0; /* nobody is listening */
-    errno = before;
-}
-
-/* A model's file was shortened while it was mapped: the part that is gone cannot be read. All before the step under way
- * is saved. */
-static void tell_what_vanished(int signal, siginfo_t *info, void *ucontext)
-{
-    static const char said[] = "\nstorydiff: a file was shortened or removed while it was in use: ",
-                      then[] = "\nput it back; what was saved is safe, and --resume goes on\n";
-    char path[4096] = "(the system does not say which)";
-    (void)ucontext;
-    mapped_file_at(info->si_addr, path, sizeof path);
-    if (write(STDERR_FILENO, said, sizeof said - 1) < 0 || write(STDERR_FILENO, path, strlen(path)) < 0 ||
-        write(STDERR_FILENO, then, sizeof then - 1) < 0)
-        _exit(128 + signal);
-    _exit(EXIT_MISTAKE);
-}
-
-/* The first Ctrl-C finishes the step; a second signal ends the program at once. What was told to ignore Ctrl-C
- * (nohup, a shell's &) goes on ignoring it. */
-static void catch_signals(void)
-{
-    const struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESTART};
-    const struct sigaction vanished = {.sa_sigaction = tell_what_vanished, .sa_flags = SA_SIGINFO};
-    struct sigaction before;
-    if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-        sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGBUS, &vanished, NULL);
-    signal(SIGXFSZ, SIG_IGN); /* too large a file for `ulimit -f` is an error that can be told */
-}
-
-/* Whoever starts us without standard streams would have messages land in the first files that we open. */
-static void open_standard_streams(void)
-{
-    int fd;
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO)
-        close(fd);
-}
-
-/* One line, whatever a person or a file has put into it, with settings as options. */
-static void print_line(const char *prefix, const char *line)
-{
-    struct text spelt = {0};
-    settings_spell(&spelt, line, "--");
-    fputs(prefix, stderr);
-    for (const char *p = spelt.data != NULL ? spelt.data : ""; *p != '\0'; p++)
-        fputc((unsigned char)*p < ' ' || *p == 0x7f ? ' ' : *p, stderr);
-    fputc('\n', stderr);
-    text_free(&spelt);
-}
-
 static int report(struct run *r, const struct error *e)
 {
     int exit_status = e->code == ERR_MEMORY ? EXIT_FAILED : EXIT_MISTAKE;
-    print_line("storydiff: ", e->message);
+    say_line("storydiff: ", e->message);
     events_failed(&r->events, e->message, exit_status);
     return exit_status;
 }
@@ -136,39 +61,10 @@ static void print_how_to_go_on(struct run *r, const struct error *e)
     text_free(&command);
 }
 
-static int print_version(void)
-{
-    struct cpu cpu = cpu_detect();
-    struct error e = {0};
-    bool blas = blas_load(&e) == OK;
-    printf("storydiff %s\n", STORYDIFF_VERSION);
-    printf("CPU       %s, %d cores (%d threads), %s\n", cpu.name, cpu.physical_cores, cpu.logical_cores,
-           cpu.avx512 ? "AVX-512" : cpu.avx2_fma ? "AVX2 and FMA" : "no AVX2");
-    printf("memory    %.1f GB, %.1f GB available\n", (double)cpu.memory / 1e9, (double)cpu.memory_available / 1e9);
-    printf("kernels   %s\n", gemm_kernel_name());
-    printf("threads   %d, unless --threads says another number\n", cpu.physical_cores);
-    printf("OpenBLAS  %s%s%s\n", blas ? blas_config() : e.message, blas ? "; its kernels: " : "",
-           blas ? blas_core() : "");
-    printf("zlib      %s\n", zlibVersion());
-    return EXIT_SUCCESS;
-}
-
-static void print_each(const char *prefix, const struct text *lines)
-{
-    for (const char *line = lines->data; line != NULL && *line != '\0';) {
-        struct text one = {0};
-        size_t length = strcspn(line, "\n");
-        text_append_bytes(&one, line, length);
-        print_line(prefix, one.data);
-        text_free(&one);
-        line += length + (line[length] == '\n');
-    }
-}
-
 static void print_lines(struct run *r, const struct text *lines)
 {
     events_notices(&r->events, lines->data);
-    print_each("note: ", lines);
+    say_lines("note: ", lines);
 }
 
 /* Where the weights come from: of several files in a folder, one is taken (sdxl/checkpoint/parts.h). */
@@ -176,14 +72,14 @@ static void print_files(const struct model *m)
 {
     struct text lines = {0};
     model_list_files(m, &lines);
-    print_each("", &lines);
+    say_lines("", &lines);
     text_free(&lines);
 }
 
 static void print_notice(void *self, const char *line)
 {
     struct run *r = self;
-    print_line("note: ", line);
+    say_line("note: ", line);
     events_notice(&r->events, line);
 }
 
@@ -200,21 +96,6 @@ static void print_stopped(struct run *r, const struct error *e)
     else
         fprintf(stderr, "; go on with:\n%s\n", command.data);
     text_free(&command);
-}
-
-/* The peak is that of bare multiply-adds, now. Winograd's convolutions do less than they are counted for. */
-static void print_profile(const struct run *r)
-{
-    double peak = peak_flops_mean(r->ctx.threads);
-    printf("%-12s %8s %9s %9s %9s %9s %9s\n", "operation", "calls", "seconds", "GFLOP", "GFLOP/s", "% of peak",
-           "GB/s");
-    for (enum op op = 0; op < OP_COUNT; op++) {
-        const struct profile_row *row = &r->profile.rows[op];
-        double seconds = row->seconds > 0 ? row->seconds : 1e-9;
-        printf("%-12s %8lld %9.2f %9.2f %9.1f %9.1f %9.1f\n", op_name(op), (long long)row->calls, row->seconds,
-               row->flops / 1e9, row->flops / seconds / 1e9, 100 * row->flops / seconds / peak,
-               row->bytes / seconds / 1e9);
-    }
 }
 
 /* Where no step is left, what is dumped from now on is the decoder's. */
@@ -248,7 +129,7 @@ static void pass_done(void *self, int step, int half, int pass)
     memory_look(&r->memory);
     dump_decoder(r, step + 1); /* pass_begins has the last word where another pass follows */
     if (r->dump.error.code != OK)
-        stop = 1;
+        signals_stop = 1;
 }
 
 static void step_saved(void *self, int step)
@@ -300,7 +181,7 @@ static status draw(struct run *r, struct error *e)
         .notice = print_notice,
         .self = r,
         .memory = &r->memory,
-        .stop = &stop,
+        .stop = &signals_stop,
     };
     struct draw_result result;
     status s = r->comic.settings.pages_only
@@ -334,7 +215,7 @@ static void pass_done_again(void *self, int step, int half, int pass)
 static status draw_again(struct run *r, struct palette *palettes, struct error *e)
 {
     const struct draw_watch watch = {
-        .begins = begins_again, .passes = {NULL, pass_done_again, r}, .decodes = decodes, .self = r, .stop = &stop};
+        .begins = begins_again, .passes = {NULL, pass_done_again, r}, .decodes = decodes, .self = r, .stop = &signals_stop};
     struct context ctx = r->ctx;
     ctx.observer = NULL;
     status s = consistency_without_csa(&r->comic, &r->request, &ctx, &watch, palettes, e);
@@ -434,7 +315,7 @@ static status work(struct run *r, struct error *e)
         TRY(start_dump(r, e));
     if (r->finished && !r->options.consistency)
         return OK;
-    catch_signals();
+    signals_catch(EXIT_MISTAKE);
     print_lines(r, &r->comic.notices); /* not before: a mistake is told in one line */
     if (!r->comic.settings.pages_only)
         TRY(comic_encode(&r->comic, &r->ctx, &r->request, e));
@@ -477,13 +358,6 @@ static status run(struct run *r, struct error *e)
     return task.status;
 }
 
-static void print_memory(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    printf("peak resident memory %.0f MB, mapped weights included\n", (double)usage.ru_maxrss * 1024 / 1e6);
-}
-
 /* What was promised on standard output must have arrived there. */
 static int finish_output(int exit_status)
 {
@@ -503,8 +377,10 @@ static int obey(struct run *r, struct error *e)
     }
     if (cpu_check_wanted(e) != OK)
         return report(r, e);
-    if (r->options.version)
-        return finish_output(print_version());
+    if (r->options.version) {
+        say_version();
+        return finish_output(EXIT_SUCCESS);
+    }
     status s = OK;
     if (r->options.progress_fd >= 0)
         s = events_open(&r->events, r->options.progress_fd, e);
@@ -512,12 +388,10 @@ static int obey(struct run *r, struct error *e)
         s = run(r, e);
     if (s == OK)
         events_finished(&r->events, r->drawn.panels, r->drawn.pages, seconds_now() - r->start);
-    if (s == ERR_STOPPED) {
+    if (s == ERR_STOPPED)
         print_stopped(r, e);
-    } else if (s == OK && r->options.profile) {
-        print_profile(r);
-        print_memory();
-    }
+    else if (s == OK && r->options.profile)
+        say_profile(&r->profile, r->ctx.threads);
     int exit_status = s == OK ? EXIT_SUCCESS : s == ERR_STOPPED ? EXIT_STOPPED : report(r, e);
     if (s != OK && s != ERR_STOPPED)
         print_how_to_go_on(r, e);
@@ -527,7 +401,7 @@ static int obey(struct run *r, struct error *e)
 int main(int argc, char **argv)
 {
     struct error e = {0};
-    open_standard_streams();
+    signals_open_standard_streams();
     struct run *r = calloc(1, sizeof *r); /* too large for a small stack */
     if (r == NULL) {
         fputs("storydiff: not enough memory to begin\n", stderr);

@@ -6,8 +6,8 @@
  *   kern -> subtable of pairs -> left, right, value
  *
  * Each arrow is an offset from the table before it. They are followed for one pair of glyphs at a time by reads that
- * give zero outside of the table: so nothing has to be checked beforehand, and damage costs the kerning and no more. A font's
- * scripts are not told apart: the first lookup that knows the pair is believed. */
+ * give zero outside of the table: so nothing has to be checked beforehand, and damage costs the kerning and no more. A
+ * font's scripts are not told apart: the first lookup that knows the pair is believed. */
 #include "storydiff/page/font_kern.h"
 
 enum {
