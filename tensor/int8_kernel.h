@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-enum { INT8_BLOCK = 128, INT8_WEIGHT_LIMIT = 127, INT8_MOST_COLUMNS = 32 };
+enum { INT8_BLOCK = 320, INT8_WEIGHT_LIMIT = 127, INT8_MOST_COLUMNS = 32 };
 
 /* Up to MR rows of activations, block by block. */
 struct int8_rows {

@@ -613,7 +613,7 @@ static void fast_is_three_settings_at_once(void **state)
     struct folder *f = *state;
     assert_done(f, BOB QUICK "--output_dir $F/plain");
     assert_outcome(f, BOB QUICK "--fast --output_dir $F/fast", 0, SAYS("note: fast: "));
-    assert_done(f, BOB QUICK "--precision int8 --cache_interval 3 --guidance_interval 0-0.7 --output_dir $F/three");
+    assert_done(f, BOB QUICK "--precision int8 --cache_interval 3 --guidance_interval 0-0.8 --output_dir $F/three");
     assert_same_pictures(f, "fast", "three");
     assert_true(difference(f, "plain/panel-01.png", "fast/panel-01.png") > 0);
     assert_done(f, BOB QUICK "--fast --precision float32 --cache_interval 1 --guidance_interval 0-1 --output_dir $F/none");
@@ -621,7 +621,7 @@ static void fast_is_three_settings_at_once(void **state)
     assert_done(f, "--from $F/fast/panel-01.png --output_dir $F/again");
     assert_same_pictures(f, "fast", "again");
     assert_outcome(f, BOB QUICK "--fast --dry-run", 0,
-                   SAYS("precision int8, cache interval 3, guidance interval 0-0.7", "kept features have "));
+                   SAYS("precision int8, cache interval 3, guidance interval 0-0.8", "kept features have "));
 }
 
 static void guidance_intervals_are_checked(void **state)
