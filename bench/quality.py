@@ -39,7 +39,7 @@ LEVERS = {
     'int8': ['--precision', 'int8'],
     'cache 2': ['--cache_interval', '2'],
     'cache 3': ['--cache_interval', '3'],
-    'guidance 0-0.7': ['--guidance_interval', '0-0.7'],
+    'guidance 0-0.8': ['--guidance_interval', '0-0.8'],
 }
 
 

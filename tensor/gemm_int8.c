@@ -20,7 +20,7 @@
 enum {
     NC = 1280,
     INPUT_BYTES = 6 << 20, /* quantised input at a time */
-    CHUNK = 256,           /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
+    CHUNK = INT8_BLOCK,    /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
     BYTES = 4 * GEMM_K,    /* of a row of the weight that wait to be transposed */
     ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
     GROUP_ROWS = 112,      /* whose bytes stay in level 2 while strips pass by */
@@ -135,7 +135,8 @@ static void pack_strip(void *arg, int64_t index, int thread)
             pack_columns(job, s, part * job->g->N + first + n, smaller(together, used - n), n, k, strip);
         for (int64_t n = used; n < NR; n++)
             zero_column(job, s, n, k, strip);
-        job->kernel->transpose((const float *)(const void *)s->bytes, blocks_of(k.end - begin, INT8_BLOCK) * INT8_BLOCK / 4,
+        job->kernel->transpose((const float *)(const void *)s->bytes,
+                               blocks_of(k.end - begin, INT8_BLOCK) * INT8_BLOCK / 4,
                                (float *)(void *)(strip.q + begin * NR));
     }
 }

@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-enum { INT8_BLOCK = 128, INT8_WEIGHT_LIMIT = 127, INT8_MOST_COLUMNS = 32 };
+enum { INT8_BLOCK = 320, INT8_WEIGHT_LIMIT = 127, INT8_MOST_COLUMNS = 32 };
 
 /* Up to MR rows of activations, block by block. */
 struct int8_rows {
@@ -48,8 +48,8 @@ struct int8_kernel {
     void (*pack_weight)(const float *x, int64_t K, uint8_t *q, float *scale, int32_t *offset);
     /* strip[K, NR] = transpose of NR rows of GEMM_STRIDE words of four bytes: of four values of k each */
     void (*transpose)(const float *rows, int64_t K, float *strip);
-    /* What follows a product. tile[rows][NR] += row[NR], and out[m][0 .. width) = tile[m] * gate[m] + residual[m]; out and
-     * residual: rows of `stride` floats; gate and residual may be NULL, residual may be out. */
+    /* What follows a product. tile[rows][NR] += row[NR], and out[m][0 .. width) = tile[m] * gate[m] + residual[m];
+     * out and residual: rows of `stride` floats; gate and residual may be NULL, residual may be out. */
     void (*add_row)(float *tile, const float *row, int64_t rows);
     void (*finish)(float *out, int64_t stride, int64_t rows, int64_t width, const float *tile, const float *gate,
                    const float *residual);

@@ -93,7 +93,8 @@ static void help_lists_every_option_with_its_default(void **state)
         "default: 3407", "--sampler", "--eta", "--long_prompt", "default: windows", "--noise", "default: reference",
         "--csa", "default: masked", "--id_length", "--sa32", "default: 0.5", "--sa64", "--csa_start", "--freeu",
         "--fast", "--precision TYPE", "--cache_interval N", "--guidance_interval FROM-TO",
-        "--comic_type", "default: four", "--font", "--format", "--from PNG", "--pages_only", "--output_dir", "default: outputs", "-t, --threads", "--resume",
+        "--comic_type", "default: four", "--font", "--format", "--from PNG", "--pages_only", "--output_dir",
+        "default: outputs", "-t, --threads", "--resume",
         "--save_every_step", "--no_save", "--only", "--preview_every", "--overwrite", "--dry_run", "--consistency",
         "--profile", "--dump", "--progress_fd", "-v, --verbose", "-h, --help", "default: Comic book", NULL};
     assert_outcome(*state, "--help", 0, texts);
@@ -152,7 +153,8 @@ static void a_descriptor_is_told_in_lines_of_json_what_is_done(void **state)
 static void a_picture_of_ours_is_drawn_again_from_itself(void **state)
 {
     put(*state, "s", two_friends);
-    assert_done(*state, "--story $F/s  --height 64 --width 64 --comic_type classic --output_dir $F/a --csa_start 2 --guidance_scale 3.3");
+    assert_done(*state, "--story $F/s  --height 64 --width 64 --comic_type classic --output_dir $F/a --csa_start 2 "
+                        "--guidance_scale 3.3");
     assert_done(*state, "--from $F/a/panel-04.png --output_dir $F/b");
     assert_same_pictures(*state, "a", "b");
     assert_done(*state, "--from $F/a/page-01.png --output_dir $F/c");
@@ -172,10 +174,14 @@ static void a_picture_of_ours_is_drawn_again_from_itself(void **state)
 static void captions_change_without_drawing(void **state)
 {
     put(*state, "s", two_friends);
-    assert_done(*state, "--story $F/s  --height 64 --width 64 --comic_type four --output_dir $F/a --format png,pdf,cbz");
+    assert_done(*state,
+                "--story $F/s  --height 64 --width 64 --comic_type four --output_dir $F/a --format png,pdf,cbz");
     prepare(*state, "sed 's/goes out/stays in/' $F/s >$F/t");
-    assert_done(*state, "--story $F/t  --height 64 --width 64 --comic_type four --output_dir $F/a --pages_only --format png,pdf,cbz");
-    assert_done(*state, "--story $F/t  --height 64 --width 64 --comic_type four --output_dir $F/b --format png,pdf,cbz");
+    assert_done(
+        *state,
+        "--story $F/t  --height 64 --width 64 --comic_type four --output_dir $F/a --pages_only --format png,pdf,cbz");
+    assert_done(*state,
+                "--story $F/t  --height 64 --width 64 --comic_type four --output_dir $F/b --format png,pdf,cbz");
     struct listing a = listing_of(*state, "a"), b = listing_of(*state, "b");
     for (int i = 0; i < b.count; i++) {
         int found = listing_find(&a, b.files[i].name);
@@ -306,10 +312,11 @@ static void mistakes_in_a_story_have_line_and_column(void **state)
         {"[Bob] a man\n---\n[Bob] runs\n[Tom] sits\n", "story:4:1: there is no character [Tom]"},
         {"[Bob] a man\n[Bob] runs\n", "---"},
         {"seed: x\n[Bob] a man\n---\n[Bob] runs\n", "story:1:1: seed \"x\": it takes a whole number"},
-        {"[Bob] a man\n  style_nam: x\n---\n[Bob] runs\n", 
+        {"[Bob] a man\n  style_nam: x\n---\n[Bob] runs\n",
          "story:2:3: style_nam is not a setting; did you mean style_name?"},
         {"seed: 1\n  seed: 2\n[Bob] a man\n---\n[Bob] runs\n", "story:2:3: seed is set already, in line 1"},
-        {"csa-start: 1\ncsa_start: 2\n[Bob] a man\n---\n[Bob] runs\n", "story:2:1: csa_start is set already, in line 1"},
+        {"csa-start: 1\ncsa_start: 2\n[Bob] a man\n---\n[Bob] runs\n",
+         "story:2:1: csa_start is set already, in line 1"},
         {"style: Line art\nstyle_name: Comic book\n[Bob] a man\n---\n[Bob] runs\n",
          "story:2:1: style_name is set already, in line 1"},
         {"threads: 3\n[Bob] a man\n---\n[Bob] runs\n", "story:1:1: threads cannot be set in a story file"},
@@ -349,15 +356,18 @@ static void models_that_are_not_there_or_not_whole_are_refused(void **state)
         {"cp $F/m/text_encoder/*.safetensors $F/m/text_encoder_2/", "--model $F/m",
          "text_encoder_2/model.safetensors"},
         {"rm -r $F/m/unet $F/m/tokenizer_2", "--model $F/m",
-         "download also tokenizer_2/vocab.json, tokenizer_2/merges.txt, unet/config.json, unet/diffusion_pytorch_model.safetensors "
+         "download also tokenizer_2/vocab.json, tokenizer_2/merges.txt, unet/config.json, "
+         "unet/diffusion_pytorch_model.safetensors "
          "(weights"},
         {"ln -sf /nowhere $F/m/vae/diffusion_pytorch_model.safetensors", "--model $F/m",
          "vae/diffusion_pytorch_model.safetensors (there is a link that leads nowhere)"},
         {"mv $F/m/tokenizer/vocab.json $F/m/tokenizer/tokenizer.json", "--model $F/m",
          "tokenizer/vocab.json (tokenizer.json, which is there, is not read)"},
         {"mkdir -p $F/hub/models--Some--Thing-XL $F/hub/models--Other--x", "--model $F/hub",
-         "a cache of models: name it with --cache_dir, and one of its models with --sd_model_name: Other/x, Some/Thing-XL"},
-        {"mkdir -p $F/hub/models--Some--Thing-XL/snapshots/1; cp $F/m/model_index.json $F/hub/models--Some--Thing-XL/snapshots/1",
+         "a cache of models: name it with --cache_dir, and one of its models with --sd_model_name: Other/x, "
+         "Some/Thing-XL"},
+        {"mkdir -p $F/hub/models--Some--Thing-XL/snapshots/1; cp $F/m/model_index.json "
+         "$F/hub/models--Some--Thing-XL/snapshots/1",
          "--sd_model_name Some/Thing-XL --cache_dir $F/hub", ": huggingface-cli download Some/Thing-XL --include"},
     };
     struct folder *f = *state;
@@ -585,7 +595,8 @@ static void each_missing_script_is_reported_once_with_a_package(void **state)
     struct outcome o = run(*state, "--general_prompt bob -p 'x #\u2FD6' -p 'y #\u2FD7 \u0E7F' --dry-run");
     assert_int_equal(o.status, 0);
     assert_int_equal(occurrences(o.err, "no font has "), 2);
-    assert_non_null(strstr(o.err, "(first U+2FD6, in the caption of panel 1): install fonts-noto-cjk, or give --font "));
+    assert_non_null(
+        strstr(o.err, "(first U+2FD6, in the caption of panel 1): install fonts-noto-cjk, or give --font "));
     assert_non_null(strstr(o.err, "no font has Thai (first U+0E7F, in the caption of panel 2)"));
     outcome_free(&o);
 }
@@ -636,15 +647,16 @@ static void fast_is_three_settings_at_once(void **state)
     struct folder *f = *state;
     assert_done(f, BOB QUICK "--output_dir $F/plain");
     assert_outcome(f, BOB QUICK "--fast --output_dir $F/fast", 0, SAYS("note: fast: "));
-    assert_done(f, BOB QUICK "--precision int8 --cache_interval 3 --guidance_interval 0-0.7 --output_dir $F/three");
+    assert_done(f, BOB QUICK "--precision int8 --cache_interval 3 --guidance_interval 0-0.8 --output_dir $F/three");
     assert_same_pictures(f, "fast", "three");
     assert_true(difference(f, "plain/panel-01.png", "fast/panel-01.png") > 0);
-    assert_done(f, BOB QUICK "--fast --precision float32 --cache_interval 1 --guidance_interval 0-1 --output_dir $F/none");
+    assert_done(f, BOB QUICK
+                "--fast --precision float32 --cache_interval 1 --guidance_interval 0-1 --output_dir $F/none");
     assert_same_pictures(f, "plain", "none");
     assert_done(f, "--from $F/fast/panel-01.png --output_dir $F/again");
     assert_same_pictures(f, "fast", "again");
     assert_outcome(f, BOB QUICK "--fast --dry-run", 0,
-                   SAYS("precision int8, cache interval 3, guidance interval 0-0.7", "kept features have "));
+                   SAYS("precision int8, cache interval 3, guidance interval 0-0.8", "kept features have "));
 }
 
 static void guidance_intervals_are_checked(void **state)
@@ -701,9 +713,10 @@ static void a_model_is_found_in_the_cache_of_the_hub(void **state)
     /* what is gone is named at once, a link that leads nowhere among it */
     prepare(f, "rm $F/hub/*/blobs/._unet_config.json $F/hub/*/blobs/._tokenizer_2_merges.txt "
                "$F/hub/*/snapshots/abcd/vae/*.safetensors");
-    assert_mistake(f, BOB "--output_dir $F/o --sd_model_name RealVision --cache_dir $F/hub",
-                   "download also tokenizer_2/merges.txt (there is a link that leads nowhere), unet/config.json (there is a "
-                   "link that leads nowhere), vae/diffusion_pytorch_model.safetensors");
+    assert_mistake(
+        f, BOB "--output_dir $F/o --sd_model_name RealVision --cache_dir $F/hub",
+        "download also tokenizer_2/merges.txt (there is a link that leads nowhere), unet/config.json (there is a "
+        "link that leads nowhere), vae/diffusion_pytorch_model.safetensors");
 }
 
 /* The small model as a single file: the same pictures, with a tokenizer from each place where one may be. */

@@ -214,8 +214,11 @@ static void pass_done_again(void *self, int step, int half, int pass)
 /* Nothing of the second drawing is dumped: its panels would take the place of the first one's. */
 static status draw_again(struct run *r, struct palette *palettes, struct error *e)
 {
-    const struct draw_watch watch = {
-        .begins = begins_again, .passes = {NULL, pass_done_again, r}, .decodes = decodes, .self = r, .stop = &signals_stop};
+    const struct draw_watch watch = {.begins = begins_again,
+                                     .passes = {NULL, pass_done_again, r},
+                                     .decodes = decodes,
+                                     .self = r,
+                                     .stop = &signals_stop};
     struct context ctx = r->ctx;
     ctx.observer = NULL;
     status s = consistency_without_csa(&r->comic, &r->request, &ctx, &watch, palettes, e);

@@ -14,8 +14,8 @@ void say_lines(const char *prefix, const struct text *lines);
 /* On standard output: version, CPU, kernels, threads, libraries. */
 void say_version(void);
 
-/* Calls, seconds and speed of each kind of operation; the share of the peak is that of bare multiply-adds, measured now.
- * (Winograd's convolutions do less than they are counted for.) And the most memory that the process had. */
+/* Calls, seconds and speed of each kind of operation; the share of the peak is that of bare multiply-adds, measured
+ * now. (Winograd's convolutions do less than they are counted for.) And the most memory that the process had. */
 void say_profile(const struct profile *profile, int threads);
 
 #endif

@@ -7,9 +7,9 @@
 /* Nonzero since somebody asked to stop; a program may ask itself. A signal handler can tell nobody else. */
 extern volatile sig_atomic_t signals_stop;
 
-/* The first Ctrl-C finishes the step; a second signal ends the program at once. What was told to ignore Ctrl-C (nohup, a
- * shell's &) goes on ignoring it. A mapped file that was shortened ends the program with its name and exit status
- * `mistake`. */
+/* The first Ctrl-C finishes the step; a second signal ends the program at once. What was told to ignore Ctrl-C
+ * (nohup, a shell's &) goes on ignoring it. A mapped file that was shortened ends the program with its name and exit
+ * status `mistake`. */
 void signals_catch(int mistake);
 
 /* Whoever starts us without standard streams would have messages land in the first files that we open. */

@@ -254,19 +254,44 @@ static int64_t default_start(enum csa_mode mode, int64_t steps)
     return start > 1 ? start : 1;
 }
 
-/* What is not given itself. */
+/* What is not given itself. A UNet of one level has nothing to keep. */
 static void decide_fast(struct comic *c)
 {
     struct settings *o = &c->settings;
+    bool keeps = unet_deep_channels(&c->model->unet.config) > 0;
     if (!o->fast)
         return;
     if (!settings_given(o, "precision"))
         o->precision = PRECISION_INT8;
-    if (!settings_given(o, "cache_interval"))
+    if (!settings_given(o, "cache_interval") && keeps)
         o->cache_interval = SETTINGS_FAST_CACHE_INTERVAL;
     if (!settings_given(o, "guidance_interval"))
         o->guidance_interval = SETTINGS_FAST_GUIDANCE_INTERVAL;
-    notice(c, SETTINGS_FAST_PRICE);
+}
+
+static bool is_guided(const struct comic *c)
+{
+    return c->settings.guidance_scale > 1 && c->model->unet.config.time_cond_proj_dim == 0;
+}
+
+/* The price of what it does here; comic_notes.c has a line where that is nothing. */
+static void announce_fast(struct comic *c)
+{
+    const struct settings *o = &c->settings;
+    struct text line = {0};
+    if (o->fast && o->precision == PRECISION_INT8)
+        text_append(&line, ", 8-bit products");
+    if (o->fast && o->cache_interval > 1 && c->sampler.steps > 1)
+        text_append(&line, ", the inner blocks of the UNet in one step of %lld", (long long)o->cache_interval);
+    if (o->fast && is_guided(c) && (c->guidance_from > 0 || c->guidance_to < 1))
+        text_append(&line, ", guidance from %g to %g of the steps", c->guidance_from, c->guidance_to);
+    if (line.length > 0) {
+        struct text whole = {0};
+        text_append(&whole, "fast: %s. %s", line.data + 2, SETTINGS_FAST_PRICE);
+        notice(c, whole.data);
+        text_free(&whole);
+    }
+    text_free(&line);
 }
 
 static double default_guidance(const struct model *m, bool few)
@@ -436,6 +461,7 @@ static status plan(struct comic *c, struct model *model, struct error *e)
     TRY(comic_lay_out(c, e));
     TRY(sampler_init(&c->sampler, &c->model->scheduler, c->settings.sampler, (int)c->settings.sampling_steps,
                      c->settings.eta, e));
+    announce_fast(c);
     warn_of_late_start(c);
     TRY(count_tokens(c, e));
     comic_note_clamping(c, &c->notices);

