@@ -128,23 +128,9 @@ static bool no_long_prompt(const struct comic *c)
     return !c->has_long_prompt;
 }
 
-/* A UNet may be told the guidance (latent consistency models). */
-static bool told_guidance(const struct comic *c)
-{
-    return c->model->unet.config.time_cond_proj_dim > 0;
-}
-
 static bool one_step(const struct comic *c)
 {
     return c->sampler.steps == 1;
-}
-
-/* The three that `fast` stands for. */
-static bool fast_is_overruled(const struct comic *c)
-{
-    return c->settings.fast && settings_given(&c->settings, "precision") != GIVEN_BY_NOBODY &&
-           settings_given(&c->settings, "cache_interval") != GIVEN_BY_NOBODY &&
-           settings_given(&c->settings, "guidance_interval") != GIVEN_BY_NOBODY;
 }
 
 static bool is_unset(const struct comic *c)
@@ -179,10 +165,7 @@ static const struct row {
     {"csa", all_alone, "no panel has another one to look at"},
     {"noise", one_panel, "there is one panel"},
     {"long_prompt", no_long_prompt, "no prompt is longer than 75 tokens"},
-    {"guidance_interval", no_guidance, "with `guidance_scale` up to 1 there is no guidance"},
-    {"guidance_interval", told_guidance, "this model's UNet is told the guidance, which costs nothing"},
     {"cache_interval", one_step, "there is one step"},
-    {"fast", fast_is_overruled, "`precision`, `cache_interval` and `guidance_interval` are given"},
     {"styles", style_is_built_in, "`style_name` is one of the built-in styles"},
     {"cache_dir", nothing_is_looked_for,
      "only `sd_model_name` is looked for there, and the vocabulary of a single file"},
