@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "sdxl/sampling/sampler.h"
 #include "storydiff/comic/models.h"
 #include "storydiff/story/styles.h"
 #include "storydiff/studio/check.h"
@@ -278,6 +279,15 @@ static void append_styles(struct text *out)
     text_append(out, "]");
 }
 
+static void append_samplers(struct text *out)
+{
+    const char *name;
+    text_append(out, ", \"samplers\": [");
+    for (int i = 0; (name = sampler_name_at(i)) != NULL; i++)
+        text_append(out, "%s\"%s\"", i > 0 ? ", " : "", name);
+    text_append(out, "]");
+}
+
 extern const char studio_example_1[], studio_example_2[], studio_example_3[];
 
 static void append_examples(struct text *out)
@@ -297,8 +307,7 @@ void catalog_append(const struct catalog *c, struct text *out)
     append_items(out, "models", c->models, c->model_count);
     append_items(out, "fonts", c->fonts, c->font_count);
     text_append(out, ", \"missing\": %s", c->missing.data != NULL ? c->missing.data : "[]");
-    text_append(out, ", \"samplers\": [\"ddim\", \"euler\", \"euler_a\", \"dpmpp_2m\", \"dpmpp_2m_karras\", "
-                     "\"dpmpp_2m_sde\", \"dpmpp_2m_sde_karras\", \"lcm\"]");
+    append_samplers(out);
     append_styles(out);
     append_settings(out);
     append_examples(out);
