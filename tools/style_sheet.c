@@ -6,12 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "storydiff/picture/image.h"
 #include "storydiff/picture/png.h"
 
 static status add(struct image *sheet, int at, int size, const char *path, struct error *e)
 {
     struct image panel, small;
-    TRY(png_read(path, &panel, e));
+    TRY(image_read(path, &panel, e));
     status s = image_resize(&panel, size, size, &small, e);
     image_free(&panel);
     TRY(s);

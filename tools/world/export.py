@@ -112,12 +112,13 @@ def main(config_path, run, out):
     put_tokenizer(f'{out}/tokenizer', tokenizer, END)
     put_tokenizer(f'{out}/tokenizer_2', tokenizer, '!')
     put(f'{out}/scheduler/scheduler_config.json', dict(
-        _class_name='DDIMScheduler', _diffusers_version='0.25.0', beta_start=BETA_START, beta_end=BETA_END,
-        beta_schedule='scaled_linear', clip_sample=False, num_train_timesteps=STEPS, prediction_type='v_prediction',
-        rescale_betas_zero_snr=False, set_alpha_to_one=True, steps_offset=0, timestep_spacing='trailing'))
+        _class_name='LCMScheduler', _diffusers_version='0.25.0', beta_start=BETA_START, beta_end=BETA_END,
+        beta_schedule='scaled_linear', clip_sample=False, num_train_timesteps=STEPS, original_inference_steps=STEPS,
+        prediction_type='v_prediction', rescale_betas_zero_snr=False, set_alpha_to_one=True, steps_offset=0,
+        timestep_scaling=10.0, timestep_spacing='trailing'))
     put(f'{out}/model_index.json', dict(
         _class_name='StableDiffusionXLPipeline', _diffusers_version='0.25.0', force_zeros_for_empty_prompt=True,
-        scheduler=['diffusers', 'DDIMScheduler'], text_encoder=['transformers', 'CLIPTextModel'],
+        scheduler=['diffusers', 'LCMScheduler'], text_encoder=['transformers', 'CLIPTextModel'],
         text_encoder_2=['transformers', 'CLIPTextModelWithProjection'], tokenizer=['transformers', 'CLIPTokenizer'],
         tokenizer_2=['transformers', 'CLIPTokenizer'], unet=['diffusers', 'UNet2DConditionModel'],
         vae=['diffusers', 'AutoencoderKL'], _storydiff=dict(config['hints'], words=known_words(config))))

@@ -91,7 +91,7 @@ def main(config_path, run, part):
     vae.to(memory_format=torch.channels_last)
     losses = decoder_losses if part == 'decoder' else encoder_losses
     batches = Batches(config, run, options.get('delivered', 0))
-    loop = Loop(f'{run}/{part}.pt', vae, options['steps'], options['rate'], average=.995)
+    loop = Loop(f'{run}/{part}.pt', vae, options['steps'], options['rate'], average=.998)
     reports = []
     for step in loop:
         batch = batches.get(step, options['batch'], options.get('person', 0))
