@@ -1,20 +1,14 @@
 #include "storydiff/csa/lockstep.h"
+#include "storydiff/csa/lockstep_noise.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "tensor/gemm.h"
 
-const char *const noise_mode_names[] = {"reference", "shared", "own", NULL};
-
-static int64_t latent_size(const struct lockstep *l)
-{
-    return l->h * l->w * l->c;
-}
-
 int64_t lockstep_latents_size(const struct lockstep *l)
 {
-    return l->request->panels * latent_size(l);
+    return l->request->panels * lockstep_latent_size(l);
 }
 
 int lockstep_halves(const struct lockstep_request *r)
@@ -81,101 +75,6 @@ static void forget_features(struct lockstep *l)
     l->deep_step[0] = l->deep_step[1] = -1;
 }
 
-/* --------------------------------------------------------------------------------------------------------- noise */
-
-/* Panels that share a draw: those of a pass, or all of the story. */
-static int group_count(const struct lockstep_request *r)
-{
-    return r->noise == NOISE_REFERENCE ? r->pass_count : 1;
-}
-
-static uint64_t seed_of(const struct lockstep_request *r, int panel)
-{
-    return r->seeds != NULL ? r->seeds[panel] : r->seed;
-}
-
-/* Each once, in the order of the passes, and how many. seeds NULL: the number of drawn panels, at least that many. */
-static int collect_seeds(const struct lockstep_request *r, uint64_t *seeds)
-{
-    int count = 0;
-    for (int i = 0; i < r->pass_count; i++)
-        for (int j = 0; j < r->passes[i].panel_count; j++) {
-            uint64_t seed = seed_of(r, r->passes[i].panels[j]);
-            bool known = false;
-            for (int k = 0; seeds != NULL && k < count; k++)
-                known = known || seeds[k] == seed;
-            if (known)
-                continue;
-            if (seeds != NULL)
-                seeds[count] = seed;
-            count++;
-        }
-    return count;
-}
-
-/* torch.randn((n, c, h, w)) of one generator, channels first, in `scratch`; the panels of this seed take their places
- * of it, channels last. from: [n] the panel at each place, or NULL: 0 .. n-1. */
-static void draw_panels(struct lockstep *l, struct torch_rng *generator, uint64_t seed, const int *from, int n)
-{
-    int64_t size = latent_size(l), pixels = l->h * l->w;
-    torch_randn(generator, l->scratch, n * size);
-    for (int i = 0; i < n; i++) {
-        int panel = from != NULL ? from[i] : i;
-        float *out = l->noise + panel * size;
-        const float *in = l->scratch + i * size;
-        if (seed_of(l->request, panel) != seed)
-            continue;
-        for (int64_t p = 0; p < pixels; p++)
-            for (int64_t c = 0; c < l->c; c++)
-                out[p * l->c + c] = in[c * pixels + p];
-    }
-}
-
-/* One draw for all panels of this seed: whatever place it is drawn for. */
-static void draw_shared(struct lockstep *l, struct torch_rng *generator, uint64_t seed)
-{
-    const struct lockstep_request *r = l->request;
-    size_t bytes = (size_t)latent_size(l) * sizeof(float);
-    int first = 0;
-    while (seed_of(r, first) != seed)
-        first++;
-    draw_panels(l, generator, seed, &first, 1);
-    for (int i = first + 1; i < r->panels; i++)
-        if (seed_of(r, i) == seed)
-            memcpy(l->noise + i * latent_size(l), l->noise + first * latent_size(l), bytes);
-}
-
-/* Fresh noise for every panel that is drawn. A panel with a seed of its own gets the noise that it would get if the
- * whole story had that seed. */
-static void draw_noise(struct lockstep *l)
-{
-    const struct lockstep_request *r = l->request;
-    for (int k = 0; k < l->seed_count; k++) {
-        struct torch_rng *generators = l->generators + k * group_count(r);
-        switch (r->noise) {
-        case NOISE_REFERENCE:
-            for (int i = 0; i < r->pass_count; i++)
-                draw_panels(l, &generators[i], l->seeds[k], r->passes[i].panels, r->passes[i].panel_count);
-            break;
-        case NOISE_SHARED: draw_shared(l, generators, l->seeds[k]); break;
-        case NOISE_OWN: draw_panels(l, generators, l->seeds[k], NULL, r->panels); break;
-        }
-    }
-}
-
-/* The generators as they are before step l->step: seeded, the initial noise drawn, the noise of the steps done drawn.
- */
-static void replay_noise(struct lockstep *l)
-{
-    int groups = group_count(l->request);
-    for (int i = 0; i < l->seed_count * groups; i++)
-        torch_seed(&l->generators[i], l->seeds[i / groups]);
-    draw_noise(l);
-    for (int step = 0; step < l->step; step++)
-        if (sampler_draws_noise(l->request->sampler, step))
-            draw_noise(l);
-}
-
 /* ---------------------------------------------------------------------------------------------------------- text */
 
 /* Bytes of text keys that a story may keep; prompts beyond are projected anew at every step (a hundredth of its
@@ -214,7 +113,7 @@ static struct batch batch_new(const struct lockstep *l, struct arena *arena, con
     int64_t n = pass->panel_count;
     return (struct batch){
         .n = n,
-        .sample = arena_floats(arena, n * latent_size(l)),
+        .sample = arena_floats(arena, n * lockstep_latent_size(l)),
         .states = arena_floats(arena, n * text->tokens * text->width),
         .pooled = arena_floats(arena, n * text->pooled_width),
         .time_ids = arena_floats(arena, n * 6),
@@ -242,7 +141,7 @@ static void batch_fill(const struct lockstep *l, const struct batch *b, const st
 {
     const struct lockstep_request *r = l->request;
     const struct conditioning *text = r->text;
-    int64_t states = text->tokens * text->width, size = latent_size(l);
+    int64_t states = text->tokens * text->width, size = lockstep_latent_size(l);
     for (int64_t i = 0; i < b->n; i++) {
         int64_t panel = pass->panels[i], row = text_row(r, pass, half, pass->panels[i]);
         sampler_scale_input(r->sampler, l->step, l->latents + panel * size, b->sample + i * size, size);
@@ -304,7 +203,7 @@ static void guide(const float *uncond, float *cond, int64_t n, float g)
 static void advance(struct lockstep *l, const struct story_pass *pass, float *prediction)
 {
     const struct lockstep_request *r = l->request;
-    int64_t size = latent_size(l), all = pass->panel_count * size;
+    int64_t size = lockstep_latent_size(l), all = pass->panel_count * size;
     float *output = prediction + (lockstep_halves(r) - 1) * all;
     if (is_guided(r, l->step))
         guide(prediction, output, all, (float)r->guidance_scale);
@@ -322,7 +221,7 @@ static void run_half(struct lockstep *l, const struct context *ctx, int half, co
     int halves = lockstep_halves(r);
     for (int i = 0; i < r->pass_count; i++) {
         const struct story_pass *pass = &r->passes[i];
-        int64_t all = pass->panel_count * latent_size(l);
+        int64_t all = pass->panel_count * lockstep_latent_size(l);
         int first = lockstep_first_half(r, l->step);
         if (watch != NULL && watch->begins != NULL)
             watch->begins(watch->self, l->step, half, i);
@@ -350,7 +249,7 @@ void lockstep_step(struct lockstep *l, const struct context *ctx, const struct l
     if (r->csa.mode != CSA_OFF)
         csa_plan_step(&l->csa.plan, l->step);
     if (sampler_draws_noise(r->sampler, l->step))
-        draw_noise(l);
+        noise_draw(l);
     for (int half = lockstep_first_half(r, l->step); half < lockstep_halves(r); half++)
         run_half(l, &own, half, watch);
     l->step++;
@@ -369,15 +268,15 @@ static int64_t drawn_panels(const struct lockstep_request *r)
 static void allocate(struct lockstep *l, struct arena *arena)
 {
     const struct lockstep_request *r = l->request;
-    int64_t all = r->panels * latent_size(l);
+    int64_t all = r->panels * lockstep_latent_size(l);
     l->seeds = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->seeds);
-    l->generators = arena_bytes(arena, (size_t)(l->seed_count * group_count(r)) * sizeof *l->generators);
+    l->generators = arena_bytes(arena, (size_t)(l->seed_count * noise_groups(r)) * sizeof *l->generators);
     l->latents = arena_floats(arena, all);
     l->history = arena_floats(arena, lockstep_history(r) * all);
     l->predicted = arena_floats(arena, all);
     l->noise = arena_floats(arena, all);
     l->scratch = arena_floats(arena, all);
-    l->noise_pred = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * latent_size(l));
+    l->noise_pred = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * lockstep_latent_size(l));
     if (keeps_features(r))
         l->deep = arena_floats(arena, lockstep_halves(r) * drawn_panels(r) * deep_size(l));
     l->keys = arena_bytes(arena, (size_t)drawn_panels(r) * sizeof *l->keys);
@@ -482,12 +381,12 @@ static status prepare(struct lockstep *l, const struct lockstep_request *request
     TRY(check_passes(request, e));
     forget_features(l);
     struct arena measured = arena_measure();
-    l->seed_count = request->seeds != NULL ? collect_seeds(request, NULL) : 1; /* at most */
+    l->seed_count = request->seeds != NULL ? noise_seeds(request, NULL) : 1; /* at most */
     allocate(l, &measured);
     TRY(arena_open(&l->fixed, measured.peak, "the latents", e));
     allocate(l, &l->fixed);
     TRY(arena_check(&l->fixed, "the latents", e));
-    l->seed_count = collect_seeds(request, l->seeds);
+    l->seed_count = noise_seeds(request, l->seeds);
     return open_csa(l, e);
 }
 
@@ -504,7 +403,7 @@ status lockstep_open(struct lockstep *l, const struct lockstep_request *request,
         lockstep_close(l);
         return s;
     }
-    replay_noise(l);
+    noise_replay(l);
     for (int64_t i = 0; i < lockstep_latents_size(l); i++)
         l->latents[i] = (float)(l->noise[i] * request->sampler->init_noise_sigma);
     return OK;
@@ -522,7 +421,7 @@ void lockstep_go_on(struct lockstep *l, int step, const float *latents, const fl
     memcpy(l->history, history, (size_t)lockstep_history(l->request) * bytes);
     l->step = step;
     forget_features(l);
-    replay_noise(l);
+    noise_replay(l);
 }
 
 status lockstep_take_latents(struct lockstep *l, float **latents, struct error *e)
