@@ -200,6 +200,37 @@ static void what_the_second_tokenizer_cuts_is_said(void **state)
                       "--long_prompt truncate --dry_run", 0, SAYS("has 80 tokens, the last 5 are cut off", "80 tokens, 5 of them cut"));
 }
 
+/* Syntax of other programs is read as words, which is said; what is understood, and ordinary punctuation, is not. */
+static void foreign_syntax_is_said(void **state)
+{
+    static const struct {
+        const char *words, *says;
+    } cases[] = {
+        {"-p 'a {red|blue} cat'", "panel 1: \"{red|blue}\" is read as words: no choice"},
+        {"-p 'a cat' -p 'a __color__ cat'", "panel 2: \"__color__\" is read as words: no wildcard"},
+        {"-p 'a cat++ runs'", "panel 1: \"t++\" is read"},
+        {"-p 'a cat:1.3 runs'", "panel 1: \"cat:1.3 \" is read"},
+        {"-p 'cat::2'", "panel 1: \"t::2\" is read"},
+        {"-p 'a <hypernet:x:1> cat'", "panel 1: \"<hypernet:x:1>\" is read as words: only LoRAs"},
+        {"-p 'embedding:EasyPose'", "panel 1: \"embedding:EasyPose\" is read"},
+        {"-p 'a cat AND a dog'", "panel 1: \"AND \" is read"},
+        {"-p 'a cat --ar 16:9'", "panel 1: \"--ar\" is read as words: settings"},
+        {"-p 'a cat' -n '<lora:foo:1>'", "the negative prompt: \"<lora:foo:1>\" is read as words: only LoRAs"},
+        {"-p 'a cat' -n '[cat:dog:0.5]'", "the negative prompt: \"[cat:dog:0.5]\" is read as words: words do not change"},
+        {"--general_prompt '[A] a {tall|small} man' -p '[A] runs'", "panel 1: \"{tall|small}\" is read"},
+    };
+    struct folder *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char words[512];
+        snprintf(words, sizeof words, "%s --dry_run", cases[i].words);
+        assert_outcome(f, words, 0, SAYS(cases[i].says));
+    }
+    struct outcome o = run_to(f, "-p 'a (cat:1.3), ((at 10:30)) BREAK -- well - 3+4, a_b: x; <3 & land' "
+                                 "-n '(bad:1.4), [ugly]' --dry_run", 0);
+    assert_null(strstr(o.err, "is read as words"));
+    outcome_free(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +242,7 @@ int main(void)
         TEST(a_clamp_that_nobody_asked_for_is_said),
         TEST(kernels_that_there_are_not_are_refused),
         TEST(what_the_second_tokenizer_cuts_is_said),
+        TEST(foreign_syntax_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

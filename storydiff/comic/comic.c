@@ -1,6 +1,7 @@
 #include "storydiff/comic/comic.h"
 #include "storydiff/comic/comic_limits.h"
 #include "storydiff/comic/comic_notes.h"
+#include "storydiff/comic/comic_syntax.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -465,8 +466,10 @@ static status plan(struct comic *c, struct model *model, struct error *e)
     warn_of_late_start(c);
     TRY(count_tokens(c, e));
     comic_note_clamping(c, &c->notices);
-    if (!c->settings.pages_only)
+    if (!c->settings.pages_only) {
+        comic_note_syntax(c, &c->notices);
         comic_note_limits(c, &c->notices);
+    }
     comic_note_effects(c, &c->notices);
     return OK;
 }
