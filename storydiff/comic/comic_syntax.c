@@ -15,7 +15,8 @@ static const struct syntax {
     {"(^|[ ,])[A-Za-z]+:[0-9]*\\.[0-9]+([ ,]|$)", "a weight is written in parentheses, (word:1.2)"},
     {"[A-Za-z]::-?[0-9.]+", "a weight is written (word:1.2)"},
     {"<[A-Za-z_]+:[^<>]*>", "only LoRAs are named like this, <lora:NAME:WEIGHT>, and only in a panel"},
-    {"embedding:[A-Za-z0-9_.-]+", "an embedding is known by its token alone, and only if the model's vocabulary has it"},
+    {"embedding:[A-Za-z0-9_.-]+",
+     "an embedding is known by its token alone, and only if the model's vocabulary has it"},
     {"(^|[ ,])AND([ ,]|$)", "prompts are not combined: BREAK begins a new window of the same one"},
     {"(^|[ ,])--[a-z]+", "settings are no part of a prompt: they are options, or lines of a story file"},
 };
@@ -37,8 +38,8 @@ static bool find(const char *pattern, const char *text, int *at, int *length)
 
 static void note(struct text *notes, const char *where, const char *found, int length, const char *instead)
 {
-    text_append(notes, "%s%s: \"%.*s\" is read as words: %s", notes->length > 0 ? "\n" : "", where, length < 60 ? length : 60,
-                found, instead);
+    text_append(notes, "%s%s: \"%.*s\" is read as words: %s", notes->length > 0 ? "\n" : "", where,
+                length < 60 ? length : 60, found, instead);
 }
 
 void comic_note_syntax(const struct comic *c, struct text *notes)

@@ -5,8 +5,8 @@
 
 #include "storydiff/comic/comic.h"
 
-/* Appends a line for each kind of foreign syntax in what the person has written for panels and negative prompt, with the
- * first such text. */
+/* Appends a line for each kind of foreign syntax in what the person has written for panels and negative prompt, with
+ * the first such text. */
 void comic_note_syntax(const struct comic *c, struct text *notes);
 
 #endif
