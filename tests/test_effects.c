@@ -1,20 +1,23 @@
-/* Nothing is silent: whatever a person gives has its effect, or is refused, or a note says that it has none. One table
- * for every setting there is, and what configs and the environment may say. */
+/* Nothing is silent: whatever a person gives has its effect, or is refused, or a note says that it has none. One
+ * table for every setting there is, and what configs and the environment may say. */
 #include "storydiff/comic/settings.h"
 #include "tensor/safetensors.h"
 #include "tests/check.h"
 #include "tests/folder.h"
 #include "tests/program.h"
 
-#define LONG_PROMPT "-p 'a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a " \
-                    "a a a a a a a a a a a a a a a a a a a a a a a a a'"
+#define LONG_PROMPT                                                                                                  \
+    "-p 'a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a a " \
+    "a "                                                                                                             \
+    "a a a a a a a a a a a a a a a a a a a a a a a a a'"
 
 /* `given` on a command line says nothing `without`, and something `with`; NULL: it never does. */
 static const struct row {
     const char *key, *given, *without, *with, *because;
 } rows[] = {
     {"general_prompt", "", "-p '[NC] a'", "-p b -p '[NC] a'", "no panel shows a character"},
-    {"negative_prompt", "-p a --negative_prompt x", "--guidance_scale 1", "--guidance_scale 2", "nothing is compared with it"},
+    {"negative_prompt", "-p a --negative_prompt x", "--guidance_scale 1", "--guidance_scale 2",
+     "nothing is compared with it"},
     {"id_length", "-p a -p b --id_length 1", "--csa off", "--csa sampled", "--csa is off"},
     {"id_length", "--id_length 1", "-p '[NC] a' -p '[NC] b'", "-p a -p b", "no panel shows a character"},
     {"sa32", "-p a -p b --sa32 0.3", "--csa off", "--csa sampled", "--csa is off"},
@@ -33,14 +36,15 @@ static const struct row {
     {"format", "-p a --format pdf", "--comic_type none", "--comic_type four", "there are no pages"},
     {"save_every_step", "-p a --save_every_step", "--no_save", "", "--no_save says otherwise"},
     {"preview_every", "-p a --preview_every 9", "--sampling_steps 8", "--sampling_steps 9", "there are fewer steps"},
-    {"cache_dir", "-p a --cache_dir $F", "", "--model $F/single.safetensors --tokenizer tests/models/default/tokenizer_2",
-     "is looked for there"},
+    {"cache_dir", "-p a --cache_dir $F", "",
+     "--model $F/single.safetensors --tokenizer tests/models/default/tokenizer_2", "is looked for there"},
     {"local_files_only", "-p a --local_files_only", "", NULL, "nothing is ever downloaded"},
     {"config", "-p a --config tests/models/default", "", "--model $F/single.safetensors", "which has its own"},
     {"lora", "-p a", "--lora $F/ink.safetensors:0", "--lora $F/ink.safetensors:0.5", "its weight is 0"},
     {"lora_dir", "--lora_dir $F", "-p a", "-p 'a <lora:ink:1>'", "no LoRA is named"},
     {"styles", "-p a --styles $F/styles.json", "", "--style_name mine", "one of the built-in styles"},
-    {"guidance_interval", "-p a --guidance_interval 0-0.5", "--guidance_scale 1", "--guidance_scale 2", "there is no guidance"},
+    {"guidance_interval", "-p a --guidance_interval 0-0.5", "--guidance_scale 1", "--guidance_scale 2",
+     "there is no guidance"},
     {"fast", "-p a --fast", "--precision int8 --cache_interval 2 --guidance_interval 0-0.5", "--precision int8",
      "each of what it stands for is given"},
 };
@@ -48,9 +52,10 @@ static const struct row {
 /* These always have an effect, or are refused where they could have none: how many panels, which model, which size,
  * which files are read and written. */
 static const char *const always[] = {
-    "prompt", "story", "from", "style_name", "sd_model_name", "model", "vae", "text_encoders", "tokenizer", "draft", "height",
-    "width", "sampling_steps", "guidance_scale", "seed", "sampler", "eta", "freeu", "precision", "cache_interval",
-    "comic_type", "output_dir", "threads", "resume", "no_save", "only", "pages_only", "overwrite",
+    "prompt",        "story",     "from",   "style_name", "sd_model_name", "model",          "vae",
+    "text_encoders", "tokenizer", "draft",  "height",     "width",         "sampling_steps", "guidance_scale",
+    "seed",          "sampler",   "eta",    "freeu",      "precision",     "cache_interval", "comic_type",
+    "output_dir",    "threads",   "resume", "no_save",    "only",          "pages_only",     "overwrite",
     "taesd", /* test_taesd and the recordings: it has a note, and needs a file of its own */
 };
 
@@ -90,7 +95,8 @@ static void prepare_files(const struct folder *f)
     free(down);
     free(up);
     write_bytes(folder_path(f, "styles.json").text, styles, strlen(styles));
-    prepare(f, "\"$(dirname \"${STORYDIFF:-build/storydiff}\")/storydiff-convert\" tests/models/default $F/single.safetensors "
+    prepare(f, "\"$(dirname \"${STORYDIFF:-build/storydiff}\")/storydiff-convert\" tests/models/default "
+               "$F/single.safetensors "
                ">/dev/null 2>&1");
 }
 
@@ -101,7 +107,8 @@ static void what_has_no_effect_is_said(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct row *r = &rows[i];
         char words[1024], says[128];
-        const char *general = strcmp(r->key, "fast") == 0 || strcmp(r->key, "noise") == 0 ? "" : "--general_prompt bob";
+        const char *general =
+            strcmp(r->key, "fast") == 0 || strcmp(r->key, "noise") == 0 ? "" : "--general_prompt bob";
         snprintf(says, sizeof says, "--%s has no effect: ", r->key);
         snprintf(words, sizeof words, "%s --height 64 --width 64 --dry_run %s %s", general, r->given, r->without);
         assert_outcome(f, words, 0, SAYS(says, r->because));
@@ -150,7 +157,8 @@ static void a_flag_may_be_given_as_false(void **state)
     outcome_free(&o);
 }
 
-/* DDIMScheduler of diffusers 0.25 clamps where its config does not say otherwise; its Stable Diffusion pipelines warn. */
+/* DDIMScheduler of diffusers 0.25 clamps where its config does not say otherwise; its Stable Diffusion pipelines
+ * warn. */
 static void a_clamp_that_nobody_asked_for_is_said(void **state)
 {
     static const struct {
@@ -163,9 +171,11 @@ static void a_clamp_that_nobody_asked_for_is_said(void **state)
     struct folder *f = *state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char commands[512], words[256];
-        snprintf(commands, sizeof commands, "rm -rf $F/m && cp -rL tests/models/default $F/m && chmod -R u+w $F/m && "
+        snprintf(commands, sizeof commands,
+                 "rm -rf $F/m && cp -rL tests/models/default $F/m && chmod -R u+w $F/m && "
                  "sed -i 's/\"clip_sample\": false/%s%s/' $F/m/scheduler/scheduler_config.json",
-                 cases[i].clip != NULL ? "\"clip_sample\": " : "\"clip\": 0", cases[i].clip != NULL ? cases[i].clip : "");
+                 cases[i].clip != NULL ? "\"clip_sample\": " : "\"clip\": 0",
+                 cases[i].clip != NULL ? cases[i].clip : "");
         prepare(f, commands);
         snprintf(words, sizeof words, BOB "--dry_run --model $F/m %s", cases[i].words);
         struct outcome o = run_to(f, words, 0);
@@ -178,7 +188,8 @@ static void a_clamp_that_nobody_asked_for_is_said(void **state)
 static void kernels_that_there_are_not_are_refused(void **state)
 {
     struct folder *f = *state;
-    static const char *const wrong[] = {"foo", "AVX2", "avx512 ", "sse2"}, *const right[] = {"portable", "openblas", ""};
+    static const char *const wrong[] = {"foo", "AVX2", "avx512 ", "sse2"}, *const right[] = {"portable", "openblas",
+                                                                                             ""};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_int_equal(setenv("STORYDIFF_CPU", wrong[i], 1), 0);
         assert_outcome(f, BOB "--dry_run", 2, SAYS("STORYDIFF_CPU is \"", "portable"));
@@ -196,8 +207,45 @@ static void kernels_that_there_are_not_are_refused(void **state)
 static void what_the_second_tokenizer_cuts_is_said(void **state)
 {
     struct folder *f = *state;
-    assert_outcome(f, "-p '!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!' --style_name '(No style)' "
-                      "--long_prompt truncate --dry_run", 0, SAYS("has 80 tokens, the last 5 are cut off", "80 tokens, 5 of them cut"));
+    assert_outcome(f,
+                   "-p '!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!!' "
+                   "--style_name '(No style)' "
+                   "--long_prompt truncate --dry_run",
+                   0, SAYS("has 80 tokens, the last 5 are cut off", "80 tokens, 5 of them cut"));
+}
+
+/* Syntax of other programs is read as words, which is said; what is understood, and ordinary punctuation, is not. */
+static void foreign_syntax_is_said(void **state)
+{
+    static const struct {
+        const char *words, *says;
+    } cases[] = {
+        {"-p 'a {red|blue} cat'", "panel 1: \"{red|blue}\" is read as words: no choice"},
+        {"-p 'a cat' -p 'a __color__ cat'", "panel 2: \"__color__\" is read as words: no wildcard"},
+        {"-p 'a cat++ runs'", "panel 1: \"t++\" is read"},
+        {"-p 'a cat:1.3 runs'", "panel 1: \"cat:1.3 \" is read"},
+        {"-p 'cat::2'", "panel 1: \"t::2\" is read"},
+        {"-p 'a <hypernet:x:1> cat'", "panel 1: \"<hypernet:x:1>\" is read as words: only LoRAs"},
+        {"-p 'embedding:EasyPose'", "panel 1: \"embedding:EasyPose\" is read"},
+        {"-p 'a cat AND a dog'", "panel 1: \"AND \" is read"},
+        {"-p 'a cat --ar 16:9'", "panel 1: \"--ar\" is read as words: settings"},
+        {"-p 'a cat' -n '<lora:foo:1>'", "the negative prompt: \"<lora:foo:1>\" is read as words: only LoRAs"},
+        {"-p 'a cat' -n '[cat:dog:0.5]'",
+         "the negative prompt: \"[cat:dog:0.5]\" is read as words: words do not change"},
+        {"--general_prompt '[A] a {tall|small} man' -p '[A] runs'", "panel 1: \"{tall|small}\" is read"},
+    };
+    struct folder *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char words[512];
+        snprintf(words, sizeof words, "%s --dry_run", cases[i].words);
+        assert_outcome(f, words, 0, SAYS(cases[i].says));
+    }
+    struct outcome o = run_to(f,
+                              "-p 'a (cat:1.3), ((at 10:30)) BREAK -- well - 3+4, a_b: x; <3 & land' "
+                              "-n '(bad:1.4), [ugly]' --dry_run",
+                              0);
+    assert_null(strstr(o.err, "is read as words"));
+    outcome_free(&o);
 }
 
 int main(void)
@@ -211,6 +259,7 @@ int main(void)
         TEST(a_clamp_that_nobody_asked_for_is_said),
         TEST(kernels_that_there_are_not_are_refused),
         TEST(what_the_second_tokenizer_cuts_is_said),
+        TEST(foreign_syntax_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

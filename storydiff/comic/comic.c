@@ -1,6 +1,7 @@
 #include "storydiff/comic/comic.h"
 #include "storydiff/comic/comic_limits.h"
 #include "storydiff/comic/comic_notes.h"
+#include "storydiff/comic/comic_syntax.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,8 +42,8 @@ static status read_recipe(struct comic *c, struct error *e)
         return OK;
     TRY(recipe_in_folder(o->output_dir, &c->recipe, e));
     if (c->recipe.values == NULL)
-        return fail(e, ERR_ARGUMENT, "nothing to draw: %s has no panel and no unfinished run that would say which story",
-                    o->output_dir);
+        return fail(e, ERR_ARGUMENT, "nothing to draw: %s has no panel and no unfinished run that would say "
+                                     "which story", o->output_dir);
     return recipe_settings(&c->recipe, o, e);
 }
 
@@ -134,8 +135,9 @@ static void choose_seeds(struct comic *c)
 static status read_style(struct comic *c, struct error *e)
 {
     if (c->settings.style_prompt != NULL) { /* from a recipe */
-        c->own_style = (struct style){c->settings.style_name, c->settings.style_prompt,
-                                      c->settings.style_negative_prompt != NULL ? c->settings.style_negative_prompt : ""};
+        const char *negative = c->settings.style_negative_prompt;
+        c->own_style =
+            (struct style){c->settings.style_name, c->settings.style_prompt, negative != NULL ? negative : ""};
         c->style = &c->own_style;
         return OK;
     }
@@ -365,7 +367,8 @@ static void warn_of_late_start(struct comic *c)
     if (o->csa == CSA_OFF || c->sampler.steps > o->csa_start || c->plan.cast_count == 0)
         return;
     snprintf(line, sizeof line, "%d step%s end%s before consistency starts at step %lld: use more `sampling_steps`%s",
-             c->sampler.steps, c->sampler.steps == 1 ? "" : "s", c->sampler.steps == 1 ? "s" : "", (long long)o->csa_start,
+             c->sampler.steps, c->sampler.steps == 1 ? "" : "s", c->sampler.steps == 1 ? "s" : "",
+             (long long)o->csa_start,
              o->csa_start > 1 ? " or a lower `csa_start`" : "");
     notice(c, line);
 }
@@ -405,12 +408,13 @@ static status count_tokens(struct comic *c, struct error *e)
 /* How many of them one panel can look at. */
 static status check_characters(const struct comic *c, struct error *e)
 {
-    int most = c->settings.csa != CSA_OFF ? csa_most_characters(c->plan.id_length > 0 ? c->plan.id_length : 1) : STORY_MAX_CHARACTERS;
+    int id_length = c->plan.id_length > 0 ? c->plan.id_length : 1;
+    int most = c->settings.csa != CSA_OFF ? csa_most_characters(id_length) : STORY_MAX_CHARACTERS;
     for (int i = 0; i < c->story.panel_count; i++)
         if (c->story.panels[i].character_count > most)
-            return fail(e, ERR_ARGUMENT, "panel %d names %d characters, with %d id panels each: it can look at %d of them; "
-                                         "name fewer, or lower `id_length`", i + 1, c->story.panels[i].character_count,
-                        c->plan.id_length, most);
+            return fail(e, ERR_ARGUMENT, "panel %d names %d characters, with %d id panels each: it can look at %d of "
+                                         "them; name fewer, or lower `id_length`", i + 1,
+                        c->story.panels[i].character_count, c->plan.id_length, most);
     return OK;
 }
 
@@ -465,8 +469,10 @@ static status plan(struct comic *c, struct model *model, struct error *e)
     warn_of_late_start(c);
     TRY(count_tokens(c, e));
     comic_note_clamping(c, &c->notices);
-    if (!c->settings.pages_only)
+    if (!c->settings.pages_only) {
+        comic_note_syntax(c, &c->notices);
         comic_note_limits(c, &c->notices);
+    }
     comic_note_effects(c, &c->notices);
     return OK;
 }
