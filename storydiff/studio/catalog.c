@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "sdxl/sampling/sampler.h"
 #include "storydiff/comic/models.h"
 #include "storydiff/story/styles.h"
 #include "storydiff/studio/check.h"
@@ -117,8 +118,8 @@ static void add_cached_models(struct catalog *c)
         char name[300], path[4200], called[128];
         const char *entry = entries[i]->d_name, *rule = strstr(entry + strlen(prefix), "--");
         if (strncmp(entry, prefix, strlen(prefix)) == 0 && rule != NULL) {
-            snprintf(name, sizeof name, "%.*s/%.120s", (int)(rule - entry - (int)strlen(prefix)),
-                     entry + strlen(prefix), rule + 2);
+            snprintf(name, sizeof name, "%.*s/%.120s", (int)(rule - entry - (int)strlen(prefix)), entry + strlen(prefix),
+                     rule + 2);
             if (models_find(NULL, name, NULL, path, sizeof path, called, sizeof called, NULL) == OK)
                 add(&c->models, &c->model_count, name, NULL, name);
         }
@@ -250,9 +251,8 @@ static void append_settings(struct text *out)
     for (const struct setting *row = settings_table; row < settings_table + settings_count; row++) {
         if (!check_is_offered(row))
             continue;
-        text_append(
-            out, "%s\n{\"key\": \"%s\", \"group\": \"%s\", \"kind\": \"%s\", \"least\": %g, \"most\": %g, \"help\": ",
-            first ? "" : ",", row->key, setting_group_titles[row->group], kinds[row->kind], row->least, row->most);
+        text_append(out, "%s\n{\"key\": \"%s\", \"group\": \"%s\", \"kind\": \"%s\", \"least\": %g, \"most\": %g, \"help\": ",
+                    first ? "" : ",", row->key, setting_group_titles[row->group], kinds[row->kind], row->least, row->most);
         text_append_json_string(out, row->help);
         text_append(out, ", \"default\": ");
         append_default(out, row);
@@ -279,6 +279,15 @@ static void append_styles(struct text *out)
     text_append(out, "]");
 }
 
+static void append_samplers(struct text *out)
+{
+    const char *name;
+    text_append(out, ", \"samplers\": [");
+    for (int i = 0; (name = sampler_name_at(i)) != NULL; i++)
+        text_append(out, "%s\"%s\"", i > 0 ? ", " : "", name);
+    text_append(out, "]");
+}
+
 extern const char studio_example_1[], studio_example_2[], studio_example_3[];
 
 static void append_examples(struct text *out)
@@ -298,10 +307,7 @@ void catalog_append(const struct catalog *c, struct text *out)
     append_items(out, "models", c->models, c->model_count);
     append_items(out, "fonts", c->fonts, c->font_count);
     text_append(out, ", \"missing\": %s", c->missing.data != NULL ? c->missing.data : "[]");
-    text_append(out, ", \"samplers\": [");
-    for (int i = 0; sampler_name_at(i) != NULL; i++)
-        text_append(out, "%s\"%s\"", i > 0 ? ", " : "", sampler_name_at(i));
-    text_append(out, "]");
+    append_samplers(out);
     append_styles(out);
     append_settings(out);
     append_examples(out);

@@ -18,7 +18,8 @@ static bool is_text(const struct setting *row)
 /* Texts that are texts; every other text may be a path. */
 static bool is_plain_text(const struct setting *row)
 {
-    return strcmp(row->value, "TEXT") == 0 || strcmp(row->value, "NAME") == 0;
+    return strcmp(row->value, "TEXT") == 0 || strcmp(row->value, "NAME") == 0 ||
+           strcmp(row->value, "FROM-TO") == 0;
 }
 
 bool check_is_offered(const struct setting *row)

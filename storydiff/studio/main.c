@@ -166,6 +166,7 @@ static status run(const struct words *w, struct error *e)
     queue_end(studio.queue);
     if (s == OK)
         http_stop(http);
+    queue_free(studio.queue);
     catalog_free(&studio.catalog);
     return s;
 }

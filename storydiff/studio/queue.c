@@ -11,6 +11,7 @@
 
 #include "storydiff/studio/check.h"
 #include "storydiff/studio/child.h"
+#include "storydiff/studio/command.h"
 #include "tensor/file.h"
 
 struct queue {
@@ -83,95 +84,6 @@ static void see(struct queue *q, const struct json *event, struct ending *ending
     }
 }
 
-/* --------------------------------------------------------------------------------------------------------- words */
-
-struct command {
-    const char *words[CHILD_MAX_WORDS];
-    int count;
-    char story[COMIC_PATH], folder[COMIC_PATH], log[COMIC_PATH], every[24];
-};
-
-static void word(struct command *c, const char *text)
-{
-    c->words[c->count++] = text;
-}
-
-static void option(struct command *c, const char *key, const char *value)
-{
-    word(c, key);
-    word(c, value);
-}
-
-/* Whether a run that was interrupted has left something to go on with. */
-static bool has_begun(const struct queue *q, const char *id)
-{
-    return library_time(q->library, id, "unfinished.safetensors") != 0 ||
-           library_time(q->library, id, "drawing.lock") != 0;
-}
-
-/* A preview now and then: at most 20 of them. Without a word about steps the model decides, and has 40 or 50. */
-static const char *preview_every(struct command *c, const struct settings *s)
-{
-    snprintf(c->every, sizeof c->every, "%lld", (long long)(s->sampling_steps > 20 ? s->sampling_steps / 20 : 1));
-    return s->sampling_steps == 0 ? "2" : c->every;
-}
-
-static void add_task(const struct queue *q, struct command *c, const struct comic_record *r, bool again)
-{
-    bool resume = r->task == TASK_RESUME || (again && has_begun(q, r->id));
-    if (r->task == TASK_PAGES) {
-        word(c, "--pages_only");
-        word(c, "--overwrite");
-        return;
-    }
-    if (r->task == TASK_REDRAW) {
-        option(c, "--only", r->panels);
-        if (r->seed[0] != '\0')
-            option(c, "--seed", r->seed);
-    }
-    if (resume)
-        word(c, "--resume");
-    else if (r->task == TASK_DRAW)
-        word(c, "--overwrite");
-}
-
-/* again: an earlier studio had started it. */
-static status compose(const struct queue *q, struct command *c, const struct comic_record *r, bool again,
-                      struct error *e)
-{
-    struct text text = {0};
-    struct story story = {0};
-    struct check_paths paths;
-    struct settings *settings = malloc(sizeof *settings);
-    *c = (struct command){0};
-    status s = settings != NULL ? library_read_story(q->library, r->id, &text, e) : fail(e, ERR_MEMORY, "no memory");
-    if (s == OK)
-        s = check_story(q->catalog, text.data != NULL ? text.data : "", text.length, &story, settings, &paths, e);
-    if (s == OK)
-        s = library_path(q->library, r->id, "comic.story", c->story, e);
-    if (s == OK)
-        s = library_path(q->library, r->id, "", c->folder, e);
-    if (s == OK)
-        s = library_path(q->library, r->id, "log.txt", c->log, e);
-    if (s == OK) {
-        word(c, q->program);
-        option(c, "--story", c->story);
-        option(c, "--output_dir", c->folder);
-        option(c, "--format", "png,pdf,cbz");
-        option(c, "--progress_fd", "3");
-        option(c, "--preview_every", preview_every(c, settings));
-        if (paths.model != NULL)
-            option(c, "--model", paths.model);
-        if (paths.font != NULL)
-            option(c, "--font", paths.font);
-        add_task(q, c, r, again);
-    }
-    story_free(&story);
-    text_free(&text);
-    free(settings);
-    return s;
-}
-
 /* ------------------------------------------------------------------------------------------------------- drawing */
 
 /* Under the mutex. */
@@ -225,7 +137,7 @@ static void draw(struct queue *q, struct comic_record *r)
     struct ending ending = {0};
     struct error e = {0};
     bool again = r->state == COMIC_DRAWING;
-    status s = command != NULL ? compose(q, command, r, again, &e) : fail(&e, ERR_MEMORY, "not enough memory");
+    status s = command != NULL ? command_compose(command, q->library, q->catalog, q->program, r, again, &e) : fail(&e, ERR_MEMORY, "not enough memory");
     if (s == OK)
         s = child_start(&child, command->words, command->log, q->lock, &e);
     if (s != OK) {
@@ -270,14 +182,19 @@ static bool next_comic(struct queue *q, struct comic_record *next)
     return found;
 }
 
+bool queue_has_ended(struct queue *q)
+{
+    pthread_mutex_lock(&q->mutex);
+    bool ended = q->ending && q->pid == 0;
+    pthread_mutex_unlock(&q->mutex);
+    return ended;
+}
+
 /* Waits until the process of a studio before this one has ended. */
 static void wait_for_lock(struct queue *q)
 {
     while (flock(q->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-        pthread_mutex_lock(&q->mutex);
-        bool ending = q->ending;
-        pthread_mutex_unlock(&q->mutex);
-        if (ending)
+        if (queue_has_ended(q))
             return;
         usleep(200000);
     }
@@ -337,7 +254,16 @@ void queue_end(struct queue *q)
     pthread_cond_signal(&q->more);
     pthread_mutex_unlock(&q->mutex);
     pthread_join(q->thread, NULL);
+}
+
+void queue_free(struct queue *q)
+{
+    if (q == NULL)
+        return;
     close(q->lock);
+    pthread_mutex_destroy(&q->mutex);
+    pthread_mutex_destroy(&q->plan_mutex);
+    pthread_cond_destroy(&q->more);
     free(q);
 }
 
@@ -385,7 +311,7 @@ static status stop(struct queue *q, const char *id, struct error *e)
     }
     if (r.state != COMIC_QUEUED && r.state != COMIC_DRAWING)
         return fail(e, ERR_ARGUMENT, "this comic is not being drawn");
-    r.state = library_time(q->library, id, "page-01.png") != 0 ? COMIC_FINISHED : has_begun(q, id) ? COMIC_STOPPED
+    r.state = library_time(q->library, id, "page-01.png") != 0 ? COMIC_FINISHED : command_has_begun(q->library, id) ? COMIC_STOPPED
                                                                                                   : COMIC_DRAFT;
     return library_write(q->library, &r, e);
 }

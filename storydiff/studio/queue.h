@@ -31,6 +31,12 @@ status queue_start(struct queue **queue, const struct library *library, const st
  * on. */
 void queue_end(struct queue *queue);
 
+/* After queue_end, and after the last request: those still ask it. */
+void queue_free(struct queue *queue);
+
+/* Whether queue_end has stopped it all: nobody should wait for a comic any more. */
+bool queue_has_ended(struct queue *queue);
+
 /* Puts a comic at the end of the queue. Refused if it is there already or being drawn. panels, seed: of TASK_REDRAW. */
 status queue_add(struct queue *queue, const char *id, enum comic_task task, const char *panels, const char *seed,
                  struct error *e);

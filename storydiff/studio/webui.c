@@ -6,21 +6,18 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "sdxl/sampling/sampler.h"
 #include "storydiff/comic/parameters.h"
 #include "storydiff/picture/png.h"
 #include "storydiff/studio/api.h"
 #include "storydiff/studio/check.h"
 #include "tensor/file.h"
 
-static const char *const samplers[] = {"ddim",         "euler",           "euler_a", "dpmpp_2m",
-                                       "dpmpp_2m_sde", "dpmpp_2m_karras", "lcm",     NULL};
-
 static void append_base64(struct text *out, const unsigned char *bytes, size_t size)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < size; i += 3) {
-        unsigned value =
-            (unsigned)bytes[i] << 16 | (i + 1 < size ? bytes[i + 1] << 8 : 0) | (i + 2 < size ? bytes[i + 2] : 0);
+        unsigned value = (unsigned)bytes[i] << 16 | (i + 1 < size ? bytes[i + 1] << 8 : 0) | (i + 2 < size ? bytes[i + 2] : 0);
         char four[4] = {digits[value >> 18], digits[value >> 12 & 63], digits[value >> 6 & 63], digits[value & 63]};
         if (i + 1 >= size)
             four[2] = '=';
@@ -66,13 +63,28 @@ static void append_line(struct text *out, const char *text)
     }
 }
 
-/* Their name, in whatever case, or ours. */
-static const char *our_sampler(const char *name)
+static bool is_karras(const char *name)
 {
-    for (int i = 0; samplers[i] != NULL; i++)
-        if (strcasecmp(samplers[i], name) == 0 || strcasecmp(parameters_sampler(samplers[i]), name) == 0)
-            return samplers[i];
-    return NULL;
+    return strstr(name, "_karras") != NULL;
+}
+
+/* Their name, in whatever case, with " Karras" behind it where they are meant, or ours; NULL: unknown. */
+static const char *our_sampler(const char *name, bool karras)
+{
+    const char *ours, *plain = NULL;
+    for (int i = 0; (ours = sampler_name_at(i)) != NULL; i++) {
+        char theirs[80];
+        snprintf(theirs, sizeof theirs, "%s%s", parameters_sampler(ours), is_karras(ours) ? " Karras" : "");
+        bool meant = strcasecmp(name, ours) == 0 || strcasecmp(name, theirs) == 0;
+        if (meant && (!karras || is_karras(ours)))
+            return ours;
+        if (meant)
+            plain = ours;
+        else if (karras && plain != NULL && strncmp(ours, plain, strlen(plain)) == 0 &&
+                 strcmp(ours + strlen(plain), "_karras") == 0)
+            return ours;
+    }
+    return plain;
 }
 
 static void setting(struct text *out, const struct json *root, const char *theirs, const char *ours)
@@ -86,10 +98,19 @@ static void setting(struct text *out, const struct json *root, const char *their
     text_append(out, "\n");
 }
 
-static bool write_script(const struct json *root, struct text *out, struct reply *reply)
+/* A model by its title or its name, as a script names it; "": the default. What is neither is left as it is. */
+static const char *our_model(const struct catalog *c, const char *name)
 {
-    const char *prompt = json_string(json_get(root, "prompt"), ""),
-               *sampler = json_string(json_get(root, "sampler_name"), NULL);
+    for (int i = 0; i < c->model_count; i++)
+        if (strcmp(c->models[i].label, name) == 0)
+            return c->models[i].name;
+    return name;
+}
+
+static bool write_script(const struct catalog *c, const struct json *root, struct text *out, struct reply *reply)
+{
+    const char *prompt = json_string(json_get(root, "prompt"), ""), *sampler = json_string(json_get(root, "sampler_name"),
+                                                                                            NULL);
     const char *scheduler = json_string(json_get(root, "scheduler"), "");
     const char *model = json_string(json_get(json_get(root, "override_settings"), "sd_model_checkpoint"), NULL);
     if (prompt[strspn(prompt, " \n\t")] == '\0') {
@@ -106,16 +127,14 @@ static bool write_script(const struct json *root, struct text *out, struct reply
     setting(out, root, "cfg_scale", "guidance_scale");
     setting(out, root, "seed", "seed");
     if (sampler != NULL && sampler[0] != '\0') {
-        const char *ours = our_sampler(sampler);
+        const char *ours = our_sampler(sampler, strcasecmp(scheduler, "karras") == 0);
         if (ours == NULL) {
             *reply = http_error(404, "this sampler is not known; /sdapi/v1/samplers lists all");
             return false;
         }
-        bool karras =
-            strcasecmp(scheduler, "karras") == 0 && strncmp(ours, "dpmpp", 5) == 0 && strstr(ours, "_karras") == NULL;
-        text_append(out, "sampler: %s%s\n", ours, karras ? "_karras" : "");
+        text_append(out, "sampler: %s\n", ours);
     }
-    if (model != NULL && model[0] != '\0') {
+    if (model != NULL && (model = our_model(c, model))[0] != '\0') {
         text_append(out, "sd_model_name: ");
         append_line(out, model);
         text_append(out, "\n");
@@ -159,6 +178,8 @@ static struct reply wait_for(struct studio *s, const char *id)
         usleep(100000);
         if (library_read(&s->library, id, &c, &e) != OK)
             return api_failure(&e);
+        if (queue_has_ended(s->queue))
+            return http_error(503, "the studio has ended before this picture was drawn");
     } while (c.state == COMIC_QUEUED || c.state == COMIC_DRAWING);
     if (c.state == COMIC_FINISHED)
         return picture(s, id);
@@ -180,7 +201,7 @@ static struct reply txt2img(struct studio *s, const struct request *r)
         return reply;
     }
     bool keep = json_bool(json_get(root, "save_images"), false);
-    if (settings != NULL && write_script(root, &script, &reply)) {
+    if (settings != NULL && write_script(&s->catalog, root, &script, &reply)) {
         status result = check_story(&s->catalog, script.data, script.length, &story, settings, NULL, &e);
         story_free(&story);
         if (result == OK)
@@ -229,21 +250,23 @@ static struct reply models(const struct studio *s)
         text_append(&out, "%s{\"title\": ", i > 0 ? ", " : "");
         text_append_json_string(&out, m->label);
         text_append(&out, ", \"model_name\": ");
-        text_append_json_string(&out, m->name);
+        text_append_json_string(&out, m->name[0] != '\0' ? m->name : m->label);
         text_append(&out, ", \"hash\": null, \"sha256\": null, \"filename\": \"\", \"config\": null}");
     }
     text_append(&out, "]");
     return http_json(out);
 }
 
+/* Each once: Karras' sigmas are a scheduler there, and where the steps are placed a model's affair. */
 static struct reply list_samplers(void)
 {
     struct text out = {0};
+    const char *name;
     text_append(&out, "[");
-    for (int i = 0; samplers[i] != NULL; i++)
-        if (strstr(samplers[i], "_karras") == NULL)
-            text_append(&out, "%s{\"name\": \"%s\", \"aliases\": [\"%s\"], \"options\": {}}", i > 0 ? ", " : "",
-                        parameters_sampler(samplers[i]), samplers[i]);
+    for (int i = 0; (name = sampler_name_at(i)) != NULL; i++)
+        if (!is_karras(name) && strstr(name, "_trailing") == NULL)
+            text_append(&out, "%s{\"name\": \"%s\", \"aliases\": [\"%s\"], \"options\": {}}",
+                        out.length > 1 ? ", " : "", parameters_sampler(name), name);
     text_append(&out, "]");
     return http_json(out);
 }
@@ -300,7 +323,6 @@ struct reply webui_handle(struct studio *s, const struct request *r, const char 
         return png_info(r);
     if (strcmp(path, "options") == 0 && get)
         return options();
-    return http_error(404,
-                      "of this interface there are txt2img, progress, interrupt, sd-models, samplers, png-info and "
-                      "options");
+    return http_error(404, "of this interface there are txt2img, progress, interrupt, sd-models, samplers, png-info and "
+                           "options");
 }

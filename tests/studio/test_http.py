@@ -280,11 +280,36 @@ class Http(unittest.TestCase):
         self.assertEqual(json.loads(answer['info'])['infotexts'][0], info)
         self.assertEqual(s.json('GET', '/sdapi/v1/progress')['progress'], 0)
         self.assertIn('Euler a', [x['name'] for x in s.json('GET', '/sdapi/v1/samplers')])
-        self.assertTrue(s.json('GET', '/sdapi/v1/sd-models'))
+        models = s.json('GET', '/sdapi/v1/sd-models')
+        for name in models[0]['title'], models[0]['model_name']:
+            s.json('POST', '/sdapi/v1/txt2img', {**body, 'override_settings': {'sd_model_checkpoint': name}})
         s.json('POST', '/sdapi/v1/interrupt', {})
         for wrong in {}, {'prompt': ' '}, {'prompt': 'x', 'sampler_name': 'Magic'}, {'prompt': 'x', 'steps': -5}, \
                 {'prompt': 'x', 'width': 'wide'}:
             self.assertGreaterEqual(s.request('POST', '/sdapi/v1/txt2img', wrong)[0], 400)
+
+    def test_ends_though_somebody_waits_for_a_picture(self):
+        body = {'prompt': 'the beach', 'steps': 500, 'width': 128, 'height': 128, 'sampler_name': 'DPM++ 2M', 'scheduler': 'karras'}
+        answers = []
+
+        def wait():
+            try:
+                answers.append(self.s.request('POST', '/sdapi/v1/txt2img', body)[0])
+            except ConnectionError: # it has ended before it could say so
+                answers.append(503)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        while not self.s.json('GET', '/sdapi/v1/progress')['state']['sampling_step']:
+            time.sleep(0.05)
+        id = self.s.json('GET', '/api/comics')['drawing']
+        self.assertIn('sampler: dpmpp_2m_karras\n', self.s.comic(id)['story'])
+        self.s.kill(signal.SIGTERM)
+        waiting.join()
+        self.assertEqual(answers, [503])
+        self.s.start()
+        self.s.json('GET', '/api/comics/' + id, status=404) # nobody is there to take it
+        self.assertFalse(os.path.exists(self.s.library + '/' + id))
 
 
 if __name__ == '__main__':

@@ -266,9 +266,14 @@ const words = {
   sa64: ['Rate at 1/16', 'The same, finer layers.'],
   csa_start: ['From step', 'When panels start to see each other.'],
   freeu: ['FreeU', 'Stronger shapes, calmer details.'],
+  fast: ['Fast', 'The three below at once, as measured. Pictures change a little.'],
+  precision: ['Precision', 'int8: less memory and, on large models, less time.'],
+  cache_interval: ['Reuse', 'Inner layers only in every Nth step: 2 or 3 are faster.'],
+  guidance_interval: ['Guidance from-to', 'Part of the steps with guidance, such as 0-0.7.'],
 };
 const basic = ['sd_model_name', 'seed', 'width', 'height', 'sampling_steps', 'guidance_scale', 'negative_prompt'];
-const folds = [['Page', ['comic_type', 'font']], ['Consistency', ['csa', 'id_length', 'sa32', 'sa64', 'csa_start', 'freeu']], ['More', []]];
+const folds = [['Page', ['comic_type', 'font']], ['Consistency', ['csa', 'id_length', 'sa32', 'sa64', 'csa_start', 'freeu']],
+  ['Faster', ['fast', 'precision', 'cache_interval', 'guidance_interval']], ['More', []]];
 const fields = {}; // key -> {input, box, hint, help}
 
 function makeField(row) {
@@ -300,7 +305,7 @@ function makeField(row) {
 function makeSettings() {
   const rows = Object.fromEntries(info.settings.map(r => [r.key, r]));
   const placed = new Set([...basic, ...folds.flatMap(f => f[1]), 'style_name']);
-  folds[2][1] = info.settings.map(r => r.key).filter(k => !placed.has(k));
+  folds[folds.length - 1][1] = info.settings.map(r => r.key).filter(k => !placed.has(k));
   $('basic').replaceChildren(...basic.filter(k => rows[k]).map(k => makeField(rows[k])));
   $('folded').replaceChildren(...folds.map(([name, keys]) => h('details', {}, h('summary', {}, name),
     h('div', {className: 'fold'}, ...keys.filter(k => rows[k]).map(k => makeField(rows[k]))))));
@@ -459,11 +464,9 @@ const file = (id, kind, number, time, more) => '/api/comics/' + id + '/' + kind 
 
 async function copyOf(id) {
   try {
-    const made = await api('POST', '/api/comics/' + id + '/duplicate', {});
-    const c = await api('GET', '/api/comics/' + made.id);
-    await api('DELETE', '/api/comics/' + made.id);
-    loadStory(c.story, 'A copy is in the editor.');
+    const c = await api('GET', '/api/comics/' + id);
     location.hash = '#write';
+    loadStory(c.story, 'A copy is in the editor.');
   } catch (error) { failed(error); }
 }
 
@@ -488,7 +491,7 @@ function showLibrary(comics) {
     h('a', {className: 'picture', href: '#comic/' + c.id, tabIndex: -1, 'aria-hidden': 'true'}, c.thumb ? h('img', {src: file(c.id, 'panel', 1, c.thumb), alt: '', loading: 'lazy'}) : h('span', {}, c.progress && c.progress.steps ? Math.round(100 * c.progress.step / c.progress.steps) + ' %' : states[c.state])),
     h('div', {className: 'about'}, h('a', {href: '#comic/' + c.id}, nameOf(c)), h('p', {className: 'hint'}, states[c.state] + ' · ' + when(c.created))),
     h('div', {className: 'row'}, h('button', {type: 'button', className: 'small', onclick: () => copyOf(c.id), 'aria-label': 'Duplicate ' + nameOf(c)}, 'Duplicate'),
-      h('button', {type: 'button', className: 'small', onclick: () => askDelete(c, poll), 'aria-label': 'Delete ' + nameOf(c)}, 'Delete…')))));
+      c.state === 'drawing' || c.state === 'queued' ? null : h('button', {type: 'button', className: 'small', onclick: () => askDelete(c, poll), 'aria-label': 'Delete ' + nameOf(c)}, 'Delete…')))));
 }
 
 // -------------------------------------------------------------------------------------------------------- one comic
@@ -598,10 +601,18 @@ function showChanged() {
   $('changed').hidden = !Object.keys(captions).length || !comic.pages.length;
 }
 
+// What the run says that a person should know; it stays until another comic is looked at.
+function showNotes(c, first) {
+  if (first) $('notes').replaceChildren();
+  if (c.notices) $('notes').replaceChildren(...c.notices.split('\n').map(note => h('li', {}, note)));
+  $('fold-notes').hidden = !$('notes').children.length;
+}
+
 function showComic(c) {
   const first = !comic || comic.id !== c.id;
   if (first) { captions = {}; $('drawn').replaceChildren(); $('fold-log').open = $('fold-recipe').open = false; }
   comic = c;
+  showNotes(c, first);
   document.title = nameOf(c) + ' · storydiff studio';
   showProgress(c);
   showPages(c);
@@ -676,6 +687,7 @@ function showLarge(kind, at) {
   const p = panelsOf(comic.story)[large.at], number = large.at + 1;
   $('large-image').src = file(comic.id, kind, number, times[large.at]);
   $('large-image').alt = (kind === 'page' ? 'Page ' : 'Panel ') + number;
+  $('large-captions').hidden = kind === 'page';
   $('large-caption').textContent = kind === 'panel' && p ? p.caption === null ? p.text.replace(/[[\]]/g, '').trim() : p.caption : '';
   $('large-before').hidden = $('large-after').hidden = times.length < 2;
   if (!$('dialog-large').open) $('dialog-large').showModal();
@@ -768,6 +780,7 @@ function listen() {
   $('revert').onclick = () => { captions = {}; showChanged(); showDrawn(comic); };
   $('redraw-dice').onclick = () => { $('redraw-seed').value = dice(); };
   $('redraw-go').onclick = redraw;
+  $('large-captions').onclick = e => { const on = $('large-caption').hidden; $('large-caption').hidden = !on; e.target.setAttribute('aria-pressed', String(on)); };
   $('large-before').onclick = () => showLarge(large.kind, large.at - 1);
   $('large-after').onclick = () => showLarge(large.kind, large.at + 1);
   $('dialog-large').addEventListener('keydown', e => { const by = {ArrowLeft: -1, ArrowRight: 1}[e.key]; if (by) showLarge(large.kind, large.at + by); });
