@@ -28,7 +28,8 @@ static const char usage[] =
     "  --quick         512 px, 3 rounds\n"
     "  --threads N     (physical cores)\n"
     "  --no-peers      only ours and the yardsticks\n"
-    "  --precision P   float32, or int8: linear layers in 8-bit integers, beside our float32 and oneDNN's u8s8 (float32)\n"
+    "  --precision P   float32, or int8: linear layers in 8-bit integers, beside our float32 and oneDNN's u8s8 "
+    "(float32)\n"
     "  --json FILE     (build/bench.json)\n"
     "  --svg FILE      the roofline plot (build/bench.svg)\n";
 
@@ -237,8 +238,10 @@ static status run_cases(struct report *r, const struct options *o, const struct 
     for (int s = 0; s < o->sizes; s++)
         for (const struct bench_case *c = bench_cases; c < bench_cases + bench_case_count; c++) {
             bool again = s > 0 && c->stride == 0; /* the text does not grow with the picture */
-            bool int8 = c->kind == CASE_LINEAR && c->stride > 0 && c->name[0] == 'u' && strstr(c->name, "shortcut") == NULL;
-            if (again || (o->precision == PRECISION_INT8 && !int8) || (o->filter != NULL && strstr(c->name, o->filter) == NULL))
+            bool int8 =
+                c->kind == CASE_LINEAR && c->stride > 0 && c->name[0] == 'u' && strstr(c->name, "shortcut") == NULL;
+            if (again || (o->precision == PRECISION_INT8 && !int8) ||
+                (o->filter != NULL && strstr(c->name, o->filter) == NULL))
                 continue;
             struct measurement *m = &r->items[r->count];
             struct error cause = {0};

@@ -20,14 +20,15 @@ static inline int64_t lockstep_latent_size(const struct lockstep *l)
 /* Generators for one seed: passes, or 1. */
 int noise_groups(const struct lockstep_request *r);
 
-/* The seeds of all drawn panels, each once, in the order of the passes; returns how many. seeds NULL: the number of drawn
- * panels, which is at least that. */
+/* The seeds of all drawn panels, each once, in the order of the passes; returns how many. seeds NULL: the number of
+ * drawn panels, which is at least that. */
 int noise_seeds(const struct lockstep_request *r, uint64_t *seeds);
 
 /* l->noise: fresh noise for every panel that is drawn. */
 void noise_draw(struct lockstep *l);
 
-/* The generators as they are before step l->step: seeded, the initial noise drawn, the noise of the steps done drawn. */
+/* The generators as they are before step l->step: seeded, the initial noise drawn, the noise of the steps done drawn.
+ */
 void noise_replay(struct lockstep *l);
 
 #endif

@@ -42,7 +42,8 @@ static void append_head(const struct library *l, struct text *out, const struct 
 }
 
 /* When each numbered picture was written, from 1 on; 0 where one is missing among them. */
-static void append_pictures(const struct library *l, struct text *out, const char *key, const char *id, const char *kind)
+static void append_pictures(const struct library *l, struct text *out, const char *key, const char *id,
+                            const char *kind)
 {
     int last = 0, missing = 0;
     struct text list = {0};
@@ -62,10 +63,11 @@ static void append_pictures(const struct library *l, struct text *out, const cha
 
 static void append_progress(struct text *out, const struct progress_now *now)
 {
-    text_append(out, ", \"progress\": {\"phase\": \"%s\", \"step\": %d, \"steps\": %d, \"drawing\": %s, \"previews\": %d, "
-                     "\"columns\": %d, \"rows\": %d, \"stopping\": %s, \"seconds_left\": ", now->phase, now->step,
-                now->steps, now->drawing[0] != '\0' ? now->drawing : "[]", now->previews, now->columns, now->rows,
-                now->stopping ? "true" : "false");
+    text_append(out,
+                ", \"progress\": {\"phase\": \"%s\", \"step\": %d, \"steps\": %d, \"drawing\": %s, \"previews\": %d, "
+                "\"columns\": %d, \"rows\": %d, \"stopping\": %s, \"seconds_left\": ",
+                now->phase, now->step, now->steps, now->drawing[0] != '\0' ? now->drawing : "[]", now->previews,
+                now->columns, now->rows, now->stopping ? "true" : "false");
     if (now->seconds_left < 0)
         text_append(out, "null}");
     else

@@ -118,8 +118,8 @@ static void add_cached_models(struct catalog *c)
         char name[300], path[4200], called[128];
         const char *entry = entries[i]->d_name, *rule = strstr(entry + strlen(prefix), "--");
         if (strncmp(entry, prefix, strlen(prefix)) == 0 && rule != NULL) {
-            snprintf(name, sizeof name, "%.*s/%.120s", (int)(rule - entry - (int)strlen(prefix)), entry + strlen(prefix),
-                     rule + 2);
+            snprintf(name, sizeof name, "%.*s/%.120s", (int)(rule - entry - (int)strlen(prefix)),
+                     entry + strlen(prefix), rule + 2);
             if (models_find(NULL, name, NULL, path, sizeof path, called, sizeof called, NULL) == OK)
                 add(&c->models, &c->model_count, name, NULL, name);
         }
@@ -251,8 +251,9 @@ static void append_settings(struct text *out)
     for (const struct setting *row = settings_table; row < settings_table + settings_count; row++) {
         if (!check_is_offered(row))
             continue;
-        text_append(out, "%s\n{\"key\": \"%s\", \"group\": \"%s\", \"kind\": \"%s\", \"least\": %g, \"most\": %g, \"help\": ",
-                    first ? "" : ",", row->key, setting_group_titles[row->group], kinds[row->kind], row->least, row->most);
+        text_append(
+            out, "%s\n{\"key\": \"%s\", \"group\": \"%s\", \"kind\": \"%s\", \"least\": %g, \"most\": %g, \"help\": ",
+            first ? "" : ",", row->key, setting_group_titles[row->group], kinds[row->kind], row->least, row->most);
         text_append_json_string(out, row->help);
         text_append(out, ", \"default\": ");
         append_default(out, row);

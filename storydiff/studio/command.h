@@ -1,4 +1,5 @@
-/* The words by which a storydiff process is started for a comic: what its record (library.h) asks for, beside its script. */
+/* The words by which a storydiff process is started for a comic: what its record (library.h) asks for, beside its
+ * script. */
 #ifndef STUDIO_COMMAND_H
 #define STUDIO_COMMAND_H
 

@@ -137,7 +137,8 @@ static void draw(struct queue *q, struct comic_record *r)
     struct ending ending = {0};
     struct error e = {0};
     bool again = r->state == COMIC_DRAWING;
-    status s = command != NULL ? command_compose(command, q->library, q->catalog, q->program, r, again, &e) : fail(&e, ERR_MEMORY, "not enough memory");
+    status s = command != NULL ? command_compose(command, q->library, q->catalog, q->program, r, again, &e)
+                               : fail(&e, ERR_MEMORY, "not enough memory");
     if (s == OK)
         s = child_start(&child, command->words, command->log, q->lock, &e);
     if (s != OK) {
@@ -311,8 +312,9 @@ static status stop(struct queue *q, const char *id, struct error *e)
     }
     if (r.state != COMIC_QUEUED && r.state != COMIC_DRAWING)
         return fail(e, ERR_ARGUMENT, "this comic is not being drawn");
-    r.state = library_time(q->library, id, "page-01.png") != 0 ? COMIC_FINISHED : command_has_begun(q->library, id) ? COMIC_STOPPED
-                                                                                                  : COMIC_DRAFT;
+    r.state = library_time(q->library, id, "page-01.png") != 0 ? COMIC_FINISHED
+              : command_has_begun(q->library, id)              ? COMIC_STOPPED
+                                                               : COMIC_DRAFT;
     return library_write(q->library, &r, e);
 }
 
