@@ -23,7 +23,7 @@ void resnet_bind(struct resnet *r, struct binder *b, const char *name, int64_t i
 static const float *shortcut(const struct context *ctx, const struct resnet *r, struct features out,
                              struct features x, const struct features *skip)
 {
-    struct context exact = context_float32(ctx); /* everything passes here: its error is that of the whole */
+    struct context exact = context_float32(ctx); /* everything passes here: 1.6 % of error alone (bench/RESULTS.md) */
     if (r->conv_shortcut.weight.data == NULL)
         return x.x;
     if (skip != NULL)
