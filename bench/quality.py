@@ -1,15 +1,15 @@
-"""What each lever costs in pictures: the same stories drawn with each, judged by the classifier of tools/world, and compared
-with those of float32 picture by picture.
+"""What each lever costs in pictures: the same stories drawn with each, judged by the classifier of tools/world, and
+compared with those of float32 picture by picture.
 
     python3 quality.py CONFIG RUN OUT [--program FILE] [--model FOLDER] [--stories N] [--setting masked/own]
                        [--levers int8,fast]
 
-CONFIG and RUN as for tools/world/evaluate.py, whose stories and measures these are (python3-torch, -numpy, -pil). Printed for
-each lever: adherence (the share of panels that show what their prompt names), agreement (of open attributes, all pairs
-of panels) and their change against float32, with 95 % intervals over draws of stories; PSNR of the pictures in dB,
-the median and the worst; how far final latents are off, as the largest difference of a story (they are about normal: 1 is
-much): the median of stories and the worst; seconds of the program, which mean something on a quiet machine alone. A story
-is drawn with all levers before the next one is begun; what is drawn is not drawn again.
+CONFIG and RUN as for tools/world/evaluate.py, whose stories and measures these are (python3-torch, -numpy, -pil).
+Printed for each lever: adherence (the share of panels that show what their prompt names), agreement (of open
+attributes, all pairs of panels) and their change against float32, with 95 % intervals over draws of stories; PSNR of
+the pictures in dB, the median and the worst; how far final latents are off, as the largest difference of a story (they
+are about normal: 1 is much): the median of stories and the worst; seconds of the program, which mean something on a
+quiet machine alone. A story is drawn with all levers before the next one is begun; what is drawn is not drawn again.
 """
 import argparse
 import json
@@ -136,7 +136,8 @@ def main():
     figures, exact = {}, pictures(args.out, 'float32', len(stories))
     exact_latents = latents(args.out, 'float32', len(stories))
     print(f'{len(stories)} stories of {PANELS} panels, {args.setting}\n')
-    print('| lever | adherence | change | agreement | change | PSNR: median | worst | latents off: median | worst | seconds |')
+    print('| lever | adherence | change | agreement | change | PSNR: median | worst | latents off: median | worst | '
+          'seconds |')
     print('| --- |' + ' --- |' * 9)
     for lever in levers:
         drawn = pictures(args.out, lever, len(stories))

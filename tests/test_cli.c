@@ -657,6 +657,12 @@ static void fast_is_three_settings_at_once(void **state)
     assert_same_pictures(f, "fast", "again");
     assert_outcome(f, BOB QUICK "--fast --dry-run", 0,
                    SAYS("precision int8, cache interval 3, guidance interval 0-0.8", "kept features have "));
+    assert_outcome(f, BOB QUICK "--fast --precision int8 --cache_interval 2 --guidance_interval 0-1 --dry-run", 0,
+                   SAYS("--fast has no effect"));
+    assert_outcome(f, BOB QUICK "--guidance_scale 1 --guidance_interval 0-0.5 --dry-run", 0,
+                   SAYS("--guidance_interval has no effect"));
+    assert_outcome(f, BOB QUICK "--sampling_steps 1 --cache_interval 2 --dry-run", 0,
+                   SAYS("--cache_interval has no effect"));
 }
 
 static void guidance_intervals_are_checked(void **state)
