@@ -675,6 +675,15 @@ static void guidance_intervals_are_checked(void **state)
     }
 }
 
+/* A few-step model's own number of steps is none for a sampler that takes many: then it is the reference's 50. */
+static void steps_follow_the_sampler(void **state)
+{
+#define WORLD "--model storydiff/models/world -p 'a cat' --dry_run "
+    assert_outcome(*state, WORLD, 0, SAYS("12 steps of lcm"));
+    assert_outcome(*state, WORLD "--sampler ddim", 0, SAYS("50 steps of ddim"));
+    assert_outcome(*state, WORLD "--sampler ddim --sampling_steps 7", 0, SAYS("7 steps of ddim"));
+}
+
 static void a_file_of_styles_is_used(void **state)
 {
     struct folder *f = *state;
@@ -1150,6 +1159,7 @@ int main(void)
         TEST(long_prompts_are_drawn),
         TEST(fast_is_three_settings_at_once),
         TEST(guidance_intervals_are_checked),
+        TEST(steps_follow_the_sampler),
         TEST(a_file_of_styles_is_used),
         TEST(fewer_id_panels_than_usual_are_announced),
         TEST(a_model_is_found_in_the_cache_of_the_hub),

@@ -320,19 +320,17 @@ static status decide_defaults(struct comic *c, struct error *e)
     const struct model_hints *hints = &c->model->hints;
     int64_t made_for = c->model->unet.config.sample_size * vae_factor(&c->model->vae.config);
     int64_t size = made_for >= 1024 ? 768 : made_for;
-    bool few = false;
+    bool few = false, own_few = false;
     decide_fast(c);
     TRY(settings_guidance_interval(o->guidance_interval, &c->guidance_from, &c->guidance_to, e));
-    if (o->sampler == NULL && made_for >= 1024) {
-        if (sampler_takes_few_steps(&c->model->scheduler, NULL, &few, NULL) != OK || !few)
-            o->sampler = "ddim";
-    } else {
-        TRY(sampler_takes_few_steps(&c->model->scheduler, o->sampler, &few, e));
-    }
+    bool known = sampler_takes_few_steps(&c->model->scheduler, NULL, &own_few, NULL) == OK;
+    if (o->sampler == NULL && made_for >= 1024 && !(known && own_few))
+        o->sampler = "ddim";
+    TRY(sampler_takes_few_steps(&c->model->scheduler, o->sampler, &few, e));
     o->height = o->height ? o->height : size;
     o->width = o->width ? o->width : size;
     if (o->sampling_steps == 0)
-        o->sampling_steps = hints->sampling_steps ? hints->sampling_steps : few ? 4 : 50;
+        o->sampling_steps = hints->sampling_steps && few == own_few ? hints->sampling_steps : few ? 4 : 50;
     if (o->guidance_scale < 0)
         o->guidance_scale = hints->guidance_scale > 0 ? hints->guidance_scale : default_guidance(c->model, few);
     if (o->eta < 0)
