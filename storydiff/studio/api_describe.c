@@ -63,9 +63,8 @@ static void append_pictures(const struct library *l, struct text *out, const cha
 
 static void append_progress(struct text *out, const struct progress_now *now)
 {
-    text_append(out,
-                ", \"progress\": {\"phase\": \"%s\", \"step\": %d, \"steps\": %d, \"drawing\": %s, \"previews\": %d, "
-                "\"columns\": %d, \"rows\": %d, \"stopping\": %s, \"seconds_left\": ",
+    text_append(out, ", \"progress\": {\"phase\": \"%s\", \"step\": %d, \"steps\": %d, \"drawing\": %s, "
+                     "\"previews\": %d, \"columns\": %d, \"rows\": %d, \"stopping\": %s, \"seconds_left\": ",
                 now->phase, now->step, now->steps, now->drawing[0] != '\0' ? now->drawing : "[]", now->previews,
                 now->columns, now->rows, now->stopping ? "true" : "false");
     if (now->seconds_left < 0)

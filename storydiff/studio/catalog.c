@@ -251,9 +251,10 @@ static void append_settings(struct text *out)
     for (const struct setting *row = settings_table; row < settings_table + settings_count; row++) {
         if (!check_is_offered(row))
             continue;
-        text_append(
-            out, "%s\n{\"key\": \"%s\", \"group\": \"%s\", \"kind\": \"%s\", \"least\": %g, \"most\": %g, \"help\": ",
-            first ? "" : ",", row->key, setting_group_titles[row->group], kinds[row->kind], row->least, row->most);
+        text_append(out, "%s\n{\"key\": \"%s\", \"group\": \"%s\", \"kind\": \"%s\", \"least\": %g, \"most\": %g, ",
+                    first ? "" : ",", row->key, setting_group_titles[row->group], kinds[row->kind], row->least,
+                    row->most);
+        text_append(out, "\"help\": ");
         text_append_json_string(out, row->help);
         text_append(out, ", \"default\": ");
         append_default(out, row);

@@ -138,7 +138,7 @@ static void draw(struct queue *q, struct comic_record *r)
     struct error e = {0};
     bool again = r->state == COMIC_DRAWING;
     status s = command != NULL ? command_compose(command, q->library, q->catalog, q->program, r, again, &e)
-                               : fail(&e, ERR_MEMORY, "not enough memory");
+                                 : fail(&e, ERR_MEMORY, "not enough memory");
     if (s == OK)
         s = child_start(&child, command->words, command->log, q->lock, &e);
     if (s != OK) {

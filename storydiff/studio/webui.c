@@ -17,8 +17,8 @@ static void append_base64(struct text *out, const unsigned char *bytes, size_t s
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < size; i += 3) {
-        unsigned value =
-            (unsigned)bytes[i] << 16 | (i + 1 < size ? bytes[i + 1] << 8 : 0) | (i + 2 < size ? bytes[i + 2] : 0);
+        unsigned second = i + 1 < size ? bytes[i + 1] : 0, third = i + 2 < size ? bytes[i + 2] : 0;
+        unsigned value = (unsigned)bytes[i] << 16 | second << 8 | third;
         char four[4] = {digits[value >> 18], digits[value >> 12 & 63], digits[value >> 6 & 63], digits[value & 63]};
         if (i + 1 >= size)
             four[2] = '=';
@@ -110,8 +110,8 @@ static const char *our_model(const struct catalog *c, const char *name)
 
 static bool write_script(const struct catalog *c, const struct json *root, struct text *out, struct reply *reply)
 {
-    const char *prompt = json_string(json_get(root, "prompt"), ""),
-               *sampler = json_string(json_get(root, "sampler_name"), NULL);
+    const char *prompt = json_string(json_get(root, "prompt"), "");
+    const char *sampler = json_string(json_get(root, "sampler_name"), NULL);
     const char *scheduler = json_string(json_get(root, "scheduler"), "");
     const char *model = json_string(json_get(json_get(root, "override_settings"), "sd_model_checkpoint"), NULL);
     if (prompt[strspn(prompt, " \n\t")] == '\0') {
@@ -324,7 +324,6 @@ struct reply webui_handle(struct studio *s, const struct request *r, const char 
         return png_info(r);
     if (strcmp(path, "options") == 0 && get)
         return options();
-    return http_error(404,
-                      "of this interface there are txt2img, progress, interrupt, sd-models, samplers, png-info and "
-                      "options");
+    return http_error(404, "of this interface there are txt2img, progress, interrupt, sd-models, samplers, png-info "
+                           "and options");
 }

@@ -116,6 +116,9 @@ class Browser(unittest.TestCase):
 
     def test_a_comic_from_first_word_to_download(self):
         # typed, with the keyboard alone
+        self.click('#blank')
+        self.assertFalse(self.one('#draw').is_enabled())
+        self.assertEqual(self.texts('.error:not(:empty)'), [])
         self.type('#title', 'The Größe of 日本')
         self.type('#characters .name', 'Mia')
         self.type('#characters .description input', 'a girl with black hair')

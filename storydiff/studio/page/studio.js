@@ -384,7 +384,8 @@ const megabytes = bytes => bytes > 1e9 ? (bytes / 1e9).toFixed(1) + ' GB' : Math
 
 // Shows the verdict: at its line, at its setting, and beside the button.
 function mark() {
-  const wrong = verdict && !verdict.ok ? verdict : null;
+  const untouched = doc.text === BLANK; // nobody has done anything wrong yet
+  const wrong = verdict && !verdict.ok && !untouched ? verdict : null;
   document.querySelectorAll('.wrong').forEach(e => e.classList.remove('wrong'));
   document.querySelectorAll('#cards .error').forEach(e => e.remove());
   for (const f of Object.values(fields)) f.about.textContent = f.hint, f.about.classList.remove('error');
@@ -416,10 +417,10 @@ function mark() {
   const panels = of('panel').length, cost = plan && plan.find(l => l.event === 'cost');
   $('verdict').className = wrong ? 'error' : '';
   $('verdict').textContent = wrong ? (place || key ? '' : wrong.line ? 'Line ' + wrong.line + ': ' : '') + wrong.message
-    : !verdict ? '' : panels + (panels === 1 ? ' panel' : ' panels') + (cost ? ', ' + cost.width + ' × ' + cost.height + ' px · about ' + duration(cost.seconds) + ' · ' + megabytes(cost.memory + cost.weights) + ' of memory' : '')
+    : untouched ? 'Say how your hero looks, and what happens in the first panel.' : !verdict ? '' : panels + (panels === 1 ? ' panel' : ' panels') + (cost ? ', ' + cost.width + ' × ' + cost.height + ' px · about ' + duration(cost.seconds) + ' · ' + megabytes(cost.memory + cost.weights) + ' of memory' : '')
       + (verdict.notices ? ' · ' + verdict.notices.split('\n')[0] : '');
   $('show-plan').hidden = !plan;
-  $('draw').disabled = !!wrong || !verdict;
+  $('draw').disabled = !!wrong || !verdict || untouched;
 }
 
 function showPlan() {
@@ -430,10 +431,11 @@ function showPlan() {
     ...entry('Model', cost.model + ', ' + cost.steps + ' steps of ' + cost.sampler + ', guidance ' + cost.guidance_scale), ...entry('Not in it', cost.negative_prompt || '(nothing)'), ...notes.flatMap(n => entry('Note', plain(n.text)))),
     h('ol', {}, ...plan.filter(l => l.event === 'plan').map(p => h('li', {}, h('b', {}, 'Panel ' + p.panel), ' (' + (p.role === 'id' ? 'defines ' : 'shows ') + (p.characters.join(', ') || 'nobody') + ', ' + p.tokens + ' tokens' + (p.cut ? ', ' + p.cut + ' cut off' : '') + ')', h('br'), p.prompt, h('br'), h('i', {}, p.caption))))));
   $('dialog-plan').showModal();
+  $('dialog-plan').scrollTop = 0; // the focus is on the button at its end
 }
 
 function gutter() {
-  const bad = verdict && !verdict.ok ? verdict.line : 0, count = doc.lines.length;
+  const bad = verdict && !verdict.ok && doc.text !== BLANK ? verdict.line : 0, count = doc.lines.length;
   $('gutter').replaceChildren(...Array.from({length: Math.min(count, 3000)}, (_, i) => h('div', {className: i + 1 === bad ? 'bad' : ''}, String(i + 1))));
   $('gutter').scrollTop = $('script').scrollTop;
 }
@@ -803,6 +805,6 @@ async function start() {
     $('examples').replaceChildren(...info.examples.map(text => h('button', {type: 'button', className: 'chip', onclick: () => loadStory(text, 'An example is loaded.')}, (text.match(/^title:\s*(.*)$/m) || [])[1] || 'Example')));
     makeSettings();
   } catch (error) { failed(error); }
-  setText(story || BLANK, '');
+  setText(story || (info && info.examples[0]) || BLANK, ''); // at first, something that can be drawn at once
 }
 start();
