@@ -3,8 +3,8 @@
  *
  *   "_storydiff": {
  *     "note": "random weights, pictures are noise",    shown whenever the model is used
- *     "sampling_steps": 12, "guidance_scale": 2, "eta": 1,    defaults where a person gives none: the steps with its own
- *                                      scheduler or one of its kind (for few steps, or for many), eta with DDIM
+ *     "sampling_steps": 12, "guidance_scale": 2, "eta": 1,    defaults where a person gives none: the steps with its
+ *                                      own scheduler or one of its kind (for few steps, or for many), eta with DDIM
  *     "pixels": 256,                   width and height of the panels that it knows
  *     "figures": 1,                    how many figures a panel may have
  *     "nobody": false,                 whether a panel may be without any
