@@ -13,6 +13,7 @@
 #include "storydiff/comic/loras.h"
 #include "storydiff/comic/recipe_read.h"
 #include "storydiff/comic/settings.h"
+#include "storydiff/csa/lockstep.h"
 #include "storydiff/page/lettering.h"
 #include "storydiff/picture/png.h"
 #include "storydiff/story/script.h"
@@ -363,6 +364,30 @@ static void fuzz_recipe(const uint8_t *bytes, size_t size)
     free(text);
 }
 
+/* The state of a run of three steps of DDIM: two panels, latents of 2 x 2 x 4. */
+static void fuzz_state(const uint8_t *bytes, size_t size)
+{
+    enum { STEPS = 3, PANELS = 2, SIDE = 2, CHANNELS = 4, VALUES = PANELS * SIDE * SIDE * CHANNELS };
+    static const char config[] = "{\"_class_name\": \"DDIMScheduler\"}";
+    struct fuzz_file f = fuzz_file(bytes, size);
+    struct scheduler_config scheduler;
+    struct sampler sampler;
+    struct conditioning text = {(float[]){0}, (float[]){0}, 1, 1, 1, 1};
+    float latents[VALUES] = {0}, history[VALUES] = {0};
+    struct error e = {0};
+    fuzz_expect(scheduler_config_parse("scheduler", config, sizeof config - 1, &scheduler, &e) == OK, "DDIM is known");
+    fuzz_expect(sampler_init(&sampler, &scheduler, "ddim", STEPS, 0, &e) == OK, "it makes three steps");
+    struct lockstep_request request = {.sampler = &sampler, .text = &text, .panels = PANELS};
+    struct lockstep l = {
+        .request = &request, .h = SIDE, .w = SIDE, .c = CHANNELS, .latents = latents, .history = history};
+    fuzz_check(lockstep_load(&l, f.path, &e), &e);
+    fuzz_expect(l.step >= 0 && l.step <= STEPS, "the step is one of the run's");
+    look_at(latents, sizeof latents);
+    sampler_free(&sampler);
+    scheduler_config_free(&scheduler);
+    fuzz_file_close(&f);
+}
+
 const struct fuzz_target fuzz_targets[] = {
     {"json", fuzz_json},
     {"weights", fuzz_weights},
@@ -377,5 +402,6 @@ const struct fuzz_target fuzz_targets[] = {
     {"caption", fuzz_caption},
     {"prompt", fuzz_prompt},
     {"recipe", fuzz_recipe},
+    {"state", fuzz_state},
     {NULL, NULL},
 };
