@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from classifier import Classifier
+from classifier import read_judge
 from evaluate import PANELS, SIDE, TOLD, WRITE, bootstrap, count_up, difference, judged, make_stories
-from loop import read_config
+from training import read_config
 from train_vae import pixels
 from weights import read
 
@@ -130,8 +130,7 @@ def main():
     seconds = draw_all(common, levers, args.setting, stories, args.out)
 
     torch.set_num_threads(2)
-    classifier = Classifier(world).eval()
-    classifier.load_state_dict(torch.load(f'{args.run}/classifier.pt', map_location='cpu')['average'])
+    classifier = read_judge(args.run, world)
     draws = np.random.default_rng(1).multinomial(len(stories), np.full(len(stories), 1 / len(stories)), 1000)
     figures, exact = {}, pictures(args.out, 'float32', len(stories))
     exact_latents = latents(args.out, 'float32', len(stories))

@@ -1,6 +1,17 @@
-"""What UNet and VAE share: residual block, halving, doubling. Attribute names are diffusers' tensor names."""
+"""What UNet and VAE share: attention, residual block, halving, doubling. Attribute names are diffusers' tensor names."""
+import math
+
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+
+def attend(q, k, v, seen=None):
+    """softmax(q k^T / sqrt(d)) v; seen: where a query may look, None: everywhere."""
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -math.inf)
+    return torch.softmax(scores, -1) @ v
 
 
 class Part(nn.Module):

@@ -1,21 +1,16 @@
 """The judge: a small convolutional network that reads every attribute off a panel.
 
-    python3 classifier.py configs/fine.json RUN          trains it, prints its accuracy on panels it has not seen
-
 Only what can be seen is asked: colours in the styles that have colours, hair of persons; of two figures, the left one
-by the plain questions, the right one by those that end in 2. Training panels are drawn by either pen, blurred and made
-noisy at random, so that it judges what a panel shows and not how sharply.
+by the plain questions, the right one by those that end in 2. Training panels are blurred and made noisy at random, so that
+it judges what a panel shows and not how sharply.
 """
-import random
-import sys
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 import attributes as A
-from loop import DEVICE, Loop, Parallel, read_config
 from train_vae import pixels
+from training import DEVICE, Training, compiled
 from world import draw, story
 
 COLOURS = ('hair', 'skin', 'top', 'bottom', 'hat')
@@ -74,21 +69,27 @@ class Classifier(nn.Module):
         return {question: head(h) for question, head in self.heads.items()}
 
 
+def read_judge(run, world):
+    judge = Classifier(world).eval()
+    judge.load_state_dict(torch.load(f'{run}/classifier.pt', map_location='cpu'))
+    return judge
+
+
 def truth(panels, world):
     """{question: [n] index of the answer, or -100 where it cannot be seen}."""
     return {question: torch.tensor([options.index(answer(p, question)) if visible(p, question) else -100 for p in panels])
             for question, options in answers(world).items()}
 
 
-def seen_by_judge(panels, rng):
-    """128 pixels of each, drawn large and fine, or small and plain."""
-    return pixels([draw(p, 256, True).reduce(2) if rng.random() < .7 else draw(p, 128) for p in panels])
+def seen_by_judge(panels):
+    """128 pixels of each."""
+    return pixels([draw(p, 256).reduce(2) for p in panels])
 
 
-def blemished(x, rng):
-    """Blur by a random amount, add noise: about what a small autoencoder does to a panel."""
-    sharp, soft = rng.random(), F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='replicate'), 3, stride=1)
-    return sharp * x + (1 - sharp) * soft + .15 * rng.random() * torch.randn_like(x)
+def blemished(x, noise, sharp, loud):
+    """Blurred by a random amount and made noisy: about what a small autoencoder does to a panel."""
+    soft = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode='replicate'), 3, stride=1)
+    return sharp * x + (1 - sharp) * soft + .15 * loud * noise
 
 
 def accuracy(classifier, x, panels, world):
@@ -101,41 +102,25 @@ def accuracy(classifier, x, panels, world):
     return out
 
 
-def main(config_path, run):
-    config = read_config(config_path)
-    world, options = config['world'], config['train']['classifier']
-    torch.manual_seed(config['seed'])
-    classifier, parallel = Classifier(world).to(DEVICE), Parallel(options['workers'])
-    loop = Loop(f'{run}/classifier.pt', classifier, options['steps'], options['rate'], average=.99)
+def training(classifier, images, labels, options):
+    """images [n, 256, 256, 3] of the pool, labels {question: [n]}, on the device."""
+    @compiled
+    def through(some, noise, sharp, loud):
+        x = F.avg_pool2d(some.permute(0, 3, 1, 2).float() / 127.5 - 1, 2)
+        return classifier(blemished(x, noise, sharp, loud))
 
-    def losses(part):
-        x, panels = part
-        guesses = classifier(x.to(DEVICE))
-        loss = sum(F.cross_entropy(guesses[q], right.to(DEVICE)) for q, right in truth(panels, world).items()
-                   if (right >= 0).any())
-        return loss, dict(loss=loss.detach())
+    def losses(batch):
+        which, count = batch['which'], options['batch']
+        noise, (sharp, loud) = torch.randn(count, 3, 128, 128, device=DEVICE), torch.rand(2, count, 1, 1, 1, device=DEVICE)
+        guesses = through(images.index_select(0, which), noise, sharp, loud)
+        loss = sum(F.cross_entropy(guesses[q].float(), right[which]) for q, right in labels.items())
+        return loss, {}
 
-    reports = []
-    for step in loop:
-        rng = random.Random(f'{config["seed"]}/classifier/{step}')
-        panels = [rng.choice(story(-2, rng.randrange(1 << 30), world, 3)) for _ in range(options['batch'])]
-        torch.manual_seed(step)
-        x, size = blemished(seen_by_judge(panels, rng), rng), options['batch'] // options['workers']
-        reports += parallel.gradients(loop.parameters, losses,
-                                      [(x[i:i + size], panels[i:i + size]) for i in range(0, len(x), size)])
-        loop.update()
-        if (step + 1) % 100 == 0:
-            loop.log(loss=sum(r['loss'] for r in reports) / len(reports))
-            reports = []
-    if loop.stopping:
-        return
-    classifier.load_state_dict(loop.average)
-    classifier.cpu().eval()
-    panels = [story(-3, i, world, 3)[i % 3] for i in range(1000)]
-    x = torch.cat([seen_by_judge(panels[i:i + 100], random.Random(i)) for i in range(0, 1000, 100)])
-    right = accuracy(classifier, x, panels, world)
-    print('accuracy on 1000 unseen panels:', {question: round(v, 3) for question, v in right.items()})
+    return Training('classifier', classifier, losses, options['rate'], average=.99)
 
 
-if __name__ == '__main__':
-    main(*sys.argv[1:])
+def test(classifier, world, count=1000):
+    """{question: how often it is right} on panels it has not seen."""
+    panels = [story(-3, i, world, 3)[i % 3] for i in range(count)]
+    x = torch.cat([seen_by_judge(panels[i:i + 100]) for i in range(0, count, 100)])
+    return accuracy(classifier, x, panels, world)

@@ -16,8 +16,8 @@ betas = torch.linspace(BETA_START ** .5, BETA_END ** .5, STEPS, dtype=torch.floa
 ALPHAS = torch.cumprod(1 - betas, 0).float()
 
 
-def mixed(x0, seen, noise, t):
-    """For each panel of the batch: x_t, made of `seen`, and the v that leads from there to x0."""
-    a = ALPHAS.to(x0.device)[t][:, None, None, None]
+def mixed(x0, seen, noise, a):
+    """For each panel of the batch, a [n] of ALPHAS: x_t, made of `seen`, and the v that leads from there to x0."""
+    a = a[:, None, None, None]
     noisy = a.sqrt() * seen + (1 - a).sqrt() * noise
     return noisy, (a.sqrt() * noisy - x0) / (1 - a).sqrt()   # where seen is x0: sqrt(a_t) e - sqrt(1 - a_t) x_0

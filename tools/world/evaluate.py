@@ -1,6 +1,6 @@
 """Consistency, measured on what the C program draws.
 
-    python3 evaluate.py configs/fine.json RUN OUT [--program FILE] [--model FOLDER] [--stories N] [--settings all]
+    python3 evaluate.py configs/world.json RUN OUT [--program FILE] [--model FOLDER] [--stories N] [--settings all]
                         [--sampler NAME] [--steps N] [--guidance G]
 
 Stories of five panels in which only place and action change. The character's line names the kind and none to two
@@ -40,8 +40,8 @@ from PIL import Image
 
 from attributes import OPEN
 from captions import ACTION, SCENE, description
-from classifier import Classifier, accuracy, answers, seen_by_judge, visible
-from loop import read_config
+from classifier import accuracy, answers, read_judge, seen_by_judge, visible
+from training import read_config
 from train_vae import images, pixels
 from vae import read_vae
 from world import draw, sheet, story
@@ -108,7 +108,7 @@ def through_autoencoder(model, panels):
     vae = read_vae(f'{model}/vae', 'diffusion_pytorch_model.fp16')
     out = []
     for some in (panels[i:i + PANELS] for i in range(0, len(panels), PANELS)):
-        again = vae.decode(vae.encode(pixels([draw(panel, LARGE, True) for panel in some]))[0]).clamp(-1, 1)
+        again = vae.decode(vae.encode(pixels([draw(panel, LARGE) for panel in some]))[0]).clamp(-1, 1)
         out.append(F.avg_pool2d(again, LARGE // SIDE))
     return torch.cat(out)
 
@@ -252,11 +252,10 @@ def main():
 
     torch.set_num_threads(2)
     world = read_config(args.config)['world']
-    classifier = Classifier(world).eval()
-    classifier.load_state_dict(torch.load(f'{args.run}/classifier.pt', map_location='cpu')['average'])
+    classifier = read_judge(args.run, world)
     alone = dict(world, two=0, nobody=0)
     unseen = [story(REAL_SEED, i, alone, 1)[0] for i in range(1000)]
-    accuracies = accuracy(classifier, seen_by_judge(unseen, random.Random(1)), unseen, world)
+    accuracies = accuracy(classifier, seen_by_judge(unseen), unseen, world)
     accuracies = {question: accuracies[question] for question in (*TOLD, *OPEN)}
     print('accuracy on 1000 real panels', {q: round(v, 3) for q, v in accuracies.items()}, flush=True)
     if min(accuracies.values()) < .95:
@@ -274,7 +273,7 @@ def main():
         sheet([row[i:i + PANELS] for i in range(0, len(row), PANELS)], SIDE).save(
             f'{args.out}/sheets/{name.replace("/", "-")}.png')
 
-    take('real panels', pixels([draw(panel, LARGE, True).reduce(LARGE // SIDE) for panel in real]))
+    take('real panels', pixels([draw(panel, LARGE).reduce(LARGE // SIDE) for panel in real]))
     take('autoencoder', through_autoencoder(model, real))
     for setting in settings:
         begun = time.time()

@@ -1,6 +1,6 @@
 """Two figures in a panel, and none: what the C program draws of stories with two characters.
 
-    python3 evaluate_cast.py configs/fine.json RUN OUT [--program FILE] [--model FOLDER] [--stories N]
+    python3 evaluate_cast.py configs/world.json RUN OUT [--program FILE] [--model FOLDER] [--stories N]
 
 A story has two characters of different kinds, whose lines name the top and the bottom; two id panels of each, two
 panels with both, two of an empty place. The classifier says, of panels with both, whether the named kinds are there
@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from captions import ACTION, NOUN, SCENE, description
-from classifier import Classifier, answers
+from classifier import answers, read_judge
 from evaluate import HERE, STYLE_NAMES
-from loop import read_config
+from training import read_config
 from train_vae import images, pixels
 from world import identity, sheet
 
@@ -68,8 +68,7 @@ def main():
     a = arguments.parse_args()
     torch.set_num_threads(1)
     world = read_config(a.config)['world']
-    classifier = Classifier(world).eval()
-    classifier.load_state_dict(torch.load(f'{a.run}/classifier.pt', map_location='cpu')['average'])
+    classifier = read_judge(a.run, world)
     stories = [make(index, world) for index in range(a.stories)]
     with ThreadPoolExecutor(2) as pool:
         rows = list(pool.map(lambda i: drawn(stories[i], f'{a.out}/{i:03}', a), range(a.stories)))

@@ -1,6 +1,6 @@
 """Checkpoints to an ordinary diffusers folder in half precision, which any SDXL program can load.
 
-    python3 export.py configs/fine.json RUN OUT
+    python3 export.py configs/world.json RUN OUT
 
 Takes the running averages of the weights, not the last ones. Latents were whitened inside the VAE (vae.whiten), so
 its scaling_factor is 1.
@@ -17,10 +17,10 @@ import weights
 from attributes import OPEN
 from captions import description, empty, happening
 from diffusion import BETA_END, BETA_START, STEPS
-from loop import read_config
+from training import read_config
 from model import Model
 from tokenizer import END, LENGTH, START, world_tokenizer
-from vae import load_vae
+from vae import VAE
 from world import story
 
 LARGEST = 14e6   # bytes of the whole folder
@@ -49,7 +49,7 @@ def unet_config(config):
         flip_sin_to_cos=True, freq_shift=0, in_channels=channels, layers_per_block=u['layers'],
         mid_block_scale_factor=1, norm_eps=1e-5, norm_num_groups=u['groups'],
         out_channels=channels,
-        projection_class_embeddings_input_dim=pooled + 6 * u['size_width'], sample_size=config['vae']['pixels'] // factor,
+        projection_class_embeddings_input_dim=pooled + 6 * u['size_width'], sample_size=config['pixels'] // factor,
         transformer_layers_per_block=[max(1, u['transformers'][i]) for i in range(levels)],
         up_block_types=['CrossAttnUpBlock2D' if a else 'UpBlock2D' for a in reversed(attends)],
         use_linear_projection=True)
@@ -62,7 +62,7 @@ def vae_config(config):
         _class_name='AutoencoderKL', _diffusers_version='0.25.0', act_fn='silu', block_out_channels=v['widths'],
         down_block_types=['DownEncoderBlock2D'] * levels, force_upcast=False, in_channels=3,
         latent_channels=v['latent_channels'], layers_per_block=v['layers'], norm_num_groups=v['groups'],
-        out_channels=3, sample_size=config['vae']['pixels'], scaling_factor=1.0,
+        out_channels=3, sample_size=config['pixels'], scaling_factor=1.0,
         up_block_types=['UpDecoderBlock2D'] * levels)
 
 
@@ -99,9 +99,9 @@ def known_words(config):
 def main(config_path, run, out):
     config = read_config(config_path)
     tokenizer = world_tokenizer(run, config['vocabulary_merges'], config['seed'])
-    model, vae = Model(config, tokenizer), load_vae(config, run)
-    saved = torch.load(f'{run}/unet.pt', map_location='cpu')
-    model.load_state_dict(saved['average'])
+    model, vae = Model(config, tokenizer), VAE(**config['vae']['net'])
+    model.load_state_dict(torch.load(f'{run}/unet.pt', map_location='cpu'))
+    vae.load_state_dict(torch.load(f'{run}/vae.pt', map_location='cpu'))
 
     put(f'{out}/unet/config.json', unet_config(config))
     put(f'{out}/vae/config.json', vae_config(config))
@@ -129,7 +129,7 @@ def main(config_path, run, out):
         weights.write_half(f'{out}/{folder}/{name}.fp16.safetensors', part.state_dict())
 
     size = sum(os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(out) for name in names)
-    print(f'{out}: {size / 1e6:.2f} MB, after {saved["step"]} steps')
+    print(f'{out}: {size / 1e6:.2f} MB')
     return 0 if size <= LARGEST else f'larger than {LARGEST / 1e6:.0f} MB'
 
 

@@ -70,8 +70,8 @@ def behind(body, panel, coat, hair):
     if panel['kind'] == 'woman':
         body.shape([(-.23, .78), (-.27, .38), (.27, .38), (.23, .78)], hair)
     if panel['kind'] == 'girl':
-        for u in (-.25, .25):
-            body.oval(u, .84, .09, .09, hair)
+        for u in (-.26, .26):
+            body.oval(u, .80, .105, .105, hair)
     if panel['kind'] in ('cat', 'dog'):
         body.stroke([(-.12, .24), (-.27, .26), (-.32, .40)], .06, coat)
 
@@ -92,12 +92,11 @@ def clothes(body, panel, coat):
         body.shape([(-.15, .34), (.15, .34), (.14, .22), (-.14, .22)], bottom)
     torso = [(-.17, .55), (.17, .55), (.16, .31), (-.16, .31)]
     body.shape(torso, top)
-    if body.pen.fine:
-        s = body.side   # light comes from the left, however the figure is turned
-        body.shape([(s * .06, .55), (s * .17, .55), (s * .16, .31), (s * .10, .31)], body.pen.shade(top), 0)
-        if panel['kind'] in PERSON:
-            body.shape([(-.06, .55), (.06, .55), (0, .49)], coat, .7)
-        body.edge(torso)
+    s = body.side   # light comes from the left, however the figure is turned
+    body.shape([(s * .06, .55), (s * .17, .55), (s * .16, .31), (s * .10, .31)], body.pen.shade(top), 0)
+    if panel['kind'] in PERSON:
+        body.shape([(-.06, .55), (.06, .55), (0, .49)], coat, .7)
+    body.edge(torso)
     if panel['kind'] == 'man':
         body.shape([(-.05, .55), (.05, .55), (0, .42)], WHITE, .6)
     if panel['kind'] == 'robot':
@@ -118,11 +117,10 @@ def head(body, panel, coat, hair):
             body.oval(0, v + r + .07, .035, .035, (240, 60, 60))
         box = [(-r, v + .9 * r), (r, v + .9 * r), (r, v - .9 * r), (-r, v - .9 * r)]
         body.shape(box, coat)
-        if body.pen.fine:
-            s = body.side
-            body.shape([(s * .72 * r, v + .9 * r), (s * r, v + .9 * r), (s * r, v - .9 * r), (s * .72 * r, v - .9 * r)],
-                       body.pen.shade(coat), 0)
-            body.edge(box)
+        s = body.side
+        body.shape([(s * .72 * r, v + .9 * r), (s * r, v + .9 * r), (s * r, v - .9 * r), (s * .72 * r, v - .9 * r)],
+                   body.pen.shade(coat), 0)
+        body.edge(box)
         return
     if kind == 'cat':
         for s in (-1, 1):
@@ -130,25 +128,24 @@ def head(body, panel, coat, hair):
     if kind == 'rabbit':
         for u in (-.10, .10):
             body.oval(u, .98, .055, .15, coat)
-    body.oval(0, v, r, .93 * r, body.pen.shade(coat) if body.pen.fine else coat)
-    if body.pen.fine:
-        if kind == 'cat':
-            for s in (-1, 1):
-                body.shape([(s * .18, .87), (s * .185, .965), (s * .11, .915)], mixed(coat, BLUSH, .5), 0)
-        body.oval(-.02 * body.side, v + .012, .88 * r, .82 * r, coat, 0)
+    body.oval(0, v, r, .93 * r, body.pen.shade(coat))
+    if kind == 'cat':
+        for s in (-1, 1):
+            body.shape([(s * .18, .87), (s * .185, .965), (s * .11, .915)], mixed(coat, BLUSH, .5), 0)
+    body.oval(-.02 * body.side, v + .012, .88 * r, .82 * r, coat, 0)
     if kind == 'dog':
         for u in (-.21, .21):
             body.oval(u, .72, .065, .14, tuple(round(.7 * c) for c in coat))
     if kind in ('boy', 'man'):
-        spikes = [(-.22, .74), (-.24, .90), (-.14, .87), (-.10, .99), (-.01, .91), (.08, 1.0), (.13, .89), (.23, .92),
-                  (.22, .74), (.12, .83), (-.12, .83)]
+        spikes = [(-.235, .69), (-.25, .90), (-.14, .87), (-.10, .99), (-.01, .91), (.08, 1.0), (.13, .89), (.24, .92),
+                  (.235, .69), (.15, .79), (.10, .85), (-.10, .85), (-.15, .79)]
         crop = [(-.22, .72), (-.22, .84), (-.15, .93), (0, .96), (.15, .93), (.22, .84), (.22, .72), (.15, .84),
                 (-.15, .84)]
         body.shape(spikes if kind == 'boy' else crop, hair)
     if kind in ('girl', 'woman'):
         body.shape([(-.22, .70), (-.22, .84), (-.15, .93), (0, .96), (.15, .93), (.22, .84), (.22, .70), (.17, .81),
                     (.02, .85), (-.13, .81)], hair)
-    if body.pen.fine and kind in PERSON:
+    if kind in PERSON:
         s = -body.side
         body.line([(s * .145, .875), (s * .09, .905), (s * .02, .918)], mixed(hair, WHITE, .35), .022)
 
@@ -159,38 +156,36 @@ def mouth(body, panel):
     if kind == 'robot':
         if glad:
             body.shape([(-.10, v - .095), (.10, v - .095), (.10, v - .155), (-.10, v - .155)], WHITE, .8)
-            if body.pen.fine:
-                for u in (-.05, 0, .05):
-                    body.line([(u, v - .095), (u, v - .155)], BLACK, .01)
+            for u in (-.05, 0, .05):
+                body.line([(u, v - .095), (u, v - .155)], BLACK, .01)
         else:
             body.line([(-.10, v - .12), (.10, v - .12)], BLACK, .03)
         return
     low = v - (.125 if kind in ANIMAL else .10)
-    if kind in ANIMAL and body.pen.fine:
+    if kind in ANIMAL:
         body.line([(0, v - .08), (0, low)], BLACK, .012)
     if glad:
         body.shape([(-.065, low), (.065, low), (.045, low - .045), (0, low - .06), (-.045, low - .045)], THROAT, .7)
-        if body.pen.fine:
-            body.oval(0, low - .045, .032, .013, TONGUE, 0)
+        body.oval(0, low - .045, .032, .013, TONGUE, 0)
     elif kind in PERSON:
         body.line([(-.06, low), (-.03, low - .018), (0, low - .024), (.03, low - .018), (.06, low)], LIP, .022)
-    elif body.pen.fine:
+    else:
         body.line([(-.045, low + .005), (-.022, low - .012), (0, low), (.022, low - .012), (.045, low + .005)],
                   BLACK, .012)
 
 
 def face(body, panel, coat, hair):
-    kind, v, fine = panel['kind'], HEAD_V, body.pen.fine
+    kind, v = panel['kind'], HEAD_V
     eyes = (-.085, .085)
     if kind in ANIMAL:
         body.oval(0, v - .10, .095, .065, (250, 246, 238), .6)
         body.oval(0, v - .07, .03, .022, (70, 45, 50), 0)
     if kind == 'man':
         body.line([(-.09, v - .095), (0, v - .075), (.09, v - .095)], BLACK, .035)
-    if fine and kind in PERSON:
+    if kind in PERSON:
         for u in (-.145, .145):
             body.oval(u, v - .085, .034, .022, mixed(coat, BLUSH, .4), 0)
-    if fine and kind == 'cat':
+    if kind == 'cat':
         for s in (-1, 1):
             for rise in (-.012, .012):
                 body.line([(s * .11, v - .095 + rise), (s * .20, v - .085 + 2.5 * rise)], BLACK, .008)
@@ -203,13 +198,12 @@ def face(body, panel, coat, hair):
             continue
         body.oval(u, v, .05, .052, (120, 240, 250) if kind == 'robot' else WHITE, .6)
         body.oval(u + .012, v, .024, .03, BLACK, 0)
-        if fine:
-            body.oval(u + .012 - .008 * body.side, v + .013, .009, .009, WHITE, 0)
+        body.oval(u + .012 - .008 * body.side, v + .013, .009, .009, WHITE, 0)
     if panel['glasses']:
         for u in eyes:
             left, right, bottom, top = u - .08, u + .08, v - .07, v + .07
             ring = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom), (right, bottom)]
-            body.line(ring, BLACK, .026 if fine else .034)
+            body.line(ring, BLACK, .026)
 
 
 def hat(body, panel):
@@ -218,22 +212,23 @@ def hat(body, panel):
     colour = COLOUR[panel['hat']]
     crown = [(-.19, .86), (-.17, 1.0), (-.08, 1.05), (.08, 1.05), (.17, 1.0), (.19, .86)]
     body.shape(crown, colour)
-    if body.pen.fine:
-        s = body.side
-        body.shape([(s * .09, .86), (s * .08, 1.02), (s * .10, 1.045), (s * .17, 1.0), (s * .19, .86)],
-                   body.pen.shade(colour), 0)
-        body.edge(crown)
+    s = body.side
+    body.shape([(s * .09, .86), (s * .08, 1.02), (s * .10, 1.045), (s * .17, 1.0), (s * .19, .86)],
+               body.pen.shade(colour), 0)
+    body.edge(crown)
     body.shape([(-.25, .89), (.29, .89), (.29, .84), (-.25, .84)], tuple(round(.8 * c) for c in colour))
 
 
 def figure(pen, panel):
+    """Draws it; -> where its head is: x, y and radius as shares of the panel."""
     coat = COAT[panel['kind']][panel['skin']]
     hair = HAIR[panel['hair']] if panel['kind'] in PERSON else None
     body = Body(pen, panel)
-    if pen.fine and panel['action'] != 'sitting':
+    if panel['action'] != 'sitting':
         pen.shadow(body.x, .965, .24 * body.height / .86)
     behind(body, panel, coat, hair)
     clothes(body, panel, coat)
     head(body, panel, coat, hair)
     face(body, panel, coat, hair)
     hat(body, panel)
+    return *body.at(0, HEAD_V + .05), 1.3 * HEAD_R * body.height

@@ -1,6 +1,6 @@
 """How flat are flats? The mean local deviation inside flat areas: of what the program drew, and of decoded real panels.
 
-    python3 flats.py configs/large.json MODEL OUT/masked-own [--stories N]      a folder that evaluate.py has filled
+    python3 flats.py configs/world.json MODEL OUT/masked-own [--stories N]      a folder that evaluate.py has filled
 
 A window is a 25th of the panel wide. It is flat where no colour in it ranges over more than 40 of 255 levels: there is
 no line and no edge in it, only what should be one colour. Its deviation is the root mean square from its mean.
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from loop import read_config
+from training import read_config
 from train_vae import pixels
 from vae import read_vae
 from world import draw, story
@@ -44,9 +44,8 @@ def main():
     vae = read_vae(f'{a.model}/vae', 'diffusion_pytorch_model.fp16')
     paths = sorted(glob.glob(f'{a.drawn}/*/panel-*.png'))[:5 * a.stories]
     drawn = pixels([np.asarray(Image.open(path).convert('RGB')) for path in paths])
-    fine = drawn.shape[-1] > 128
     real = [p for i in range(a.stories) for p in story(-5, i, dict(config['world'], two=0, nobody=0), 5)]
-    real = pixels([draw(p, drawn.shape[-1], fine) for p in real])
+    real = pixels([draw(p, drawn.shape[-1]) for p in real])
     decoded = torch.cat([vae.decode(vae.encode(one)[0]).clamp(-1, 1) for one in real.split(5)])
     out = {}
     for name, x in (('real', real), ('decoded', decoded), ('drawn', drawn)):

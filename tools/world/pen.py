@@ -5,7 +5,7 @@ the panel (x right, y down), so a panel can be drawn at any size. A style is two
 else: what a colour becomes when it is painted, and what ink its outline has.
 
     comic        the colour itself, black outlines
-    watercolor   the colour thinned with paper, no outlines; a fine pen's washes have darker rims and bleed
+    watercolor   the colour thinned with paper, thin brown outlines; washes have darker rims
     line art     white (grey where the colour is dark), black outlines
     noir         grey of raised contrast, black outlines
 """
@@ -29,10 +29,10 @@ def luminance(colour):
     return .30 * red + .59 * green + .11 * blue
 
 
-def paint(style, colour, fine=False):
+def paint(style, colour):
     """What `colour` looks like in `style`, as an RGB triple."""
     if style == 'watercolor':
-        return mixed(colour, PAPER, .18 if fine else .4)
+        return mixed(colour, PAPER, .16)
     if style == 'line art':
         return (255, 255, 255) if luminance(colour) > 60 else (205, 205, 205)
     if style == 'noir':
@@ -42,34 +42,31 @@ def paint(style, colour, fine=False):
 
 
 def washed(image):
-    """Watercolor's last touch: pigment gathers at the edges of a wash, and colours bleed a little."""
-    size = image.size[0]
+    """Watercolor's last touch: pigment gathers at the edges of a wash, and inside it thins out."""
     flat = np.asarray(image, np.float32)
-    near, far = (np.asarray(image.filter(ImageFilter.GaussianBlur(size * part)), np.float32) for part in (.008, .03))
-    out = .8 * flat + .2 * far - .6 * np.abs(flat - near)
-    return Image.fromarray(np.clip(out, 0, 255).round().astype(np.uint8))
+    near = np.asarray(image.filter(ImageFilter.GaussianBlur(image.size[0] * .012)), np.float32)
+    pale = flat + .08 * (255 - flat)
+    return Image.fromarray(np.clip(pale - .7 * np.abs(flat - near), 0, 255).round().astype(np.uint8))
 
 
 class Pen:
     """Draws on one panel. `mirror` and `shift` move what follows: scenery varies by them, figures do not.
 
-    A `fine` pen is for large panels: it adds what follows from the plain panel alone (shading, highlights, a mouth's
-    corners), so that a decoder can draw it from latents that do not hold it.
     """
 
-    def __init__(self, size, style, fine=False):
-        self.fine = fine
+    def __init__(self, size, style):
         self.pixels = size * OVERSAMPLE
         self.image = Image.new('RGB', (self.pixels, self.pixels), (255, 255, 255))
         self.draw = ImageDraw.Draw(self.image)
         self.style = style
-        self.ink = None if style == 'watercolor' else (16, 16, 22)
+        self.ink = (16, 16, 22) if style != 'watercolor' else (96, 68, 62)
+        self.outline = OUTLINE * (.5 if style == 'watercolor' else 1)
         self.mirror, self.shift = False, 0.0
 
     def finished(self):
         size = self.pixels // OVERSAMPLE
         image = self.image.resize((size, size), Image.BOX)
-        return washed(image) if self.fine and self.style == 'watercolor' else image
+        return washed(image) if self.style == 'watercolor' else image
 
     def shade(self, colour):
         """`colour` away from the light."""
@@ -84,15 +81,14 @@ class Pen:
 
     def shape(self, points, colour, outline=1):
         points = [self._at(x, y) for x, y in points]
-        self.draw.polygon(points, fill=paint(self.style, colour, self.fine))
-        if self.ink and outline:
-            self.draw.line(points + points[:2], fill=self.ink, width=self._width(OUTLINE * outline), joint='curve')
+        self.draw.polygon(points, fill=paint(self.style, colour))
+        if outline:
+            self.draw.line(points + points[:2], fill=self.ink, width=self._width(self.outline * outline), joint='curve')
 
     def edge(self, points):
         """The outline of a shape once more, where something was drawn over it."""
         points = [self._at(x, y) for x, y in points]
-        if self.ink:
-            self.draw.line(points + points[:2], fill=self.ink, width=self._width(OUTLINE), joint='curve')
+        self.draw.line(points + points[:2], fill=self.ink, width=self._width(self.outline), joint='curve')
 
     def shadow(self, x, y, radius):
         """What lies there, darker: a figure's shadow on the floor."""
@@ -109,14 +105,14 @@ class Pen:
     def oval(self, x, y, radius_x, radius_y, colour, outline=1):
         x, y = self._at(x, y)
         radius_x, radius_y = radius_x * self.pixels, radius_y * self.pixels
-        inked = self.fine and self.ink and not outline and luminance(colour) < 30   # a pupil
+        inked = not outline and luminance(colour) < 30   # a pupil
         self.draw.ellipse([x - radius_x, y - radius_y, x + radius_x, y + radius_y],
-                          fill=self.ink if inked else paint(self.style, colour, self.fine),
-                          outline=self.ink if outline else None, width=self._width(OUTLINE * (outline or 1)))
+                          fill=self.ink if inked else paint(self.style, colour),
+                          outline=self.ink if outline else None, width=self._width(self.outline * (outline or 1)))
 
     def line(self, points, colour, width):
         """A bare line, without outline. A dark one is ink: line art would paint it grey."""
-        fill = self.ink if self.ink and luminance(colour) < 60 else paint(self.style, colour, self.fine)
+        fill = self.ink if luminance(colour) < 60 else paint(self.style, colour)
         self.draw.line([self._at(x, y) for x, y in points], fill=fill, width=self._width(width), joint='curve')
 
     def stroke(self, points, width, colour):
@@ -129,6 +125,5 @@ class Pen:
                 self.draw.ellipse([x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2], fill=fill)
 
         thick = width * self.pixels
-        if self.ink:
-            sweep(thick + 2 * OUTLINE * self.pixels, self.ink)
-        sweep(thick, paint(self.style, colour, self.fine))
+        sweep(thick + 2 * self.outline * self.pixels, self.ink)
+        sweep(thick, paint(self.style, colour))

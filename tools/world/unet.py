@@ -11,7 +11,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from blocks import Downsample, Part, ResnetBlock, Upsample
+from blocks import Downsample, Part, ResnetBlock, Upsample, attend
 
 
 def sinusoids(values, width):
@@ -25,40 +25,31 @@ def sinusoids(values, width):
 class Consistency:
     """Who sees whom in one forward pass of stories of `panels` panels each, contiguous in the batch.
 
-    A layer is consistent with probability 1 - SKIP, as in the sampler. The random half of a panel's tokens is one
-    subset per grid size and pass, the same for every layer and for every panel that looks. `sees` [stories, panels,
-    panels] says which panel looks at which.
+    rows     {tokens of a grid: [panels, some] the random half of each panel's tokens that the others may see}: one subset
+             per grid and pass, the same for every layer and for every panel that looks
+    sees     [stories, panels, panels] which panel looks at which
+    active   [layers, stories] a layer is consistent with probability 1 - SKIP, as in the sampler
     """
 
     SKIP, RATE = .3, .5   # as storydiff --csa masked before step 20
 
-    def __init__(self, panels, rng, sees):
-        self.panels, self.rng, self.sees = panels, rng, sees
-        self.chosen = {}
-
-    def rows(self, tokens):
-        if tokens not in self.chosen:
-            count = max(1, round(self.RATE * tokens))
-            self.chosen[tokens] = torch.tensor([self.rng.sample(range(tokens), count) for _ in range(self.panels)])
-        return self.chosen[tokens]
+    def __init__(self, panels, rows, sees, active):
+        self.panels, self.rows, self.sees, self.active, self.layer = panels, rows, sees, active, 0
+        self.others = [[q for q in range(panels) if q != p] for p in range(panels)]
 
     def extend(self, x):
-        """x [stories * panels, tokens, c] -> keys [same, own tokens + chosen tokens of the others, c], and what to
-        add to the scores [same, 1, 1, keys]: nothing, or minus infinity where a panel does not look."""
+        """x [stories * panels, tokens, c] -> keys [same, own tokens + chosen tokens of the others, c], and which of them
+        each panel may see, [same, 1, 1, keys]."""
         n, tokens, c = x.shape
-        panels = self.panels
+        panels, rows = self.panels, self.rows[tokens]
         stories = x.view(n // panels, panels, tokens, c)
-        rows = self.rows(tokens).to(x.device)
         some = torch.stack([stories[:, p, rows[p]] for p in range(panels)], 1)
-        others = [torch.cat([some[:, q] for q in range(panels) if q != p], 1) for p in range(panels)]
-        seen = [self.sees[:, p, [q for q in range(panels) if q != p]] for p in range(panels)]
-        seen = torch.stack(seen, 1).view(n, panels - 1).to(x.device).repeat_interleave(rows.shape[1], 1)
-        bias = torch.zeros(n, tokens + seen.shape[1], device=x.device)
-        bias[:, tokens:].masked_fill_(~seen, -math.inf)
-        return torch.cat([x, torch.stack(others, 1).view(n, -1, c)], 1), bias[:, None, None]
-
-    def active(self):
-        return self.rng.random() > self.SKIP
+        others = torch.stack([torch.cat([some[:, i] for i in q], 1) for q in self.others], 1).view(n, -1, c)
+        seen = torch.stack([torch.stack([self.sees[:, p, i] for i in q], 1) for p, q in enumerate(self.others)], 1)
+        seen = (seen & self.active[self.layer][:, None, None]).view(n, panels - 1).repeat_interleave(rows.shape[1], 1)
+        self.layer += 1
+        seen = torch.cat([torch.ones(n, tokens, dtype=torch.bool, device=x.device), seen], 1)
+        return torch.cat([x, others], 1), seen[:, None, None]
 
 
 class Attention(nn.Module):
@@ -69,12 +60,11 @@ class Attention(nn.Module):
         self.to_k, self.to_v = nn.Linear(context, width, bias=False), nn.Linear(context, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
-    def forward(self, x, context, bias=0):
+    def forward(self, x, context, seen=None):
         n, tokens, width = x.shape
         q, k, v = (y.view(n, y.shape[1], self.heads, -1).transpose(1, 2)
                    for y in (self.to_q(x), self.to_k(context), self.to_v(context)))
-        scores = q @ k.transpose(-1, -2) / math.sqrt(width // self.heads) + bias
-        return self.to_out[0]((torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(n, tokens, width))
+        return self.to_out[0](attend(q, k, v, seen).transpose(1, 2).reshape(n, tokens, width))
 
 
 class GatedProjection(nn.Module):
@@ -96,7 +86,7 @@ class TransformerLayer(nn.Module):
 
     def forward(self, x, text, consistency):
         h = self.norm1(x)
-        x = x + self.attn1(h, *(consistency.extend(h) if consistency and consistency.active() else (h,)))
+        x = x + self.attn1(h, *(consistency.extend(h) if consistency else (h,)))
         x = x + self.attn2(self.norm2(x), text)
         return x + self.ff.net[2](self.ff.net[0](self.norm3(x)))
 
@@ -136,7 +126,7 @@ class UNet(nn.Module):
         def resnet(inputs, outputs):
             return ResnetBlock(inputs, outputs, groups, 1e-5, time)
 
-        def attend(level):
+        def transformer(level):
             wide = widths[level]
             return Transformer(wide, context, heads[level], transformers[level], groups)
 
@@ -149,18 +139,18 @@ class UNet(nn.Module):
             block = Part(resnets=[resnet(width if i == 0 else wide, wide) for i in range(layers)])
             skips += [wide] * layers
             if transformers[level]:
-                block.attentions = nn.ModuleList([attend(level) for _ in range(layers)])
+                block.attentions = nn.ModuleList([transformer(level) for _ in range(layers)])
             if level < last:
                 block.downsamplers = nn.ModuleList([Downsample(wide)])
                 skips.append(wide)
             self.down_blocks.append(block)
             width = wide
-        self.mid_block = Part(resnets=[resnet(width, width), resnet(width, width)], attentions=[attend(last)])
+        self.mid_block = Part(resnets=[resnet(width, width), resnet(width, width)], attentions=[transformer(last)])
         for level in range(last, -1, -1):
             wide = widths[level]
             block = Part(resnets=[resnet((width if i == 0 else wide) + skips.pop(), wide) for i in range(layers + 1)])
             if transformers[level]:
-                block.attentions = nn.ModuleList([attend(level) for _ in range(layers + 1)])
+                block.attentions = nn.ModuleList([transformer(level) for _ in range(layers + 1)])
             if level > 0:
                 block.upsamplers = nn.ModuleList([Upsample(wide)])
             self.up_blocks.append(block)
@@ -171,8 +161,9 @@ class UNet(nn.Module):
 
     def forward(self, x, t, text, pooled, sizes, consistency=None):
         size = sinusoids(sizes.reshape(-1), self.size_width).view(len(x), -1)
-        time = F.silu(embed(self.time_embedding, sinusoids(t, self.first))
-                      + embed(self.add_embedding, torch.cat([pooled, size], 1)))
+        with torch.autocast(x.device.type, enabled=False):   # bfloat16 would blur the time
+            time = F.silu(embed(self.time_embedding, sinusoids(t, self.first))
+                          + embed(self.add_embedding, torch.cat([pooled.float(), size], 1)))
         h = self.conv_in(x)
         skips = [h]
         for block in self.down_blocks:

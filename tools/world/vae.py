@@ -5,14 +5,12 @@
 
 The surprise: all of its norms have eps 1e-6, which no config file says.
 """
-import math
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 import weights
-from blocks import Downsample, Part, ResnetBlock, Upsample
+from blocks import Downsample, Part, ResnetBlock, Upsample, attend
 
 EPS = 1e-6
 
@@ -29,8 +27,7 @@ class SpatialAttention(nn.Module):
     def forward(self, x):
         n, c, height, width = x.shape
         h = self.group_norm(x).flatten(2).transpose(1, 2)
-        scores = self.to_q(h) @ self.to_k(h).transpose(1, 2) / math.sqrt(c)
-        h = self.to_out[0](torch.softmax(scores, -1) @ self.to_v(h))
+        h = self.to_out[0](attend(self.to_q(h), self.to_k(h), self.to_v(h)))
         return x + h.transpose(1, 2).reshape(n, c, height, width)
 
 
@@ -123,10 +120,3 @@ def read_vae(folder, name='diffusion_pytorch_model'):
     c = weights.read_config(folder)
     vae = VAE(c['block_out_channels'], c['layers_per_block'], c['latent_channels'], c['norm_num_groups'])
     return weights.load(vae, folder, name)
-
-
-def load_vae(config, run):
-    """From a training run."""
-    vae = VAE(**config['vae']['net'])
-    vae.load_state_dict(torch.load(f'{run}/vae-white.pt', map_location='cpu'))
-    return vae.eval()

@@ -7,10 +7,13 @@
     strangers  a story's panels again, each with other identities of the same kinds
 
 All randomness comes from (seed, index) of the story, so a data set is named by two numbers and never stored.
-`python3 world.py out.png` draws a sheet, two stories per row, with the fine pen.
+`python3 world.py out.png` draws a sheet, two stories per row.
 """
 import random
 import sys
+
+import numpy as np
+from PIL import Image, ImageDraw
 
 import attributes as A
 from figure import figure
@@ -20,7 +23,8 @@ from scenery import PLACES
 EVERYTHING = dict(kinds=list(A.KINDS), scenes=list(PLACES), actions=list(A.ACTIONS),
                   styles={style: 1 for style in A.STYLES}, top=[c for c in A.COLOUR if c not in ('brown', 'gray')],
                   bottom=['blue', 'black', 'brown', 'gray', 'green', 'red', 'white'],
-                  hat=['red', 'yellow', 'green', 'blue', 'black', 'white'], hair=list(A.HAIR), wander=.10, hats=.4, glasses=.35, two=.1, nobody=.1)
+                  hat=['red', 'yellow', 'green', 'blue', 'black', 'white'], hair=list(A.HAIR),
+                  wander=.10, hats=.4, glasses=.35, two=.1, nobody=.1)
 PANELS = 4   # of a story
 
 
@@ -82,15 +86,36 @@ def figures(panel):
     return [left, dict(right, **panel['other'], flip=not panel['flip'])]
 
 
-def draw(panel, size, fine=False):
-    """The panel as a PIL image of size x size pixels. Fine: with what only a large panel shows (see pen.py)."""
-    pen = Pen(size, panel['style'], fine)
+def place(panel, size):
+    """A pen that has drawn where the panel is."""
+    pen = Pen(size, panel['style'])
     pen.mirror, pen.shift = panel['mirror'], panel['shift']
     PLACES[panel['scene']](pen, random.Random(panel['seed']))
     pen.mirror, pen.shift = False, 0.0
+    return pen
+
+
+def draw(panel, size):
+    """The panel as a PIL image of size x size pixels."""
+    pen = place(panel, size)
     for one in figures(panel):
         figure(pen, one)
     return pen.finished()
+
+
+def draw_with_matter(panel, size, grid):
+    """The panel as an array [size, size, 3], and [grid, grid]: 0 the place, up to 120 a figure, 255 its head."""
+    pen = place(panel, size)
+    factor = pen.pixels // (2 * grid)
+    before = np.asarray(pen.image.reduce(factor), np.int16)
+    heads = [figure(pen, one) for one in figures(panel)]
+    after = np.asarray(pen.image.reduce(factor), np.int16)
+    changed = (np.abs(after - before).max(2) > 12).reshape(grid, 2, grid, 2).mean((1, 3)) * 120
+    matter = Image.fromarray(changed.astype(np.uint8))
+    for x, y, radius in heads:
+        ImageDraw.Draw(matter).ellipse([grid * (x - radius), grid * (y - radius), grid * (x + radius), grid * (y + radius)],
+                                       fill=255)
+    return np.asarray(pen.finished()), np.asarray(matter)
 
 
 def sheet(rows, size):
@@ -104,5 +129,5 @@ def sheet(rows, size):
 
 
 if __name__ == '__main__':
-    sheet([[draw(p, 256, True).reduce(2) for p in story(1, row, EVERYTHING, 5) + story(1, row + 8, EVERYTHING, 5)]
+    sheet([[draw(p, 256).reduce(2) for p in story(1, row, EVERYTHING, 5) + story(1, row + 8, EVERYTHING, 5)]
            for row in range(8)], 128).save(sys.argv[1])
