@@ -12,6 +12,7 @@
 
 #include "sdxl/conditioning.h"
 #include "sdxl/text/tokenizer.h"
+#include "storydiff/comic/loras.h"
 #include "storydiff/csa/csa.h"
 #include "storydiff/csa/lockstep.h"
 #include "storydiff/page/page.h"
@@ -19,7 +20,7 @@
 #include "tensor/status.h"
 #include "tensor/text.h"
 
-enum { SETTINGS_MAX = 64, SETTINGS_PROMPTS = STORY_MAX_PANELS, SETTINGS_LORAS = 32, SETTINGS_FONTS = 16 };
+enum { SETTINGS_MAX = 64, SETTINGS_PROMPTS = STORY_MAX_PANELS, SETTINGS_LORAS = LORAS_MAX, SETTINGS_FONTS = 16 };
 
 /* Who has given a setting: what a person says now wins over what the story's file says. */
 enum given { GIVEN_BY_NOBODY, GIVEN_BY_STORY, GIVEN_BY_PERSON };

@@ -87,7 +87,8 @@ bool letters_take_hyphen(const struct letters *l, int at)
 /* Whether a line may end between letters i - 1 and i. Spaces never begin a line: they end the one before. */
 static bool can_break(const struct letters *l, int i)
 {
-    static const char never_first[] = "!%),.:;?]}'\"’”»…、。，．：；？！）」』】〉》〕］｝ー々・～ゝゞヽヾ"
+    static const char never_first[] = "!%),.:;?]}'\"’”»…"
+                                      "、。，．：；？！）」』】〉》〕］｝ー々・～ゝゞヽヾ"
                                       "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ،؛؟";
     static const char never_last[] = "([{“‘«「『【〈《〔（［｛";
     const uint32_t left = l->letter[i - 1].code, right = l->letter[i].code;
