@@ -3,7 +3,7 @@
  *   for every block of NC columns and every block of K:          (a packed block of the weight: a share of level 3)
  *     pack its strips [K, NR], in parallel
  *     for every block of rows, MC at most, in parallel:          (a packed block of the input: half of level 2)
- *       for every strip, for every MR rows:  tile = a . b        (registers; the strip streams through level 1)
+ *       for every strip, for every MR rows:  tile = a . b        (registers; the strip is in level 1, piece by piece)
  *         after the last block of K the tile goes through the epilogue, before that its sums wait in `out`
  *
  * Where blocks of rows are few, the columns are split among tasks, too, and the input is packed once for all of them.
@@ -38,7 +38,7 @@ struct job {
     struct scratch {   /* per thread */
         float *rows;   /* [NR or block_rows, GEMM_STRIDE]: weight rows to transpose, or the packed input */
         float *strip;  /* [GEMM_K, NR]: filters in the file's order */
-        float *tile;   /* [parts][MR, NR] */
+        float *tile;   /* [parts][block_rows, NR] */
     } * scratch;
 };
 
@@ -70,6 +70,14 @@ struct gemm_column gemm_column_at(int64_t k, int64_t C)
     return (struct gemm_column){first, count, within / count, first + within % count};
 }
 
+/* Whether a strip of so many columns is nothing but halves from the file, in the file's order. */
+static bool halves_suffice(const struct job *job, int64_t used)
+{
+    const struct gemm_weight *w = &job->g->weight;
+    return w->taps == 1 && w->tensor->dtype == DTYPE_F16 && w->tensor->delta == NULL && used == job->kernel->NR &&
+           job->kernel->transpose_halves != NULL;
+}
+
 /* Strip `index` of the current block; columns beyond the weight are zeros. Filters lie in the file as [channel, tap]:
  * a transposed strip of them is put in the order [tap, channel] row by row. */
 static void pack_strip(void *arg, int64_t index, int thread)
@@ -80,6 +88,11 @@ static void pack_strip(void *arg, int64_t index, int thread)
     int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
     int64_t used = smaller(NR, job->n.end - first), K = job->k.end - job->k.begin;
     float *packed = job->packed + index * GEMM_K * NR;
+    if (halves_suffice(job, used)) {
+        job->kernel->transpose_halves(
+            (const uint16_t *)g->weight.tensor->data + (part * g->N + first) * g->K + job->k.begin, g->K, K, packed);
+        return;
+    }
     weight_rows(g->weight.tensor, g->K, part * g->N + first, used, job->k.begin, K, s->rows);
     for (int64_t i = used; i < NR; i++)
         memset(s->rows + i * GEMM_STRIDE, 0, (size_t)K * sizeof(float));
@@ -146,23 +159,19 @@ static void run_straight(const struct job *job, struct range m, struct range n, 
     const struct gemm_kernel *kernel = job->kernel;
     const struct epilogue *e = &g->epilogue;
     bool first = job->k.begin == 0, last = job->k.end == g->K, there = !first || e->residual == g->out;
-    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, job->packed + strip * GEMM_K * kernel->NR,
-                g->out + m.begin * g->N + n.begin, g->N, there ? GEMM_ADD : GEMM_REPLACE);
-    for (int64_t i = m.begin; i < m.end; i++) {
-        float *out = g->out + i * g->N + n.begin;
-        if (!there && e->residual != NULL)
-            kernel->add(out, e->residual + i * g->N + n.begin, kernel->NR);
-        if (last && job->bias != NULL)
-            kernel->add(out, job->bias + n.begin, kernel->NR);
-        if (last && e->per_sample != NULL)
-            kernel->add(out, e->per_sample + i / e->rows_per_sample * g->N + n.begin, kernel->NR);
-    }
+    int64_t at = m.begin * g->N + n.begin;
+    struct gemm_after after = {!there && e->residual != NULL ? e->residual + at : NULL,
+                               last && job->bias != NULL ? job->bias + n.begin : NULL};
+    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, job->packed + strip * GEMM_K * kernel->NR, g->out + at,
+                g->N, there ? GEMM_ADD : GEMM_REPLACE, after);
+    for (int64_t i = m.begin; i < m.end && last && e->per_sample != NULL; i++)
+        kernel->add(g->out + i * g->N + n.begin, e->per_sample + i / e->rows_per_sample * g->N + n.begin, kernel->NR);
 }
 
-static void run_tile(const struct job *job, const struct scratch *s, struct range m, int64_t strip, const float *a)
+static void run_strip(const struct job *job, const struct scratch *s, struct range m, int64_t strip, const float *a)
 {
     const struct gemm_kernel *kernel = job->kernel;
-    int64_t K = job->k.end - job->k.begin, tile_size = (int64_t)kernel->MR * kernel->NR;
+    int64_t K = job->k.end - job->k.begin, tile_size = job->block_rows * kernel->NR;
     struct range n = {job->n.begin + strip * kernel->NR, 0};
     n.end = smaller(n.begin + kernel->NR, job->n.end);
     if (goes_straight(job, n)) {
@@ -171,7 +180,7 @@ static void run_tile(const struct job *job, const struct scratch *s, struct rang
     }
     for (int part = 0; part < job->parts; part++)
         kernel->run(m.end - m.begin, K, a, job->packed + (strip * job->parts + part) * GEMM_K * kernel->NR,
-                    s->tile + part * tile_size, kernel->NR, GEMM_REPLACE);
+                    s->tile + part * tile_size, kernel->NR, GEMM_REPLACE, (struct gemm_after){0});
     for (int64_t i = 0; i < m.end - m.begin; i++)
         finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
 }
@@ -188,15 +197,14 @@ static void run_block(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
     const struct scratch *s = &job->scratch[thread];
-    int64_t MR = job->kernel->MR, first = index / job->column_groups * job->block_rows;
+    int64_t first = index / job->column_groups * job->block_rows;
     struct range m = {first, smaller(first + job->block_rows, job->g->M)};
     struct range strips = task_range(job->strips, job->column_groups, index % job->column_groups);
     const float *rows = job->panels != NULL ? job->panels + first * GEMM_STRIDE : s->rows;
     if (job->panels == NULL)
         job->g->in.pack(job->g->in.self, m, job->k, s->rows, GEMM_STRIDE);
     for (int64_t strip = strips.begin; strip < strips.end; strip++)
-        for (int64_t i = m.begin; i < m.end; i += MR)
-            run_tile(job, s, (struct range){i, smaller(i + MR, m.end)}, strip, rows + (i - m.begin) * GEMM_STRIDE);
+        run_strip(job, s, m, strip, rows);
 }
 
 /* Blocks of rows as even as whole tiles allow: a last one of few rows would stream the whole weight for them. */
@@ -276,7 +284,7 @@ static void allocate(const struct context *ctx, struct job *job)
         struct scratch s = {
             .rows = arena_floats(ctx->arena, rows * GEMM_STRIDE),
             .strip = job->g->weight.taps == 9 ? arena_floats(ctx->arena, GEMM_K * kernel->NR) : NULL,
-            .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
+            .tile = arena_floats(ctx->arena, job->parts * job->block_rows * kernel->NR),
         };
         if (!arena_measuring(ctx->arena))
             job->scratch[t] = s;
