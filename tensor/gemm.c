@@ -1,12 +1,15 @@
 /* Blocks within blocks (Goto & van de Geijn 2008), sized for caches from the outside in:
  *
- *   for every block of NC columns and every block of K:          (a packed block of the weight: a share of level 3)
- *     pack its strips [K, NR], in parallel
- *     for every block of rows, MC at most, in parallel:          (a packed block of the input: half of level 2)
- *       for every strip, for every MR rows:  tile = a . b        (registers; the strip is in level 1, piece by piece)
- *         after the last block of K the tile goes through the epilogue, before that its sums wait in `out`
+ *   for every block of ROWS rows and every block of K:       (a packed block of the input: a share of level 3)
+ *     pack its rows, in parallel
+ *     for every group of columns, in parallel:               (a packed block of the weight: a third of level 2)
+ *       pack its strips [K, NR]
+ *       for every MC rows, for every strip:                  (rows of the input: a quarter of level 2)
+ *         for every MR rows:  tile = a . b                   (registers; the strip is in level 1, piece by piece)
+ *       after the last block of K tiles go through the epilogue, before that their sums wait in `out`
  *
- * Where blocks of rows are few, the columns are split among tasks, too, and the input is packed once for all of them.
+ * A weight is widened and packed by who multiplies with it, into a cache of its own, and so costs hardly anything; the
+ * price is that this is done once for every block of rows. Where groups of columns are few, rows are shared out, too.
  * A whole strip without activation needs no tile: its sums are made in `out` itself.
  * A strip of a GEGLU weight is followed by the strip of its gates. */
 #include "tensor/gemm.h"
@@ -21,24 +24,26 @@
 #include "tensor/low_rank.h"
 
 enum {
-    NC = 1280, /* 6.25 MiB of packed weight at most, twice that with GEGLU */
-    /* Tasks that keep any sensible number of threads busy; with fewer blocks of rows the columns are split, too. */
-    ENOUGH_TASKS = 16,
+    ROWS = 1024,        /* 5 MiB of packed input at most */
+    COLUMNS = 64,       /* 320 KiB of packed weight */
+    ENOUGH_TASKS = 20,  /* that keep any sensible number of threads busy; where columns make fewer, rows are shared out */
+    ENOUGH_ROWS = 192,  /* but not fewer than these, for which packing a weight costs little */
 };
 
 struct job {
     const struct gemm *g;
     const struct gemm_kernel *kernel;
-    const float *bias; /* [weight rows], float32, or NULL */
-    int parts;         /* strips per strip of output: 2 with GEGLU */
-    int64_t strips, block_rows, row_blocks, column_groups;
-    struct range n, k; /* the current block */
-    float *packed;     /* [strips * parts, GEMM_K, NR] */
-    float *panels;     /* [M, GEMM_STRIDE]: the packed input where several tasks share it, or NULL */
-    struct scratch {   /* per thread */
-        float *rows;   /* [NR or block_rows, GEMM_STRIDE]: weight rows to transpose, or the packed input */
-        float *strip;  /* [GEMM_K, NR]: filters in the file's order */
-        float *tile;   /* [parts][block_rows, NR] */
+    const float *bias;          /* [weight rows], float32, or NULL */
+    int parts;                  /* strips per strip of output: 2 with GEGLU */
+    int64_t strips;             /* of a group of columns */
+    int64_t groups, shares;     /* of columns, of rows: a task each */
+    struct range m, k;          /* the current block */
+    float *panels;              /* [rows of m, GEMM_STRIDE]: the packed input */
+    struct scratch {            /* per thread */
+        float *packed;          /* [strips * parts, GEMM_K, NR] */
+        float *rows;            /* [NR, GEMM_STRIDE]: weight rows to transpose */
+        float *filters;         /* [GEMM_K, NR]: filters in the file's order */
+        float *tile;            /* [parts][MC, NR] */
     } * scratch;
 };
 
@@ -78,28 +83,25 @@ static bool halves_suffice(const struct job *job, int64_t used)
            job->kernel->transpose_halves != NULL;
 }
 
-/* Strip `index` of the current block; columns beyond the weight are zeros. Filters lie in the file as [channel, tap]:
- * a transposed strip of them is put in the order [tap, channel] row by row. */
-static void pack_strip(void *arg, int64_t index, int thread)
+/* Columns n and on of the current block of K; columns beyond the weight are zeros. Filters lie in the file as [channel,
+ * tap]: a transposed strip of them is put in the order [tap, channel] row by row. */
+static void pack_strip(const struct job *job, const struct scratch *s, int64_t n, int part, float *packed)
 {
-    const struct job *job = arg;
-    const struct scratch *s = &job->scratch[thread];
     const struct gemm *g = job->g;
-    int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
-    int64_t used = smaller(NR, job->n.end - first), K = job->k.end - job->k.begin;
-    float *packed = job->packed + index * GEMM_K * NR;
+    int64_t NR = job->kernel->NR, used = smaller(NR, g->N - n), first = part * g->N + n;
+    int64_t K = job->k.end - job->k.begin;
     if (halves_suffice(job, used)) {
-        job->kernel->transpose_halves(
-            (const uint16_t *)g->weight.tensor->data + (part * g->N + first) * g->K + job->k.begin, g->K, K, packed);
+        const uint16_t *halves = g->weight.tensor->data;
+        job->kernel->transpose_halves(halves + first * g->K + job->k.begin, g->K, K, packed);
         return;
     }
-    weight_rows(g->weight.tensor, g->K, part * g->N + first, used, job->k.begin, K, s->rows);
+    weight_rows(g->weight.tensor, g->K, first, used, job->k.begin, K, s->rows);
     for (int64_t i = used; i < NR; i++)
         memset(s->rows + i * GEMM_STRIDE, 0, (size_t)K * sizeof(float));
-    job->kernel->transpose(s->rows, K, g->weight.taps == 1 ? packed : s->strip);
+    job->kernel->transpose(s->rows, K, g->weight.taps == 1 ? packed : s->filters);
     for (int64_t tap = 0; tap < 9 && g->weight.taps == 9; tap++)
         for (int64_t c = 0; c < K / 9; c++, packed += NR)
-            memcpy(packed, s->strip + (c * 9 + tap) * NR, (size_t)NR * sizeof(float));
+            memcpy(packed, s->filters + (c * 9 + tap) * NR, (size_t)NR * sizeof(float));
 }
 
 /* --------------------------------------------------------------------------------------------------------- epilogue
@@ -153,7 +155,7 @@ static bool goes_straight(const struct job *job, struct range n)
     return job->g->epilogue.activation == ACT_NONE && n.end - n.begin == job->kernel->NR;
 }
 
-static void run_straight(const struct job *job, struct range m, struct range n, int64_t strip, const float *a)
+static void run_straight(const struct job *job, struct range m, struct range n, const float *a, const float *b)
 {
     const struct gemm *g = job->g;
     const struct gemm_kernel *kernel = job->kernel;
@@ -162,72 +164,73 @@ static void run_straight(const struct job *job, struct range m, struct range n, 
     int64_t at = m.begin * g->N + n.begin;
     struct gemm_after after = {!there && e->residual != NULL ? e->residual + at : NULL,
                                last && job->bias != NULL ? job->bias + n.begin : NULL};
-    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, job->packed + strip * GEMM_K * kernel->NR, g->out + at,
-                g->N, there ? GEMM_ADD : GEMM_REPLACE, after);
+    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, b, g->out + at, g->N, there ? GEMM_ADD : GEMM_REPLACE,
+                after);
     for (int64_t i = m.begin; i < m.end && last && e->per_sample != NULL; i++)
         kernel->add(g->out + i * g->N + n.begin, e->per_sample + i / e->rows_per_sample * g->N + n.begin, kernel->NR);
 }
 
-static void run_strip(const struct job *job, const struct scratch *s, struct range m, int64_t strip, const float *a)
+/* Rows m, MC at most, times the strip of columns n, packed in b. */
+static void run_strip(const struct job *job, const struct scratch *s, struct range m, struct range n, const float *b)
 {
     const struct gemm_kernel *kernel = job->kernel;
-    int64_t K = job->k.end - job->k.begin, tile_size = job->block_rows * kernel->NR;
-    struct range n = {job->n.begin + strip * kernel->NR, 0};
-    n.end = smaller(n.begin + kernel->NR, job->n.end);
+    const float *a = job->panels + (m.begin - job->m.begin) * GEMM_STRIDE;
+    int64_t K = job->k.end - job->k.begin, tile_size = (int64_t)kernel->MC * kernel->NR;
     if (goes_straight(job, n)) {
-        run_straight(job, m, n, strip, a);
+        run_straight(job, m, n, a, b);
         return;
     }
     for (int part = 0; part < job->parts; part++)
-        kernel->run(m.end - m.begin, K, a, job->packed + (strip * job->parts + part) * GEMM_K * kernel->NR,
-                    s->tile + part * tile_size, kernel->NR, GEMM_REPLACE, (struct gemm_after){0});
+        kernel->run(m.end - m.begin, K, a, b + part * GEMM_K * kernel->NR, s->tile + part * tile_size, kernel->NR,
+                    GEMM_REPLACE, (struct gemm_after){0});
     for (int64_t i = 0; i < m.end - m.begin; i++)
         finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
+}
+
+/* A group of columns for a share of the rows. */
+static void run_task(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->scratch[thread];
+    int64_t NR = job->kernel->NR, MR = job->kernel->MR, MC = job->kernel->MC, width = job->strips * NR;
+    int64_t first = index / job->shares * width, end = smaller(first + width, job->g->N);
+    int64_t rows = job->m.end - job->m.begin, strip_size = job->parts * GEMM_K * NR;
+    for (int64_t n = first; n < end; n += NR)
+        for (int part = 0; part < job->parts; part++)
+            pack_strip(job, s, n, part, s->packed + (n - first) / NR * strip_size + part * GEMM_K * NR);
+    struct range tiles = task_range(divide_up(rows, MR), job->shares, index % job->shares);
+    struct range share = {job->m.begin + tiles.begin * MR, smaller(job->m.begin + tiles.end * MR, job->m.end)};
+    for (int64_t m = share.begin; m < share.end; m += MC)
+        for (int64_t n = first; n < end; n += NR)
+            run_strip(job, s, (struct range){m, smaller(m + MC, share.end)}, (struct range){n, smaller(n + NR, end)},
+                      s->packed + (n - first) / NR * strip_size);
 }
 
 static void pack_panel(void *arg, int64_t index, int thread)
 {
     (void)thread;
     const struct job *job = arg;
-    struct range m = {index * job->kernel->MR, smaller((index + 1) * job->kernel->MR, job->g->M)};
-    job->g->in.pack(job->g->in.self, m, job->k, job->panels + m.begin * GEMM_STRIDE, GEMM_STRIDE);
+    int64_t MR = job->kernel->MR, first = job->m.begin + index * MR;
+    struct range m = {first, smaller(first + MR, job->m.end)};
+    job->g->in.pack(job->g->in.self, m, job->k, job->panels + index * MR * GEMM_STRIDE, GEMM_STRIDE);
 }
 
-static void run_block(void *arg, int64_t index, int thread)
-{
-    const struct job *job = arg;
-    const struct scratch *s = &job->scratch[thread];
-    int64_t first = index / job->column_groups * job->block_rows;
-    struct range m = {first, smaller(first + job->block_rows, job->g->M)};
-    struct range strips = task_range(job->strips, job->column_groups, index % job->column_groups);
-    const float *rows = job->panels != NULL ? job->panels + first * GEMM_STRIDE : s->rows;
-    if (job->panels == NULL)
-        job->g->in.pack(job->g->in.self, m, job->k, s->rows, GEMM_STRIDE);
-    for (int64_t strip = strips.begin; strip < strips.end; strip++)
-        run_strip(job, s, m, strip, rows);
-}
-
-/* Blocks of rows as even as whole tiles allow: a last one of few rows would stream the whole weight for them. */
-static void share_rows(struct job *job)
+/* Blocks of rows as even as whole tiles allow: a last one of few rows would pack the whole weight for them. */
+static int64_t rows_at_once(const struct job *job)
 {
     int64_t M = job->g->M, MR = job->kernel->MR;
-    job->block_rows = divide_up(divide_up(M, divide_up(M, job->kernel->MC)), MR) * MR;
-    job->row_blocks = divide_up(M, job->block_rows);
-    job->column_groups = divide_up(ENOUGH_TASKS, job->row_blocks);
+    return divide_up(divide_up(M, divide_up(M, ROWS)), MR) * MR;
 }
 
-static void run_columns(const struct context *ctx, struct job *job)
+static void run_rows(const struct context *ctx, struct job *job)
 {
     const struct gemm *g = job->g;
-    int64_t depth = g->weight.taps == 9 ? 9 * GEMM_CHANNELS : GEMM_K;
-    job->strips = divide_up(job->n.end - job->n.begin, job->kernel->NR);
-    job->column_groups = smaller(job->column_groups, job->strips);
+    int64_t depth = g->weight.taps == 9 ? 9 * GEMM_CHANNELS : GEMM_K, rows = job->m.end - job->m.begin;
+    job->shares = smaller(divide_up(ENOUGH_TASKS, job->groups), divide_up(rows, ENOUGH_ROWS));
     for (int64_t k = 0; k < g->K; k += depth) {
         job->k = (struct range){k, smaller(k + depth, g->K)};
-        parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
-        if (job->panels != NULL)
-            parallel_for(ctx->threads, divide_up(g->M, job->kernel->MR), pack_panel, job);
-        parallel_for(ctx->threads, job->row_blocks * job->column_groups, run_block, job);
+        parallel_for(ctx->threads, divide_up(rows, job->kernel->MR), pack_panel, job);
+        parallel_for(ctx->threads, job->groups * job->shares, run_task, job);
     }
 }
 
@@ -273,18 +276,15 @@ static const float *read_bias(const struct context *ctx, const struct tensor *bi
 
 static void allocate(const struct context *ctx, struct job *job)
 {
-    const struct gemm_kernel *kernel = job->kernel;
-    int64_t columns = smaller(job->g->N, NC), strips = divide_up(columns, kernel->NR) * job->parts;
-    int64_t rows = job->block_rows > kernel->NR ? job->block_rows : kernel->NR;
-    if (job->column_groups > 1)
-        job->panels = arena_floats(ctx->arena, job->g->M * GEMM_STRIDE);
-    job->packed = arena_floats(ctx->arena, strips * GEMM_K * kernel->NR);
+    int64_t NR = job->kernel->NR, MC = job->kernel->MC;
+    job->panels = arena_floats(ctx->arena, rows_at_once(job) * GEMM_STRIDE);
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
-            .rows = arena_floats(ctx->arena, rows * GEMM_STRIDE),
-            .strip = job->g->weight.taps == 9 ? arena_floats(ctx->arena, GEMM_K * kernel->NR) : NULL,
-            .tile = arena_floats(ctx->arena, job->parts * job->block_rows * kernel->NR),
+            .packed = arena_floats(ctx->arena, job->strips * job->parts * GEMM_K * NR),
+            .rows = arena_floats(ctx->arena, NR * GEMM_STRIDE),
+            .filters = job->g->weight.taps == 9 ? arena_floats(ctx->arena, GEMM_K * NR) : NULL,
+            .tile = arena_floats(ctx->arena, job->parts * MC * NR),
         };
         if (!arena_measuring(ctx->arena))
             job->scratch[t] = s;
@@ -322,11 +322,13 @@ static void run_float32(const struct context *ctx, const struct gemm *g, const f
         .bias = bias,
         .parts = parts,
     };
-    share_rows(&job);
+    int64_t columns = COLUMNS / parts, rows = rows_at_once(&job);
+    job.strips = columns > job.kernel->NR ? columns / job.kernel->NR : 1;
+    job.groups = divide_up(g->N, job.strips * job.kernel->NR);
     allocate(ctx, &job);
-    for (int64_t n = 0; n < g->N && !arena_measuring(ctx->arena); n += NC) {
-        job.n = (struct range){n, smaller(n + NC, g->N)};
-        run_columns(ctx, &job);
+    for (int64_t m = 0; m < g->M && !arena_measuring(ctx->arena); m += rows) {
+        job.m = (struct range){m, smaller(m + rows, g->M)};
+        run_rows(ctx, &job);
     }
 }
 
