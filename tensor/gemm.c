@@ -38,7 +38,7 @@ struct job {
     int64_t strips;             /* of a group of columns */
     int64_t groups, shares;     /* of columns, of rows: a task each */
     struct range m, k;          /* the current block */
-    float *panels;              /* [rows of m, GEMM_STRIDE]: the packed input */
+    float *panels;              /* [rows of m, GEMM_STRIDE]: the packed input, or NULL: it can stay where it is */
     struct scratch {            /* per thread */
         float *packed;          /* [strips * parts, GEMM_K, NR] */
         float *rows;            /* [NR, GEMM_STRIDE]: weight rows to transpose */
@@ -65,7 +65,7 @@ static void pack_rows(const void *self, struct range m, struct range k, float *p
 
 struct gemm_input gemm_input_rows(const struct gemm_rows *rows)
 {
-    return (struct gemm_input){pack_rows, rows};
+    return (struct gemm_input){pack_rows, rows, rows->next == NULL ? rows->data : NULL, rows->width};
 }
 
 struct gemm_column gemm_column_at(int64_t k, int64_t C)
@@ -155,7 +155,8 @@ static bool goes_straight(const struct job *job, struct range n)
     return job->g->epilogue.activation == ACT_NONE && n.end - n.begin == job->kernel->NR;
 }
 
-static void run_straight(const struct job *job, struct range m, struct range n, const float *a, const float *b)
+static void run_straight(const struct job *job, struct range m, struct range n, const float *a, int64_t lda,
+                         const float *b)
 {
     const struct gemm *g = job->g;
     const struct gemm_kernel *kernel = job->kernel;
@@ -164,7 +165,7 @@ static void run_straight(const struct job *job, struct range m, struct range n, 
     int64_t at = m.begin * g->N + n.begin;
     struct gemm_after after = {!there && e->residual != NULL ? e->residual + at : NULL,
                                last && job->bias != NULL ? job->bias + n.begin : NULL};
-    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, b, g->out + at, g->N, there ? GEMM_ADD : GEMM_REPLACE,
+    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, lda, b, g->out + at, g->N, there ? GEMM_ADD : GEMM_REPLACE,
                 after);
     for (int64_t i = m.begin; i < m.end && last && e->per_sample != NULL; i++)
         kernel->add(g->out + i * g->N + n.begin, e->per_sample + i / e->rows_per_sample * g->N + n.begin, kernel->NR);
@@ -174,14 +175,17 @@ static void run_straight(const struct job *job, struct range m, struct range n, 
 static void run_strip(const struct job *job, const struct scratch *s, struct range m, struct range n, const float *b)
 {
     const struct gemm_kernel *kernel = job->kernel;
-    const float *a = job->panels + (m.begin - job->m.begin) * GEMM_STRIDE;
+    const struct gemm_input *in = &job->g->in;
+    const float *a = job->panels != NULL ? job->panels + (m.begin - job->m.begin) * GEMM_STRIDE
+                                         : in->rows + m.begin * in->width + job->k.begin;
+    int64_t lda = job->panels != NULL ? GEMM_STRIDE : in->width;
     int64_t K = job->k.end - job->k.begin, tile_size = (int64_t)kernel->MC * kernel->NR;
     if (goes_straight(job, n)) {
-        run_straight(job, m, n, a, b);
+        run_straight(job, m, n, a, lda, b);
         return;
     }
     for (int part = 0; part < job->parts; part++)
-        kernel->run(m.end - m.begin, K, a, b + part * GEMM_K * kernel->NR, s->tile + part * tile_size, kernel->NR,
+        kernel->run(m.end - m.begin, K, a, lda, b + part * GEMM_K * kernel->NR, s->tile + part * tile_size, kernel->NR,
                     GEMM_REPLACE, (struct gemm_after){0});
     for (int64_t i = 0; i < m.end - m.begin; i++)
         finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
@@ -229,7 +233,8 @@ static void run_rows(const struct context *ctx, struct job *job)
     job->shares = smaller(divide_up(ENOUGH_TASKS, job->groups), divide_up(rows, ENOUGH_ROWS));
     for (int64_t k = 0; k < g->K; k += depth) {
         job->k = (struct range){k, smaller(k + depth, g->K)};
-        parallel_for(ctx->threads, divide_up(rows, job->kernel->MR), pack_panel, job);
+        if (job->panels != NULL)
+            parallel_for(ctx->threads, divide_up(rows, job->kernel->MR), pack_panel, job);
         parallel_for(ctx->threads, job->groups * job->shares, run_task, job);
     }
 }
@@ -274,10 +279,18 @@ static const float *read_bias(const struct context *ctx, const struct tensor *bi
     return values;
 }
 
+/* Rows in memory are good as they are, unless they are so far apart that all fall on the same sets of level 1. */
+static bool must_be_packed(const struct gemm_input *in)
+{
+    enum { PAGE = 4096 };
+    return in->rows == NULL || in->width * (int64_t)sizeof(float) % PAGE == 0;
+}
+
 static void allocate(const struct context *ctx, struct job *job)
 {
     int64_t NR = job->kernel->NR, MC = job->kernel->MC;
-    job->panels = arena_floats(ctx->arena, rows_at_once(job) * GEMM_STRIDE);
+    if (must_be_packed(&job->g->in))
+        job->panels = arena_floats(ctx->arena, rows_at_once(job) * GEMM_STRIDE);
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {

@@ -2,8 +2,8 @@
  *
  *   tile[rows, NR] = a[rows, K] . b[K, NR]
  *
- * a: rows of GEMM_STRIDE floats, so that a kernel reaches every row from one register and a constant. The stride is
- * an odd number of cache lines: rows do not fall on the same sets. b: a strip of NR columns of the packed weight, k
+ * a: rows of `lda` floats. Packed ones are GEMM_STRIDE apart, an odd number of cache lines: rows do not fall on the same
+ * sets. b: a strip of NR columns of the packed weight, k
  * by k. tile: rows of `stride` floats; GEMM_ADD: sums go on from what is there. Rows may be many more than the
  * registers have room for. */
 #ifndef TENSOR_GEMM_KERNEL_H
@@ -29,9 +29,9 @@ struct gemm_kernel {
     const char *name;
     int MR, NR; /* rows and columns of a tile */
     int MC;     /* rows of input in a block, at most: as many as half of a level 2 cache holds */
-    void (*run)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+    void (*run)(int64_t rows, int64_t K, const float *a, int64_t lda, const float *b, float *tile, int64_t stride,
                 enum gemm_sum sum, struct gemm_after after);
-    /* a: rows of GEMM_SHORT_STRIDE floats */
+    /* a: rows of GEMM_SHORT_STRIDE floats, so that a kernel reaches every row from one register and a constant */
     void (*run_short)(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
                       enum gemm_sum sum);
     /* strip[K, NR] = transpose of NR rows of GEMM_STRIDE floats */

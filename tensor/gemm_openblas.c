@@ -6,10 +6,10 @@
 
 enum { MR = 256, NR = 128 }; /* no wider than the blocks of nn/winograd.c */
 
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+static void run(int64_t rows, int64_t K, const float *a, int64_t lda, const float *b, float *tile, int64_t stride,
                 enum gemm_sum sum, struct gemm_after after)
 {
-    blas_sgemm(rows, NR, K, a, GEMM_STRIDE, b, NR, tile, stride, sum == GEMM_ADD);
+    blas_sgemm(rows, NR, K, a, lda, b, NR, tile, stride, sum == GEMM_ADD);
     gemm_add_after(rows, NR, tile, stride, after);
 }
 

@@ -59,10 +59,10 @@ void gemm_add_after(int64_t rows, int64_t columns, float *tile, int64_t stride, 
         gemm_add_portable(tile + m * stride, after.bias, columns);
 }
 
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
+static void run(int64_t rows, int64_t K, const float *a, int64_t lda, const float *b, float *tile, int64_t stride,
                 enum gemm_sum sum, struct gemm_after after)
 {
-    product(GEMM_STRIDE, rows, K, a, b, tile, stride, sum);
+    product(lda, rows, K, a, b, tile, stride, sum);
     gemm_add_after(rows, NR, tile, stride, after);
 }
 

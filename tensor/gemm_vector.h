@@ -14,8 +14,7 @@ enum {
     CHAIN = 320,
 };
 
-/* One chain of `rows` rows, at most MR. `rows` and `lda` are constants wherever this is inlined: the sums stay in
- * registers, the rows of a in the addresses. The tile's own lines are asked for before the sums are made. */
+/* One chain of `rows` rows, at most MR. `rows` is a constant wherever this is inlined: the sums stay in registers. The tile's own lines are asked for before the sums are made. */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
                                                                  const float *b, float *tile, int64_t stride,
                                                                  enum gemm_sum mode, struct gemm_after after)
@@ -78,12 +77,12 @@ TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, i
 }
 
 /* Chain by chain, so that the part of the strip that all rows go along stays in level 1. */
-TARGET static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
-                       enum gemm_sum sum, struct gemm_after after)
+TARGET static void run(int64_t rows, int64_t K, const float *a, int64_t lda, const float *b, float *tile,
+                       int64_t stride, enum gemm_sum sum, struct gemm_after after)
 {
     for (int64_t k = 0; k < K; k += CHAIN, sum = GEMM_ADD) {
         struct gemm_after now = {k == 0 ? after.residual : NULL, k + CHAIN >= K ? after.bias : NULL};
-        all_rows(GEMM_STRIDE, rows, smaller(CHAIN, K - k), a + k, b + k * NR, tile, stride, sum, now);
+        all_rows(lda, rows, smaller(CHAIN, K - k), a + k, b + k * NR, tile, stride, sum, now);
     }
 }
 
