@@ -113,37 +113,30 @@ static bool residual_comes_first(const struct epilogue *e)
     return e->residual != NULL && e->activation == ACT_NONE;
 }
 
-/* Columns n of output row m are in `row`; with GEGLU their gates are in `gate`. */
-static void finish_row(const struct job *job, int64_t m, struct range n, float *row, float *gate)
+/* Sums of rows m and columns n, bias included, are in rows of NR floats; with GEGLU their gates are behind them. They go
+ * to `out`, after the last block of K as what they shall be. */
+static void finish_tile(const struct job *job, struct range m, struct range n, float *tile, float *gate)
 {
     const struct gemm *g = job->g;
     const struct epilogue *e = &g->epilogue;
     void (*add)(float *y, const float *x, int64_t n) = job->kernel->add;
-    int64_t width = n.end - n.begin;
-    float *out = g->out + m * g->N + n.begin;
+    int64_t NR = job->kernel->NR, values = (m.end - m.begin) * NR, width = n.end - n.begin;
     bool first = job->k.begin == 0, last = job->k.end == g->K;
-    if (!first)
-        add(row, out, width);
-    if (first && residual_comes_first(e))
-        add(row, e->residual + m * g->N + n.begin, width);
-    if (last) {
-        if (job->bias != NULL)
-            add(row, job->bias + n.begin, width);
-        if (e->per_sample != NULL)
-            add(row, e->per_sample + m / e->rows_per_sample * g->N + n.begin, width);
-        if (e->activation == ACT_GEGLU) {
-            if (job->bias != NULL)
-                add(gate, job->bias + g->N + n.begin, width);
-            activate(ACT_GELU, gate, width);
-            for (int64_t i = 0; i < width; i++)
-                row[i] *= gate[i];
-        } else {
-            activate(e->activation, row, width);
-        }
-        if (e->residual != NULL && !residual_comes_first(e))
-            add(row, e->residual + m * g->N + n.begin, width);
+    for (int64_t i = 0; i < values && last && e->per_sample != NULL; i += NR)
+        add(tile + i, e->per_sample + (m.begin + i / NR) / e->rows_per_sample * g->N + n.begin, width);
+    if (last && e->activation == ACT_GEGLU) {
+        activate(ACT_GELU, gate, values);
+        for (int64_t i = 0; i < values; i++)
+            tile[i] *= gate[i];
+    } else if (last) {
+        activate(e->activation, tile, values);
     }
-    memcpy(out, row, (size_t)width * sizeof(float));
+    bool residual = e->residual != NULL && (residual_comes_first(e) ? first : last);
+    for (int64_t i = m.begin; i < m.end; i++, tile += NR) {
+        if (residual)
+            add(tile, e->residual + i * g->N + n.begin, width);
+        memcpy(g->out + i * g->N + n.begin, tile, (size_t)width * sizeof *tile);
+    }
 }
 
 /* ----------------------------------------------------------------------------------------------------------- blocks
@@ -174,21 +167,25 @@ static void run_straight(const struct job *job, struct range m, struct range n, 
 /* Rows m, MC at most, times the strip of columns n, packed in b. */
 static void run_strip(const struct job *job, const struct scratch *s, struct range m, struct range n, const float *b)
 {
+    const struct gemm *g = job->g;
     const struct gemm_kernel *kernel = job->kernel;
-    const struct gemm_input *in = &job->g->in;
-    const float *a = job->panels != NULL ? job->panels + (m.begin - job->m.begin) * GEMM_STRIDE
-                                         : in->rows + m.begin * in->width + job->k.begin;
-    int64_t lda = job->panels != NULL ? GEMM_STRIDE : in->width;
-    int64_t K = job->k.end - job->k.begin, tile_size = (int64_t)kernel->MC * kernel->NR;
+    bool packed = job->panels != NULL, first = job->k.begin == 0, last = job->k.end == g->K;
+    const float *a = packed ? job->panels + (m.begin - job->m.begin) * GEMM_STRIDE
+                            : g->in.rows + m.begin * g->in.width + job->k.begin;
+    int64_t lda = packed ? GEMM_STRIDE : g->in.width, rows = m.end - m.begin, K = job->k.end - job->k.begin;
     if (goes_straight(job, n)) {
         run_straight(job, m, n, a, lda, b);
         return;
     }
-    for (int part = 0; part < job->parts; part++)
-        kernel->run(m.end - m.begin, K, a, lda, b + part * GEMM_K * kernel->NR, s->tile + part * tile_size, kernel->NR,
-                    GEMM_REPLACE, (struct gemm_after){0});
-    for (int64_t i = 0; i < m.end - m.begin; i++)
-        finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
+    for (int64_t i = 0; i < rows && !first; i++)
+        memcpy(s->tile + i * kernel->NR, g->out + (m.begin + i) * g->N + n.begin,
+               (size_t)(n.end - n.begin) * sizeof *s->tile);
+    for (int part = 0; part < job->parts; part++) {
+        const float *bias = last && job->bias != NULL ? job->bias + part * g->N + n.begin : NULL;
+        kernel->run(rows, K, a, lda, b + part * GEMM_K * kernel->NR, s->tile + part * kernel->MC * kernel->NR,
+                    kernel->NR, first ? GEMM_REPLACE : GEMM_ADD, (struct gemm_after){NULL, bias});
+    }
+    finish_tile(job, m, n, s->tile, s->tile + kernel->MC * kernel->NR);
 }
 
 /* A group of columns for a share of the rows. */
@@ -269,13 +266,17 @@ status gemm_ready(struct error *e)
     return cpu_family() == CPU_OPENBLAS ? blas_load(e) : OK;
 }
 
+/* With zeros behind it, for a last strip that is not full. */
 static const float *read_bias(const struct context *ctx, const struct tensor *bias, int64_t count)
 {
     if (bias == NULL || bias->data == NULL)
         return NULL;
-    float *values = arena_floats(ctx->arena, count);
-    if (!arena_measuring(ctx->arena))
+    int64_t NR = gemm_kernel()->NR;
+    float *values = arena_floats(ctx->arena, count + NR);
+    if (!arena_measuring(ctx->arena)) {
         tensor_read(bias, 0, count, values);
+        memset(values + count, 0, (size_t)NR * sizeof *values);
+    }
     return values;
 }
 
