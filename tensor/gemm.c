@@ -1,12 +1,15 @@
 /* Blocks within blocks (Goto & van de Geijn 2008), sized for caches from the outside in:
  *
- *   for every block of NC columns and every block of K:          (a packed block of the weight: a share of level 3)
- *     pack its strips [K, NR], in parallel
- *     for every block of rows, MC at most, in parallel:          (a packed block of the input: half of level 2)
- *       for every strip, for every MR rows:  tile = a . b        (registers; the strip streams through level 1)
- *         after the last block of K the tile goes through the epilogue, before that its sums wait in `out`
+ *   for every block of ROWS rows and every block of K:       (a packed block of the input: a share of level 3)
+ *     pack its rows, in parallel
+ *     for every group of columns, in parallel:               (a packed block of the weight: a third of level 2)
+ *       pack its strips [K, NR]
+ *       for every MC rows, for every strip:                  (rows of the input: a quarter of level 2)
+ *         for every MR rows:  tile = a . b                   (registers; the strip is in level 1, piece by piece)
+ *       after the last block of K tiles go through the epilogue, before that their sums wait in `out`
  *
- * Where blocks of rows are few, the columns are split among tasks, too, and the input is packed once for all of them.
+ * A weight is widened and packed by who multiplies with it, into a cache of its own, and so costs hardly anything; the
+ * price is that this is done once for every block of rows. Where groups of columns are few, rows are shared out, too.
  * A whole strip without activation needs no tile: its sums are made in `out` itself.
  * A strip of a GEGLU weight is followed by the strip of its gates. */
 #include "tensor/gemm.h"
@@ -21,24 +24,26 @@
 #include "tensor/low_rank.h"
 
 enum {
-    NC = 1280, /* 6.25 MiB of packed weight at most, twice that with GEGLU */
-    /* Tasks that keep any sensible number of threads busy; with fewer blocks of rows the columns are split, too. */
-    ENOUGH_TASKS = 16,
+    ROWS = 1024,        /* 5 MiB of packed input at most */
+    COLUMNS = 64,       /* 320 KiB of packed weight */
+    ENOUGH_TASKS = 20,  /* that keep any sensible number of threads busy; where columns make fewer, rows are shared out */
+    ENOUGH_ROWS = 192,  /* but not fewer than these, for which packing a weight costs little */
 };
 
 struct job {
     const struct gemm *g;
     const struct gemm_kernel *kernel;
-    const float *bias; /* [weight rows], float32, or NULL */
-    int parts;         /* strips per strip of output: 2 with GEGLU */
-    int64_t strips, block_rows, row_blocks, column_groups;
-    struct range n, k; /* the current block */
-    float *packed;     /* [strips * parts, GEMM_K, NR] */
-    float *panels;     /* [M, GEMM_STRIDE]: the packed input where several tasks share it, or NULL */
-    struct scratch {   /* per thread */
-        float *rows;   /* [NR or block_rows, GEMM_STRIDE]: weight rows to transpose, or the packed input */
-        float *strip;  /* [GEMM_K, NR]: filters in the file's order */
-        float *tile;   /* [parts][MR, NR] */
+    const float *bias;          /* [weight rows], float32, or NULL */
+    int parts;                  /* strips per strip of output: 2 with GEGLU */
+    int64_t strips;             /* of a group of columns */
+    int64_t groups, shares;     /* of columns, of rows: a task each */
+    struct range m, k;          /* the current block */
+    float *panels;              /* [rows of m, GEMM_STRIDE]: the packed input, or NULL: it can stay where it is */
+    struct scratch {            /* per thread */
+        float *packed;          /* [strips * parts, GEMM_K, NR] */
+        float *rows;            /* [NR, GEMM_STRIDE]: weight rows to transpose */
+        float *filters;         /* [GEMM_K, NR]: filters in the file's order */
+        float *tile;            /* [parts][MC, NR] */
     } * scratch;
 };
 
@@ -60,7 +65,7 @@ static void pack_rows(const void *self, struct range m, struct range k, float *p
 
 struct gemm_input gemm_input_rows(const struct gemm_rows *rows)
 {
-    return (struct gemm_input){pack_rows, rows};
+    return (struct gemm_input){pack_rows, rows, rows->next == NULL ? rows->data : NULL, rows->width};
 }
 
 struct gemm_column gemm_column_at(int64_t k, int64_t C)
@@ -70,23 +75,33 @@ struct gemm_column gemm_column_at(int64_t k, int64_t C)
     return (struct gemm_column){first, count, within / count, first + within % count};
 }
 
-/* Strip `index` of the current block; columns beyond the weight are zeros. Filters lie in the file as [channel, tap]:
- * a transposed strip of them is put in the order [tap, channel] row by row. */
-static void pack_strip(void *arg, int64_t index, int thread)
+/* Whether a strip of so many columns is nothing but halves from the file, in the file's order. */
+static bool halves_suffice(const struct job *job, int64_t used)
 {
-    const struct job *job = arg;
-    const struct scratch *s = &job->scratch[thread];
+    const struct gemm_weight *w = &job->g->weight;
+    return w->taps == 1 && w->tensor->dtype == DTYPE_F16 && w->tensor->delta == NULL && used == job->kernel->NR &&
+           job->kernel->transpose_halves != NULL;
+}
+
+/* Columns n and on of the current block of K; columns beyond the weight are zeros. Filters lie in the file as [channel,
+ * tap]: a transposed strip of them is put in the order [tap, channel] row by row. */
+static void pack_strip(const struct job *job, const struct scratch *s, int64_t n, int part, float *packed)
+{
     const struct gemm *g = job->g;
-    int64_t NR = job->kernel->NR, part = index % job->parts, first = job->n.begin + index / job->parts * NR;
-    int64_t used = smaller(NR, job->n.end - first), K = job->k.end - job->k.begin;
-    float *packed = job->packed + index * GEMM_K * NR;
-    weight_rows(g->weight.tensor, g->K, part * g->N + first, used, job->k.begin, K, s->rows);
+    int64_t NR = job->kernel->NR, used = smaller(NR, g->N - n), first = part * g->N + n;
+    int64_t K = job->k.end - job->k.begin;
+    if (halves_suffice(job, used)) {
+        const uint16_t *halves = g->weight.tensor->data;
+        job->kernel->transpose_halves(halves + first * g->K + job->k.begin, g->K, K, packed);
+        return;
+    }
+    weight_rows(g->weight.tensor, g->K, first, used, job->k.begin, K, s->rows);
     for (int64_t i = used; i < NR; i++)
         memset(s->rows + i * GEMM_STRIDE, 0, (size_t)K * sizeof(float));
-    job->kernel->transpose(s->rows, K, g->weight.taps == 1 ? packed : s->strip);
+    job->kernel->transpose(s->rows, K, g->weight.taps == 1 ? packed : s->filters);
     for (int64_t tap = 0; tap < 9 && g->weight.taps == 9; tap++)
         for (int64_t c = 0; c < K / 9; c++, packed += NR)
-            memcpy(packed, s->strip + (c * 9 + tap) * NR, (size_t)NR * sizeof(float));
+            memcpy(packed, s->filters + (c * 9 + tap) * NR, (size_t)NR * sizeof(float));
 }
 
 /* --------------------------------------------------------------------------------------------------------- epilogue
@@ -98,37 +113,30 @@ static bool residual_comes_first(const struct epilogue *e)
     return e->residual != NULL && e->activation == ACT_NONE;
 }
 
-/* Columns n of output row m are in `row`; with GEGLU their gates are in `gate`. */
-static void finish_row(const struct job *job, int64_t m, struct range n, float *row, float *gate)
+/* Sums of rows m and columns n, bias included, are in rows of NR floats; with GEGLU their gates are behind them. They go
+ * to `out`, after the last block of K as what they shall be. */
+static void finish_tile(const struct job *job, struct range m, struct range n, float *tile, float *gate)
 {
     const struct gemm *g = job->g;
     const struct epilogue *e = &g->epilogue;
     void (*add)(float *y, const float *x, int64_t n) = job->kernel->add;
-    int64_t width = n.end - n.begin;
-    float *out = g->out + m * g->N + n.begin;
+    int64_t NR = job->kernel->NR, values = (m.end - m.begin) * NR, width = n.end - n.begin;
     bool first = job->k.begin == 0, last = job->k.end == g->K;
-    if (!first)
-        add(row, out, width);
-    if (first && residual_comes_first(e))
-        add(row, e->residual + m * g->N + n.begin, width);
-    if (last) {
-        if (job->bias != NULL)
-            add(row, job->bias + n.begin, width);
-        if (e->per_sample != NULL)
-            add(row, e->per_sample + m / e->rows_per_sample * g->N + n.begin, width);
-        if (e->activation == ACT_GEGLU) {
-            if (job->bias != NULL)
-                add(gate, job->bias + g->N + n.begin, width);
-            activate(ACT_GELU, gate, width);
-            for (int64_t i = 0; i < width; i++)
-                row[i] *= gate[i];
-        } else {
-            activate(e->activation, row, width);
-        }
-        if (e->residual != NULL && !residual_comes_first(e))
-            add(row, e->residual + m * g->N + n.begin, width);
+    for (int64_t i = 0; i < values && last && e->per_sample != NULL; i += NR)
+        add(tile + i, e->per_sample + (m.begin + i / NR) / e->rows_per_sample * g->N + n.begin, width);
+    if (last && e->activation == ACT_GEGLU) {
+        activate(ACT_GELU, gate, values);
+        for (int64_t i = 0; i < values; i++)
+            tile[i] *= gate[i];
+    } else if (last) {
+        activate(e->activation, tile, values);
     }
-    memcpy(out, row, (size_t)width * sizeof(float));
+    bool residual = e->residual != NULL && (residual_comes_first(e) ? first : last);
+    for (int64_t i = m.begin; i < m.end; i++, tile += NR) {
+        if (residual)
+            add(tile, e->residual + i * g->N + n.begin, width);
+        memcpy(g->out + i * g->N + n.begin, tile, (size_t)width * sizeof *tile);
+    }
 }
 
 /* ----------------------------------------------------------------------------------------------------------- blocks
@@ -140,86 +148,91 @@ static bool goes_straight(const struct job *job, struct range n)
     return job->g->epilogue.activation == ACT_NONE && n.end - n.begin == job->kernel->NR;
 }
 
-static void run_straight(const struct job *job, struct range m, struct range n, int64_t strip, const float *a)
+static void run_straight(const struct job *job, struct range m, struct range n, const float *a, int64_t lda,
+                         const float *b)
 {
     const struct gemm *g = job->g;
     const struct gemm_kernel *kernel = job->kernel;
     const struct epilogue *e = &g->epilogue;
     bool first = job->k.begin == 0, last = job->k.end == g->K, there = !first || e->residual == g->out;
-    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, job->packed + strip * GEMM_K * kernel->NR,
-                g->out + m.begin * g->N + n.begin, g->N, there ? GEMM_ADD : GEMM_REPLACE);
-    for (int64_t i = m.begin; i < m.end; i++) {
-        float *out = g->out + i * g->N + n.begin;
-        if (!there && e->residual != NULL)
-            kernel->add(out, e->residual + i * g->N + n.begin, kernel->NR);
-        if (last && job->bias != NULL)
-            kernel->add(out, job->bias + n.begin, kernel->NR);
-        if (last && e->per_sample != NULL)
-            kernel->add(out, e->per_sample + i / e->rows_per_sample * g->N + n.begin, kernel->NR);
-    }
+    int64_t at = m.begin * g->N + n.begin;
+    struct gemm_after after = {!there && e->residual != NULL ? e->residual + at : NULL,
+                               last && job->bias != NULL ? job->bias + n.begin : NULL};
+    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, lda, b, g->out + at, g->N, there ? GEMM_ADD : GEMM_REPLACE,
+                after);
+    for (int64_t i = m.begin; i < m.end && last && e->per_sample != NULL; i++)
+        kernel->add(g->out + i * g->N + n.begin, e->per_sample + i / e->rows_per_sample * g->N + n.begin, kernel->NR);
 }
 
-static void run_tile(const struct job *job, const struct scratch *s, struct range m, int64_t strip, const float *a)
+/* Rows m, MC at most, times the strip of columns n, packed in b. */
+static void run_strip(const struct job *job, const struct scratch *s, struct range m, struct range n, const float *b)
 {
+    const struct gemm *g = job->g;
     const struct gemm_kernel *kernel = job->kernel;
-    int64_t K = job->k.end - job->k.begin, tile_size = (int64_t)kernel->MR * kernel->NR;
-    struct range n = {job->n.begin + strip * kernel->NR, 0};
-    n.end = smaller(n.begin + kernel->NR, job->n.end);
+    bool packed = job->panels != NULL, first = job->k.begin == 0, last = job->k.end == g->K;
+    const float *a = packed ? job->panels + (m.begin - job->m.begin) * GEMM_STRIDE
+                            : g->in.rows + m.begin * g->in.width + job->k.begin;
+    int64_t lda = packed ? GEMM_STRIDE : g->in.width, rows = m.end - m.begin, K = job->k.end - job->k.begin;
     if (goes_straight(job, n)) {
-        run_straight(job, m, n, strip, a);
+        run_straight(job, m, n, a, lda, b);
         return;
     }
-    for (int part = 0; part < job->parts; part++)
-        kernel->run(m.end - m.begin, K, a, job->packed + (strip * job->parts + part) * GEMM_K * kernel->NR,
-                    s->tile + part * tile_size, kernel->NR, GEMM_REPLACE);
-    for (int64_t i = 0; i < m.end - m.begin; i++)
-        finish_row(job, m.begin + i, n, s->tile + i * kernel->NR, s->tile + tile_size + i * kernel->NR);
+    for (int64_t i = 0; i < rows && !first; i++)
+        memcpy(s->tile + i * kernel->NR, g->out + (m.begin + i) * g->N + n.begin,
+               (size_t)(n.end - n.begin) * sizeof *s->tile);
+    for (int part = 0; part < job->parts; part++) {
+        const float *bias = last && job->bias != NULL ? job->bias + part * g->N + n.begin : NULL;
+        kernel->run(rows, K, a, lda, b + part * GEMM_K * kernel->NR, s->tile + part * kernel->MC * kernel->NR,
+                    kernel->NR, first ? GEMM_REPLACE : GEMM_ADD, (struct gemm_after){NULL, bias});
+    }
+    finish_tile(job, m, n, s->tile, s->tile + kernel->MC * kernel->NR);
+}
+
+/* A group of columns for a share of the rows. */
+static void run_task(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->scratch[thread];
+    int64_t NR = job->kernel->NR, MR = job->kernel->MR, MC = job->kernel->MC, width = job->strips * NR;
+    int64_t first = index / job->shares * width, end = smaller(first + width, job->g->N);
+    int64_t rows = job->m.end - job->m.begin, strip_size = job->parts * GEMM_K * NR;
+    for (int64_t n = first; n < end; n += NR)
+        for (int part = 0; part < job->parts; part++)
+            pack_strip(job, s, n, part, s->packed + (n - first) / NR * strip_size + part * GEMM_K * NR);
+    struct range tiles = task_range(divide_up(rows, MR), job->shares, index % job->shares);
+    struct range share = {job->m.begin + tiles.begin * MR, smaller(job->m.begin + tiles.end * MR, job->m.end)};
+    for (int64_t m = share.begin; m < share.end; m += MC)
+        for (int64_t n = first; n < end; n += NR)
+            run_strip(job, s, (struct range){m, smaller(m + MC, share.end)}, (struct range){n, smaller(n + NR, end)},
+                      s->packed + (n - first) / NR * strip_size);
 }
 
 static void pack_panel(void *arg, int64_t index, int thread)
 {
     (void)thread;
     const struct job *job = arg;
-    struct range m = {index * job->kernel->MR, smaller((index + 1) * job->kernel->MR, job->g->M)};
-    job->g->in.pack(job->g->in.self, m, job->k, job->panels + m.begin * GEMM_STRIDE, GEMM_STRIDE);
+    int64_t MR = job->kernel->MR, first = job->m.begin + index * MR;
+    struct range m = {first, smaller(first + MR, job->m.end)};
+    job->g->in.pack(job->g->in.self, m, job->k, job->panels + index * MR * GEMM_STRIDE, GEMM_STRIDE);
 }
 
-static void run_block(void *arg, int64_t index, int thread)
-{
-    const struct job *job = arg;
-    const struct scratch *s = &job->scratch[thread];
-    int64_t MR = job->kernel->MR, first = index / job->column_groups * job->block_rows;
-    struct range m = {first, smaller(first + job->block_rows, job->g->M)};
-    struct range strips = task_range(job->strips, job->column_groups, index % job->column_groups);
-    const float *rows = job->panels != NULL ? job->panels + first * GEMM_STRIDE : s->rows;
-    if (job->panels == NULL)
-        job->g->in.pack(job->g->in.self, m, job->k, s->rows, GEMM_STRIDE);
-    for (int64_t strip = strips.begin; strip < strips.end; strip++)
-        for (int64_t i = m.begin; i < m.end; i += MR)
-            run_tile(job, s, (struct range){i, smaller(i + MR, m.end)}, strip, rows + (i - m.begin) * GEMM_STRIDE);
-}
-
-/* Blocks of rows as even as whole tiles allow: a last one of few rows would stream the whole weight for them. */
-static void share_rows(struct job *job)
+/* Blocks of rows as even as whole tiles allow: a last one of few rows would pack the whole weight for them. */
+static int64_t rows_at_once(const struct job *job)
 {
     int64_t M = job->g->M, MR = job->kernel->MR;
-    job->block_rows = divide_up(divide_up(M, divide_up(M, job->kernel->MC)), MR) * MR;
-    job->row_blocks = divide_up(M, job->block_rows);
-    job->column_groups = divide_up(ENOUGH_TASKS, job->row_blocks);
+    return divide_up(divide_up(M, divide_up(M, ROWS)), MR) * MR;
 }
 
-static void run_columns(const struct context *ctx, struct job *job)
+static void run_rows(const struct context *ctx, struct job *job)
 {
     const struct gemm *g = job->g;
-    int64_t depth = g->weight.taps == 9 ? 9 * GEMM_CHANNELS : GEMM_K;
-    job->strips = divide_up(job->n.end - job->n.begin, job->kernel->NR);
-    job->column_groups = smaller(job->column_groups, job->strips);
+    int64_t depth = g->weight.taps == 9 ? 9 * GEMM_CHANNELS : GEMM_K, rows = job->m.end - job->m.begin;
+    job->shares = smaller(divide_up(ENOUGH_TASKS, job->groups), divide_up(rows, ENOUGH_ROWS));
     for (int64_t k = 0; k < g->K; k += depth) {
         job->k = (struct range){k, smaller(k + depth, g->K)};
-        parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
         if (job->panels != NULL)
-            parallel_for(ctx->threads, divide_up(g->M, job->kernel->MR), pack_panel, job);
-        parallel_for(ctx->threads, job->row_blocks * job->column_groups, run_block, job);
+            parallel_for(ctx->threads, divide_up(rows, job->kernel->MR), pack_panel, job);
+        parallel_for(ctx->threads, job->groups * job->shares, run_task, job);
     }
 }
 
@@ -253,30 +266,39 @@ status gemm_ready(struct error *e)
     return cpu_family() == CPU_OPENBLAS ? blas_load(e) : OK;
 }
 
+/* With zeros behind it, for a last strip that is not full. */
 static const float *read_bias(const struct context *ctx, const struct tensor *bias, int64_t count)
 {
     if (bias == NULL || bias->data == NULL)
         return NULL;
-    float *values = arena_floats(ctx->arena, count);
-    if (!arena_measuring(ctx->arena))
+    int64_t NR = gemm_kernel()->NR;
+    float *values = arena_floats(ctx->arena, count + NR);
+    if (!arena_measuring(ctx->arena)) {
         tensor_read(bias, 0, count, values);
+        memset(values + count, 0, (size_t)NR * sizeof *values);
+    }
     return values;
+}
+
+/* Rows in memory are good as they are, unless they are so far apart that all fall on the same sets of level 1. */
+static bool must_be_packed(const struct gemm_input *in)
+{
+    enum { PAGE = 4096 };
+    return in->rows == NULL || in->width * (int64_t)sizeof(float) % PAGE == 0;
 }
 
 static void allocate(const struct context *ctx, struct job *job)
 {
-    const struct gemm_kernel *kernel = job->kernel;
-    int64_t columns = smaller(job->g->N, NC), strips = divide_up(columns, kernel->NR) * job->parts;
-    int64_t rows = job->block_rows > kernel->NR ? job->block_rows : kernel->NR;
-    if (job->column_groups > 1)
-        job->panels = arena_floats(ctx->arena, job->g->M * GEMM_STRIDE);
-    job->packed = arena_floats(ctx->arena, strips * GEMM_K * kernel->NR);
+    int64_t NR = job->kernel->NR, MC = job->kernel->MC;
+    if (must_be_packed(&job->g->in))
+        job->panels = arena_floats(ctx->arena, rows_at_once(job) * GEMM_STRIDE);
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
-            .rows = arena_floats(ctx->arena, rows * GEMM_STRIDE),
-            .strip = job->g->weight.taps == 9 ? arena_floats(ctx->arena, GEMM_K * kernel->NR) : NULL,
-            .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
+            .packed = arena_floats(ctx->arena, job->strips * job->parts * GEMM_K * NR),
+            .rows = arena_floats(ctx->arena, NR * GEMM_STRIDE),
+            .filters = job->g->weight.taps == 9 ? arena_floats(ctx->arena, GEMM_K * NR) : NULL,
+            .tile = arena_floats(ctx->arena, job->parts * MC * NR),
         };
         if (!arena_measuring(ctx->arena))
             job->scratch[t] = s;
@@ -314,11 +336,13 @@ static void run_float32(const struct context *ctx, const struct gemm *g, const f
         .bias = bias,
         .parts = parts,
     };
-    share_rows(&job);
+    int64_t columns = COLUMNS / parts, rows = rows_at_once(&job);
+    job.strips = columns > job.kernel->NR ? columns / job.kernel->NR : 1;
+    job.groups = divide_up(g->N, job.strips * job.kernel->NR);
     allocate(ctx, &job);
-    for (int64_t n = 0; n < g->N && !arena_measuring(ctx->arena); n += NC) {
-        job.n = (struct range){n, smaller(n + NC, g->N)};
-        run_columns(ctx, &job);
+    for (int64_t m = 0; m < g->M && !arena_measuring(ctx->arena); m += rows) {
+        job.m = (struct range){m, smaller(m + rows, g->M)};
+        run_rows(ctx, &job);
     }
 }
 

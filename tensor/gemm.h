@@ -22,6 +22,8 @@
 struct gemm_input {
     void (*pack)(const void *self, struct range m, struct range k, float *panel, int64_t stride);
     const void *self;
+    const float *rows; /* where the matrix lies in memory as it is, row by row, `width` floats apart; or NULL */
+    int64_t width;
 };
 
 /* The usual input: M rows of K contiguous floats. With `next`, K continues in a second tensor after `width` columns:

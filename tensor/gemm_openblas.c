@@ -1,13 +1,16 @@
 /* OpenBLAS as a micro-kernel of large tiles: the baseline, and what runs where none of our instruction sets does. */
+#include <stddef.h>
+
 #include "tensor/blas.h"
 #include "tensor/gemm_kernel.h"
 
 enum { MR = 256, NR = 128 }; /* no wider than the blocks of nn/winograd.c */
 
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
-                enum gemm_sum sum)
+static void run(int64_t rows, int64_t K, const float *a, int64_t lda, const float *b, float *tile, int64_t stride,
+                enum gemm_sum sum, struct gemm_after after)
 {
-    blas_sgemm(rows, NR, K, a, GEMM_STRIDE, b, NR, tile, stride, sum == GEMM_ADD);
+    blas_sgemm(rows, NR, K, a, lda, b, NR, tile, stride, sum == GEMM_ADD);
+    gemm_add_after(rows, NR, tile, stride, after);
 }
 
 static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
@@ -23,4 +26,5 @@ static void transpose(const float *rows, int64_t K, float *strip)
             strip[k * NR + n] = rows[n * GEMM_STRIDE + k];
 }
 
-const struct gemm_kernel gemm_openblas = {"openblas", MR, NR, MR, run, run_short, transpose, gemm_add_portable};
+const struct gemm_kernel gemm_openblas = {"openblas", MR,        NR,   MR,               run,
+                                          run_short,  transpose, NULL, gemm_add_portable};

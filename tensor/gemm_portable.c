@@ -51,10 +51,19 @@ void gemm_add_portable(float *y, const float *x, int64_t n)
         y[i] += x[i];
 }
 
-static void run(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
-                enum gemm_sum sum)
+void gemm_add_after(int64_t rows, int64_t columns, float *tile, int64_t stride, struct gemm_after after)
 {
-    product(GEMM_STRIDE, rows, K, a, b, tile, stride, sum);
+    for (int64_t m = 0; m < rows && after.residual != NULL; m++)
+        gemm_add_portable(tile + m * stride, after.residual + m * stride, columns);
+    for (int64_t m = 0; m < rows && after.bias != NULL; m++)
+        gemm_add_portable(tile + m * stride, after.bias, columns);
+}
+
+static void run(int64_t rows, int64_t K, const float *a, int64_t lda, const float *b, float *tile, int64_t stride,
+                enum gemm_sum sum, struct gemm_after after)
+{
+    product(lda, rows, K, a, b, tile, stride, sum);
+    gemm_add_after(rows, NR, tile, stride, after);
 }
 
 static void run_short(int64_t rows, int64_t K, const float *a, const float *b, float *tile, int64_t stride,
@@ -63,4 +72,5 @@ static void run_short(int64_t rows, int64_t K, const float *a, const float *b, f
     product(GEMM_SHORT_STRIDE, rows, K, a, b, tile, stride, sum);
 }
 
-const struct gemm_kernel gemm_portable = {"portable 8x8", MR, NR, 96, run, run_short, transpose, gemm_add_portable};
+const struct gemm_kernel gemm_portable = {"portable 8x8", MR,        NR,   96,               run,
+                                          run_short,      transpose, NULL, gemm_add_portable};

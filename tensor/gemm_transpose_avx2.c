@@ -1,10 +1,11 @@
-/* Rows of a weight to a strip, k by k, in blocks of 8 x 8 that fit the registers of AVX2. */
+/* Rows of a weight to a strip, k by k, in blocks that fit the registers of AVX2. */
 #include "tensor/gemm_kernel.h"
+#include "tensor/tensor.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#define TARGET __attribute__((target("avx2")))
+#define TARGET __attribute__((target("avx2,f16c")))
 
 /* Eight rows of eight become eight columns: pairs, then fours, then halves of a register. */
 TARGET static inline void transpose_8x8(const float *in, float *out, int64_t columns)
@@ -37,5 +38,43 @@ TARGET void gemm_transpose_avx2(const float *rows, int64_t K, int64_t columns, f
     for (int64_t k = whole; k < K; k++)
         for (int64_t n = 0; n < columns; n++)
             strip[k * columns + n] = rows[n * GEMM_STRIDE + k];
+}
+
+/* Values of registers i and i + 4 by turns. Three times, and in each lane rows have become columns: of the number of a
+ * value's register and that of its place in the lane, three bits each, the top bit of either goes to the end of the
+ * other. */
+TARGET static inline void interleave(const __m256i *in, __m256i *out)
+{
+    for (int i = 0; i < 4; i++) {
+        out[2 * i] = _mm256_unpacklo_epi16(in[i], in[i + 4]);
+        out[2 * i + 1] = _mm256_unpackhi_epi16(in[i], in[i + 4]);
+    }
+}
+
+/* Eight rows of sixteen halves become sixteen columns of eight floats: transposed as halves, of which a register holds
+ * twice as many, then widened. */
+TARGET static inline void transpose_halves_8x16(const uint16_t *in, int64_t width, float *out, int64_t columns)
+{
+    __m256i r[8], t[8];
+    for (int i = 0; i < 8; i++)
+        r[i] = _mm256_loadu_si256((const __m256i *)(const void *)(in + i * width));
+    interleave(r, t);
+    interleave(t, r);
+    interleave(r, t);
+    for (int i = 0; i < 8; i++) {
+        _mm256_storeu_ps(out + i * columns, _mm256_cvtph_ps(_mm256_castsi256_si128(t[i])));
+        _mm256_storeu_ps(out + (i + 8) * columns, _mm256_cvtph_ps(_mm256_extracti128_si256(t[i], 1)));
+    }
+}
+
+TARGET void gemm_transpose_halves_avx2(const uint16_t *rows, int64_t width, int64_t K, int64_t columns, float *strip)
+{
+    int64_t whole = K / 16 * 16;
+    for (int64_t k = 0; k < whole; k += 16)
+        for (int64_t n = 0; n < columns; n += 8)
+            transpose_halves_8x16(rows + n * width + k, width, strip + k * columns + n, columns);
+    for (int64_t k = whole; k < K; k++)
+        for (int64_t n = 0; n < columns; n++)
+            strip[k * columns + n] = f16_to_f32(rows[n * width + k]);
 }
 #endif

@@ -57,7 +57,7 @@ static void add_ranks(const struct low_rank *d, int64_t first, int64_t rows, int
             memset(down, 0, (size_t)(ranks * NR) * sizeof *down);
         for (int64_t j = 0; j < ranks; j++)
             tensor_read(&d->down, (r + j) * K + k + c, width, down + j * NR);
-        kernel->run(rows, ranks, up, down, out + c, GEMM_STRIDE, GEMM_ADD);
+        kernel->run(rows, ranks, up, GEMM_STRIDE, down, out + c, GEMM_STRIDE, GEMM_ADD, (struct gemm_after){0});
     }
 }
 

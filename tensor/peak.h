@@ -11,7 +11,7 @@
 #include "tensor/status.h"
 
 /* Flops per second (a fused multiply-add is two) on so many threads, with the widest vectors of this CPU. Takes about
- * 10 milliseconds. */
+ * 10 milliseconds; up to 0.3 seconds where threads have to share cores, or do at first. */
 double peak_flops(int threads);
 
 /* The mean of ten readings: within one of them a busy machine may do anything. */
