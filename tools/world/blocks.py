@@ -1,4 +1,5 @@
-"""What UNet and VAE share: attention, residual block, halving, doubling. Attribute names are diffusers' tensor names."""
+"""What UNet and VAE share: attention, residual block, halving, doubling. Attribute names are diffusers' tensor names.
+"""
 import math
 
 import torch

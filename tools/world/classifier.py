@@ -1,8 +1,8 @@
 """The judge: a small convolutional network that reads every attribute off a panel.
 
 Only what can be seen is asked: colours in the styles that have colours, hair of persons; of two figures, the left one
-by the plain questions, the right one by those that end in 2. Training panels are blurred and made noisy at random, so that
-it judges what a panel shows and not how sharply.
+by the plain questions, the right one by those that end in 2. Training panels are blurred and made noisy at random, so
+that it judges what a panel shows and not how sharply.
 """
 import torch
 import torch.nn as nn
@@ -77,7 +77,9 @@ def read_judge(run, world):
 
 def truth(panels, world):
     """{question: [n] index of the answer, or -100 where it cannot be seen}."""
-    return {question: torch.tensor([options.index(answer(p, question)) if visible(p, question) else -100 for p in panels])
+    def one(panel, question, options):
+        return options.index(answer(panel, question)) if visible(panel, question) else -100
+    return {question: torch.tensor([one(panel, question, options) for panel in panels])
             for question, options in answers(world).items()}
 
 
@@ -111,7 +113,8 @@ def training(classifier, images, labels, options):
 
     def losses(batch):
         which, count = batch['which'], options['batch']
-        noise, (sharp, loud) = torch.randn(count, 3, 128, 128, device=DEVICE), torch.rand(2, count, 1, 1, 1, device=DEVICE)
+        noise = torch.randn(count, 3, 128, 128, device=DEVICE)
+        sharp, loud = torch.rand(2, count, 1, 1, 1, device=DEVICE)
         guesses = through(images.index_select(0, which), noise, sharp, loud)
         loss = sum(F.cross_entropy(guesses[q].float(), right[which]) for q, right in labels.items())
         return loss, {}

@@ -99,8 +99,8 @@ def draw_setting(common, setting, stories, out):
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return pixels([np.asarray(Image.open(f'{folder}/panel-{number:02}.png').convert('RGB').resize((SIDE, SIDE), Image.BOX))
-                   for folder in folders for number in range(1, PANELS + 1)])
+    paths = [f'{folder}/panel-{number:02}.png' for folder in folders for number in range(1, PANELS + 1)]
+    return pixels([Image.open(path).convert('RGB').resize((SIDE, SIDE), Image.BOX) for path in paths])
 
 
 @torch.no_grad()

@@ -34,7 +34,8 @@ def make(index, world):
     style = list(world['styles'])[index % 8 if index % 8 < 4 else 0]   # half of them comic
     names = dict(first='[A]', second='[B]', both='[A] and [B]')
     lines = [f'style: {rng.choice(STYLE_NAMES[style])}', f'seed: {2000 + index}']
-    lines += [f'{key} {description(rng, who, {"top", "bottom"})}' for key, who in (('[A]', one), ('[B]', two))] + ['---']
+    lines += [f'{key} {description(rng, who, {"top", "bottom"})}' for key, who in (('[A]', one), ('[B]', two))]
+    lines += ['---']
     for role, scene in zip(ORDER, (rng.choice(world['scenes']) for _ in ORDER)):
         noun = rng.choice(NOUN[scene])
         if role == 'nobody':
@@ -48,9 +49,9 @@ def drawn(story, folder, options):
     os.makedirs(folder, exist_ok=True)
     with open(f'{folder}/story.txt', 'w') as file:
         file.write(story['text'])
-    done = subprocess.run([options.program, '--model', options.model, '--story', f'{folder}/story.txt', '--id_length', '2',
-                           '--comic_type', 'none', '--threads', '1', '--resume', '--output_dir', folder],
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    command = [options.program, '--model', options.model, '--story', f'{folder}/story.txt', '--output_dir', folder]
+    command += ['--id_length', '2', '--comic_type', 'none', '--threads', '1', '--resume']
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise SystemExit(done.stderr.strip().splitlines()[-1])
     return [Image.open(f'{folder}/panel-{number:02}.png').convert('RGB').resize((128, 128), Image.BOX)

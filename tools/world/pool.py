@@ -2,7 +2,7 @@
 
     group      four stories (`VARIANTS`) that differ only in who is in them: each is a stranger in the others' panels
     panel      number  group * 16 + variant * 4 + place in the story
-    Pool       images uint8 [n, 256, 256, 3], and matter uint8 [n, 32, 32]: how much of a place is a person (255: a head)
+    Pool       images uint8 [n, 256, 256, 3], and matter uint8 [n, 32, 32]: how much of a place is a person (255: head)
 
 Nothing is stored: (seed, number) says what a panel shows. Memory is shared between the processes that draw and the one
 that trains, which begins while they draw.

@@ -6,9 +6,9 @@
     this one     autoencoder; then all panels to latents; the judge, while the UNet is trained; then the decoder
     the other    UNet and text encoders: compiles while the autoencoder is trained, begins when the latents are there
 
-RUN gets merges.json, vae.pt, unet.pt, classifier.pt, *.curve.txt and vae.png; export.py makes a model folder of it. Every
-file is there as soon as it can be, and what is there is used: with a vae.pt the autoencoder is not trained again, and its
-time is the UNet's; from a unet.pt the UNet goes on. Without a GPU everything runs, for days.
+RUN gets merges.json, vae.pt, unet.pt, classifier.pt, *.curve.txt and vae.png; export.py makes a model folder of it.
+Every file is there as soon as it can be, and what is there is used: with a vae.pt the autoencoder is not trained again,
+and its time is the UNet's; from a unet.pt the UNet goes on. Without a GPU everything runs, for days.
 """
 import gc
 import os
@@ -55,7 +55,8 @@ class OnDevice:
 
     def __init__(self, pool):
         self.pool, self.count = pool, 0
-        self.images, self.matter = (torch.empty(x.shape, dtype=torch.uint8, device=DEVICE) for x in (pool.images, pool.matter))
+        self.images = torch.empty(pool.images.shape, dtype=torch.uint8, device=DEVICE)
+        self.matter = torch.empty(pool.matter.shape, dtype=torch.uint8, device=DEVICE)
 
     def fetch(self, most=2048):
         begin, end = self.count, min(self.pool.ready(), self.count + most)
@@ -71,12 +72,12 @@ class OnDevice:
 
 
 def train_autoencoder(config, run, shown, clock):
-    vae, path = VAE(**config['vae']['net']), f'{run}/vae.pt'
+    vae, options, path = VAE(**config['vae']['net']), config['train']['vae'], f'{run}/vae.pt'
     if os.path.exists(path):
         vae.load_state_dict(torch.load(path, map_location='cpu'))
         return vae.to(DEVICE)
     shown.wait(min(2048, shown.pool.count // 2))
-    curve = train_vae.train(vae, shown.images, shown.matter, lambda: shown.count, config['train']['vae'], clock.end['vae'],
+    curve = train_vae.train(vae, shown.images, shown.matter, lambda: shown.count, options, clock.end['vae'],
                             shown.fetch)
     write_curve(f'{run}/vae.curve.txt', curve)
     gc.collect()

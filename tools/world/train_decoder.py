@@ -1,9 +1,10 @@
 """Stage 3: the decoder repairs what the UNet leaves.
 
-In most of its batches the latents are noised to one of the last two steps of twelve and denoised again by the UNet as the
-program does it (LCM's steps: to the clean latents at once, and fresh noise; guidance, consistent self-attention): the panel
-stays what it was, the blemishes are the UNet's own, the picture asked for is the clean one. Mottled flats and broken lines
-are then inputs that it has learned to draw clean. From earlier steps shapes come back elsewhere, and it would learn to blur.
+Most of its latents are noised to one of the last two steps of twelve and denoised again by the UNet as the program
+does it (LCM's steps: to the clean latents at once, and fresh noise; guidance, consistent self-attention): the panel
+stays what it was, the blemishes are the UNet's own, the picture asked for is the clean one. Mottled flats and broken
+lines are then inputs that it has learned to draw clean. From earlier steps shapes come back elsewhere, and it would
+learn to blur.
 """
 import torch
 

@@ -53,7 +53,7 @@ class Batches:
         options, stories = self.options, self.options['batch'] // PANELS
         rng = random.Random(f'{self.seed}/unet/{step}')
         which, seen, captions, keep, times, looks, active = [], [], [], [], [], [], []
-        places = [(i + rng.random()) / stories for i in range(stories)]   # stratified: one time from each part of the range
+        places = [(i + rng.random()) / stories for i in range(stories)]   # one time from each part of the range
         rng.shuffle(places)
         for place in places:
             index, variant, panels = self.story(rng)
@@ -78,8 +78,8 @@ class Batches:
             active.append([rng.random() > Consistency.SKIP for _ in range(LAYERS)])
         ids, ids_2 = (np.array([self.tokenizer(c, pad) for c in captions]) for pad in (self.tokenizer.end, 0))
         grid = self.config['pixels'] // 2 ** (len(self.config['vae']['net']['widths']) - 1)
-        rows = {f'rows{level}': np.array([rng.sample(range(tokens), round(Consistency.RATE * tokens)) for _ in range(PANELS)])
-                for level, tokens in ((1, grid ** 2 // 4), (2, grid ** 2 // 16))}
+        rows = {name: np.array([rng.sample(range(tokens), round(Consistency.RATE * tokens)) for _ in range(PANELS)])
+                for name, tokens in (('rows1', grid ** 2 // 4), ('rows2', grid ** 2 // 16))}
         return dict(which=np.array(which), seen=np.array(seen), t=np.array(times), ids=ids, ids_2=ids_2,
                     keep=np.array(keep, np.float32), looks=np.array(looks), active=np.array(active).T.copy(), **rows)
 
@@ -132,11 +132,14 @@ def training(model, latents, weights, options):
         x, seen = latents.index_select(0, which), latents.index_select(0, batch['seen'])
         noise = torch.randn(x.shape, device=DEVICE)
         squared = through(x, seen, noise, weights.index_select(0, which), alphas[t], batch)
-        quarter = {f't{250 * q}': (squared * (t // 250 == q)).sum() / (t // 250 == q).sum().clamp(min=1) for q in range(4)}
-        return squared.mean(), quarter
+        return squared.mean(), {f't{250 * quarter}': mean_of(squared, t // 250 == quarter) for quarter in range(4)}
 
     model.unet.to(memory_format=torch.channels_last)
     return Training('unet', model, losses, options['rate'], options['average'], warmup=.03)
+
+
+def mean_of(values, chosen):
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def weights_of(matter):

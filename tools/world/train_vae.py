@@ -1,9 +1,9 @@
 """Stage 1: the autoencoder, on whole panels.
 
 The loss is absolute + squared error, half the error of differences between neighbours (edges), all counted more on
-figures, and a hint: three numbers read linearly off each latent must be the mean colour of its patch. Without the hint a
-small autoencoder keeps edges and forgets hue. With it, latents are also smooth, thumbnail-like images, which is what a
-small diffusion model learns most easily.
+figures, and a hint: three numbers read linearly off each latent must be the mean colour of its patch. Without the hint
+a small autoencoder keeps edges and forgets hue. With it, latents are also smooth, thumbnail-like images, which is what
+a small diffusion model learns most easily.
 """
 import math
 
@@ -74,11 +74,14 @@ def train(vae, images, matter, ready, options, deadline, between):
         return loss + colour + options['kl'] * kl, squared, colour, kl
 
     def losses(batch):
-        loss, squared, colour, kl = through(*picked(images, matter, batch['which']), torch.randn(latents, device=DEVICE))
+        noise = torch.randn(latents, device=DEVICE)
+        loss, squared, colour, kl = through(*picked(images, matter, batch['which']), noise)
         return loss, dict(squared=squared, colour=colour, kl=kl)
 
-    training = Training('vae', net, losses, options['rate'], average=.998)
-    return training.run(lambda: dict(which=torch.randint(ready(), (options['batch'],), device=DEVICE)), deadline, between)
+    def batches():
+        return dict(which=torch.randint(ready(), (options['batch'],), device=DEVICE))
+
+    return Training('vae', net, losses, options['rate'], average=.998).run(batches, deadline, between)
 
 
 @torch.no_grad()

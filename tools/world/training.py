@@ -1,7 +1,7 @@
 """What every stage of training shares: a step as one CUDA graph, a schedule by the clock, an average of the weights.
 
-A lent GPU is lent for minutes, so a stage is told its seconds, and its learning rate falls by the share of them that is
-gone: half a cosine. On a GPU the whole step (forward, backward, clipping, AdamW, average) is compiled, captured once and
+A GPU is had for minutes, so a stage is told its seconds, and its learning rate falls by the share of them that is gone:
+half a cosine. On a GPU the whole step (forward, backward, clipping, AdamW, average) is compiled, captured once and
 replayed, since networks as small as these are otherwise slowed by the launching of kernels; on a CPU the same function
 simply runs.
 """

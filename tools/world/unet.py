@@ -25,8 +25,8 @@ def sinusoids(values, width):
 class Consistency:
     """Who sees whom in one forward pass of stories of `panels` panels each, contiguous in the batch.
 
-    rows     {tokens of a grid: [panels, some] the random half of each panel's tokens that the others may see}: one subset
-             per grid and pass, the same for every layer and for every panel that looks
+    rows     {tokens of a grid: [panels, some] the random half of each panel's tokens that the others may see}: one
+             subset per grid and pass, the same for every layer and for every panel that looks
     sees     [stories, panels, panels] which panel looks at which
     active   [layers, stories] a layer is consistent with probability 1 - SKIP, as in the sampler
     """
@@ -38,8 +38,8 @@ class Consistency:
         self.others = [[q for q in range(panels) if q != p] for p in range(panels)]
 
     def extend(self, x):
-        """x [stories * panels, tokens, c] -> keys [same, own tokens + chosen tokens of the others, c], and which of them
-        each panel may see, [same, 1, 1, keys]."""
+        """x [stories * panels, tokens, c] -> keys [same, own tokens + chosen tokens of the others, c], and which of
+        them each panel may see, [same, 1, 1, keys]."""
         n, tokens, c = x.shape
         panels, rows = self.panels, self.rows[tokens]
         stories = x.view(n // panels, panels, tokens, c)

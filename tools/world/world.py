@@ -113,8 +113,8 @@ def draw_with_matter(panel, size, grid):
     changed = (np.abs(after - before).max(2) > 12).reshape(grid, 2, grid, 2).mean((1, 3)) * 120
     matter = Image.fromarray(changed.astype(np.uint8))
     for x, y, radius in heads:
-        ImageDraw.Draw(matter).ellipse([grid * (x - radius), grid * (y - radius), grid * (x + radius), grid * (y + radius)],
-                                       fill=255)
+        box = [grid * (x - radius), grid * (y - radius), grid * (x + radius), grid * (y + radius)]
+        ImageDraw.Draw(matter).ellipse(box, fill=255)
     return np.asarray(pen.finished()), np.asarray(matter)
 
 
