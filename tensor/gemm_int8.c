@@ -39,7 +39,7 @@ struct job {
     struct scratch {          /* per thread */
         float *rows;          /* [MR, GEMM_STRIDE]: some of K of the input, or of rows of the weight */
         uint8_t *bytes;       /* [NR, 4 GEMM_STRIDE]: quantised rows of the weight */
-        float *tile;          /* [parts][MR, NR] */
+        float *tiles;         /* [panels of a group][parts][MR, NR] */
     } * scratch;
 };
 
@@ -51,17 +51,27 @@ static int64_t blocks_of(int64_t size, int64_t block)
 /* ---------------------------------------------------------------------------------------------------------- packing
  */
 
-static struct int8_rows panel_at(const struct job *job, int64_t panel)
+static int64_t group_panels(const struct int8_kernel *kernel)
 {
-    int64_t at = panel * job->blocks * job->kernel->MR;
-    return (struct int8_rows){job->rows.q + at * INT8_BLOCK, job->rows.scale + at};
+    return GROUP_ROWS / kernel->MR;
 }
 
-static struct int8_strip strip_at(const struct job *job, int64_t strip)
+static struct int8_rows panel_at(const struct job *job, int64_t panel, int64_t block)
 {
-    int64_t at = strip * job->blocks * job->kernel->NR;
-    return (struct int8_strip){job->weight.q + at * INT8_BLOCK, job->weight.scale + at,
-                               job->weight.offset + at};
+    int64_t at = (panel * job->blocks + block) * job->kernel->MR;
+    return (struct int8_rows){job->rows.q + at * INT8_BLOCK, job->rows.scale + at, job->rows.zero + at};
+}
+
+static struct int8_strip strip_at(const struct job *job, int64_t strip, int64_t block)
+{
+    int64_t at = (strip * job->blocks + block) * job->kernel->NR;
+    return (struct int8_strip){job->weight.q + at * INT8_BLOCK, job->weight.scale + at, job->weight.sum + at};
+}
+
+/* A last panel may have fewer than MR. */
+static int64_t rows_of(const struct job *job, int64_t panel)
+{
+    return smaller(job->kernel->MR, job->m.end - job->m.begin - panel * job->kernel->MR);
 }
 
 static void pack_panel(void *arg, int64_t index, int thread)
@@ -70,7 +80,7 @@ static void pack_panel(void *arg, int64_t index, int thread)
     const struct gemm *g = job->g;
     int64_t MR = job->kernel->MR, first = job->m.begin + index * MR;
     struct range m = {first, smaller(first + MR, job->m.end)};
-    struct int8_rows panel = panel_at(job, index);
+    struct int8_rows panel = panel_at(job, index, 0);
     float *rows = job->scratch[thread].rows;
     for (int64_t k = 0; k < g->K; k += CHUNK) {
         int64_t count = smaller(CHUNK, g->K - k);
@@ -78,17 +88,9 @@ static void pack_panel(void *arg, int64_t index, int thread)
         for (int64_t i = 0; i < m.end - m.begin; i++) {
             int64_t at = k / INT8_BLOCK * MR + i;
             job->kernel->pack_row(rows + i * GEMM_STRIDE, count,
-                                  (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at});
+                                  (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at, panel.zero + at});
         }
     }
-}
-
-/* Asks for `count` values from `first` on before they are needed. */
-static void prefetch(const struct tensor *t, int64_t first, int64_t count)
-{
-    const char *begin = (const char *)t->data + (size_t)first * dtype_size(t->dtype);
-    for (size_t at = 0; at < (size_t)count * dtype_size(t->dtype); at += 64)
-        __builtin_prefetch(begin + at);
 }
 
 static void zero_column(const struct job *job, const struct scratch *s, int64_t n, struct range k,
@@ -97,12 +99,12 @@ static void zero_column(const struct job *job, const struct scratch *s, int64_t 
     memset(s->bytes + n * GEMM_STRIDE * 4, 0, (size_t)(k.end - k.begin));
     for (int64_t block = k.begin / INT8_BLOCK; block * INT8_BLOCK < k.end; block++) {
         strip.scale[block * job->kernel->NR + n] = 0;
-        strip.offset[block * job->kernel->NR + n] = 0;
+        strip.sum[block * job->kernel->NR + n] = 0;
     }
 }
 
-/* Values k of `rows` rows of the weight, columns n and on of the strip, as bytes. Rows lie one behind the other in the
- * file: what comes next is asked for while these become bytes. */
+/* Values k of `rows` rows of the weight, columns n and on of the strip, as bytes. Rows lie one behind the other in
+ * the file: what comes next is asked for while these become bytes. */
 static void pack_columns(const struct job *job, const struct scratch *s, int64_t row, int64_t rows, int64_t n,
                          struct range k, struct int8_strip strip)
 {
@@ -112,11 +114,11 @@ static void pack_columns(const struct job *job, const struct scratch *s, int64_t
         int64_t count = smaller(GEMM_K, k.end - first), at = first / INT8_BLOCK * job->kernel->NR + n;
         weight_rows(weight, K, row, rows, first, count, s->rows);
         if (n + rows < job->kernel->NR && (row + rows) * K + first + count <= tensor_count(weight))
-            prefetch(weight, (row + rows) * K + first, count);
+            tensor_prefetch(weight, (row + rows) * K + first, count);
         for (int64_t i = 0; i < rows; i++)
             job->kernel->pack_weight(s->rows + i * GEMM_STRIDE, count,
                                      s->bytes + (n + i) * GEMM_STRIDE * 4 + first - k.begin, strip.scale + at + i,
-                                     strip.offset + at + i);
+                                     strip.sum + at + i);
     }
 }
 
@@ -128,7 +130,7 @@ static void pack_strip(void *arg, int64_t index, int thread)
     int64_t NR = job->kernel->NR, K = job->g->K, part = index % job->parts;
     int64_t first = job->n.begin + index / job->parts * NR, used = smaller(NR, job->n.end - first);
     int64_t together = job->g->weight.tensor->delta != NULL ? job->kernel->MR : 1; /* weight_rows says why */
-    struct int8_strip strip = strip_at(job, index);
+    struct int8_strip strip = strip_at(job, index, 0);
     for (int64_t begin = 0; begin < K; begin += BYTES) {
         struct range k = {begin, smaller(begin + BYTES, K)};
         for (int64_t n = 0; n < used; n += together)
@@ -172,19 +174,29 @@ static void finish_tile(const struct job *job, struct range m, struct range n, f
     } else {
         activate(e->activation, tile, rows * kernel->NR);
     }
-    kernel->finish(g->out + at, g->N, rows, n.end - n.begin, tile, gate, e->residual != NULL ? e->residual + at : NULL);
+    kernel->finish(g->out + at, g->N, rows, n.end - n.begin, tile, gate,
+                   e->residual != NULL ? e->residual + at : NULL);
 }
 
-static void run_tile(const struct job *job, float *tile, int64_t panel, int64_t strip)
+/* One strip and the panels of a group. Block by block: a block of the strip stays in level 1 while the panels pass.
+ */
+static void run_strip(const struct job *job, float *tiles, struct range panels, int64_t strip)
 {
     const struct int8_kernel *kernel = job->kernel;
-    int64_t first = job->m.begin + panel * kernel->MR;
-    struct range m = {first, smaller(first + kernel->MR, job->m.end)}, n = {job->n.begin + strip * kernel->NR, 0};
+    int64_t K = job->g->K, size = (int64_t)kernel->MR * kernel->NR;
+    struct range n = {job->n.begin + strip * kernel->NR, 0};
     n.end = smaller(n.begin + kernel->NR, job->n.end);
-    for (int part = 0; part < job->parts; part++)
-        kernel->run(m.end - m.begin, job->g->K, panel_at(job, panel), strip_at(job, strip * job->parts + part),
-                    tile + (int64_t)part * kernel->MR * kernel->NR);
-    finish_tile(job, m, n, tile);
+    memset(tiles, 0, (size_t)((panels.end - panels.begin) * job->parts * size) * sizeof *tiles);
+    for (int64_t block = 0; block < job->blocks; block++)
+        for (int part = 0; part < job->parts; part++)
+            for (int64_t panel = panels.begin; panel < panels.end; panel++)
+                kernel->run(rows_of(job, panel), smaller(INT8_BLOCK, K - block * INT8_BLOCK),
+                            panel_at(job, panel, block), strip_at(job, strip * job->parts + part, block),
+                            tiles + ((panel - panels.begin) * job->parts + part) * size);
+    for (int64_t panel = panels.begin; panel < panels.end; panel++, tiles += job->parts * size) {
+        int64_t first = job->m.begin + panel * kernel->MR;
+        finish_tile(job, (struct range){first, first + rows_of(job, panel)}, n, tiles);
+    }
 }
 
 static void run_group(void *arg, int64_t index, int thread)
@@ -194,8 +206,7 @@ static void run_group(void *arg, int64_t index, int thread)
     struct range panels = task_range(all, job->panel_groups, index / job->strip_groups);
     struct range strips = task_range(job->strips, job->strip_groups, index % job->strip_groups);
     for (int64_t strip = strips.begin; strip < strips.end; strip++)
-        for (int64_t panel = panels.begin; panel < panels.end; panel++)
-            run_tile(job, job->scratch[thread].tile, panel, strip);
+        run_strip(job, job->scratch[thread].tiles, panels, strip);
 }
 
 static void run_rows(const struct context *ctx, struct job *job)
@@ -206,7 +217,7 @@ static void run_rows(const struct context *ctx, struct job *job)
     for (int64_t n = 0; n < g->N; n += NC) {
         job->n = (struct range){n, smaller(n + NC, g->N)};
         job->strips = blocks_of(job->n.end - n, job->kernel->NR);
-        job->panel_groups = blocks_of(panels, GROUP_ROWS / job->kernel->MR);
+        job->panel_groups = blocks_of(panels, group_panels(job->kernel));
         job->strip_groups = smaller(blocks_of(ENOUGH_TASKS, job->panel_groups), job->strips);
         parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
         parallel_for(ctx->threads, job->panel_groups * job->strip_groups, run_group, job);
@@ -230,15 +241,16 @@ static void allocate(const struct context *ctx, struct job *job)
     int64_t columns = blocks_of(weights_at_once, kernel->NR) * job->parts * kernel->NR * job->blocks;
     job->rows.q = arena_bytes(ctx->arena, (size_t)(rows * INT8_BLOCK));
     job->rows.scale = arena_floats(ctx->arena, rows);
+    job->rows.zero = arena_floats(ctx->arena, rows);
     job->weight.q = arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK));
     job->weight.scale = arena_floats(ctx->arena, columns);
-    job->weight.offset = arena_bytes(ctx->arena, (size_t)columns * sizeof(int32_t));
+    job->weight.sum = arena_floats(ctx->arena, columns);
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
             .rows = arena_floats(ctx->arena, kernel->MR * GEMM_STRIDE),
             .bytes = arena_bytes(ctx->arena, (size_t)(kernel->NR * GEMM_STRIDE * 4)),
-            .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
+            .tiles = arena_floats(ctx->arena, (int64_t)job->parts * group_panels(kernel) * kernel->MR * kernel->NR),
         };
         if (!arena_measuring(ctx->arena))
             job->scratch[t] = s;
