@@ -2,13 +2,13 @@
  *
  *   for every block of rows:                       (few enough that all of K, in bytes, is a share of level 3)
  *     quantise the input, block by block of K, in parallel
- *     for every block of NC columns:
- *       quantise strips of the weight [all of K, NR], in parallel
- *       for every group of rows and group of strips, in parallel:  tile = a . b; epilogue
+ *     for every strip of the weight, in parallel:
+ *       quantise it [all of K, NR]                 (level 2 of the core that uses it)
+ *       for every group of rows, block of K, panel of rows:  tile += a . b; then the epilogue
  *
  * Weights are read from the file as they are, each time anew: 8-bit copies of them would be a second model in memory,
- * and finding a block's scale costs less than reading the block does. All of K fits one pass, so that a tile is
- * complete when the epilogue sees it. */
+ * and finding a block's scale costs less than reading the block does. While one core waits for memory, others
+ * multiply. All of K fits one pass, so that a tile is complete when the epilogue sees it. */
 #include <string.h>
 
 #include "tensor/gemm.h"
@@ -18,28 +18,27 @@
 #include "tensor/low_rank.h"
 
 enum {
-    NC = 1280,
     INPUT_BYTES = 6 << 20, /* quantised input at a time */
     CHUNK = INT8_BLOCK,    /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
     BYTES = 4 * GEMM_K,    /* of a row of the weight that wait to be transposed */
     ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
-    GROUP_ROWS = 112,      /* whose bytes stay in level 2 while strips pass by */
+    GROUP_ROWS = 56,       /* whose tiles stay in level 1 while blocks of K pass by */
 };
 
 struct job {
     const struct gemm *g;
     const struct int8_kernel *kernel;
-    const float *bias; /* [weight rows], float32, or NULL */
-    int parts;         /* strips per strip of output: 2 with GEGLU */
-    int64_t blocks;    /* of K */
-    struct range m, n; /* the current blocks of rows and of columns */
-    int64_t strips, panel_groups, strip_groups;
-    struct int8_rows rows;    /* [panels of m] */
-    struct int8_strip weight; /* [strips * parts] */
-    struct scratch {          /* per thread */
-        float *rows;          /* [MR, GEMM_STRIDE]: some of K of the input, or of rows of the weight */
-        uint8_t *bytes;       /* [NR, 4 GEMM_STRIDE]: quantised rows of the weight */
-        float *tiles;         /* [panels of a group][parts][MR, NR] */
+    const float *bias;            /* [weight rows], float32, or NULL */
+    int parts;                    /* strips per strip of output: 2 with GEGLU */
+    int64_t blocks;               /* of K */
+    struct range m;               /* the current block of rows */
+    int64_t row_parts;            /* where strips are few, several tasks share one, each with a part of the rows */
+    struct int8_rows rows;        /* [panels of m] */
+    struct scratch {              /* per thread */
+        float *rows;              /* [MR, GEMM_STRIDE]: some of K of the input, or of rows of the weight */
+        uint8_t *bytes;           /* [NR, 4 GEMM_STRIDE]: quantised rows of the weight */
+        struct int8_strip weight; /* [parts] */
+        float *tiles;             /* [panels of a group][parts][MR, NR] */
     } * scratch;
 };
 
@@ -62,10 +61,15 @@ static struct int8_rows panel_at(const struct job *job, int64_t panel, int64_t b
     return (struct int8_rows){job->rows.q + at * INT8_BLOCK, job->rows.scale + at, job->rows.zero + at};
 }
 
-static struct int8_strip strip_at(const struct job *job, int64_t strip, int64_t block)
+static struct int8_strip strip_at(const struct job *job, const struct scratch *s, int part, int64_t block)
 {
-    int64_t at = (strip * job->blocks + block) * job->kernel->NR;
-    return (struct int8_strip){job->weight.q + at * INT8_BLOCK, job->weight.scale + at, job->weight.sum + at};
+    int64_t at = (part * job->blocks + block) * job->kernel->NR;
+    return (struct int8_strip){s->weight.q + at * INT8_BLOCK, s->weight.scale + at, s->weight.sum + at};
+}
+
+static int64_t panels_of(const struct job *job)
+{
+    return blocks_of(job->m.end - job->m.begin, job->kernel->MR);
 }
 
 /* A last panel may have fewer than MR. */
@@ -122,21 +126,18 @@ static void pack_columns(const struct job *job, const struct scratch *s, int64_t
     }
 }
 
-/* Columns beyond the weight are zeros. */
-static void pack_strip(void *arg, int64_t index, int thread)
+/* Columns n, and with GEGLU those of their gates. Columns beyond the weight are zeros. */
+static void pack_strip(const struct job *job, const struct scratch *s, struct range n, int part)
 {
-    const struct job *job = arg;
-    const struct scratch *s = &job->scratch[thread];
-    int64_t NR = job->kernel->NR, K = job->g->K, part = index % job->parts;
-    int64_t first = job->n.begin + index / job->parts * NR, used = smaller(NR, job->n.end - first);
+    int64_t NR = job->kernel->NR, K = job->g->K, used = n.end - n.begin, first = part * job->g->N + n.begin;
     int64_t together = job->g->weight.tensor->delta != NULL ? job->kernel->MR : 1; /* weight_rows says why */
-    struct int8_strip strip = strip_at(job, index, 0);
+    struct int8_strip strip = strip_at(job, s, part, 0);
     for (int64_t begin = 0; begin < K; begin += BYTES) {
         struct range k = {begin, smaller(begin + BYTES, K)};
-        for (int64_t n = 0; n < used; n += together)
-            pack_columns(job, s, part * job->g->N + first + n, smaller(together, used - n), n, k, strip);
-        for (int64_t n = used; n < NR; n++)
-            zero_column(job, s, n, k, strip);
+        for (int64_t i = 0; i < used; i += together)
+            pack_columns(job, s, first + i, smaller(together, used - i), i, k, strip);
+        for (int64_t i = used; i < NR; i++)
+            zero_column(job, s, i, k, strip);
         job->kernel->transpose((const float *)(const void *)s->bytes,
                                blocks_of(k.end - begin, INT8_BLOCK) * INT8_BLOCK / 4,
                                (float *)(void *)(strip.q + begin * NR));
@@ -149,9 +150,9 @@ static void pack_strip(void *arg, int64_t index, int thread)
 /* tile += bias[n], where the last strip may have fewer columns than a tile. */
 static void add_bias(const struct job *job, float *tile, int64_t rows, const float *bias, struct range n)
 {
-    float padded[INT8_MOST_COLUMNS] = {0};
     if (job->bias == NULL)
         return;
+    float padded[INT8_MOST_COLUMNS] = {0};
     memcpy(padded, bias + n.begin, (size_t)(n.end - n.begin) * sizeof *padded);
     job->kernel->add_row(tile, padded, rows);
 }
@@ -180,48 +181,43 @@ static void finish_tile(const struct job *job, struct range m, struct range n, f
 
 /* One strip and the panels of a group. Block by block: a block of the strip stays in level 1 while the panels pass.
  */
-static void run_strip(const struct job *job, float *tiles, struct range panels, int64_t strip)
+static void run_panels(const struct job *job, const struct scratch *s, struct range panels, struct range n)
 {
     const struct int8_kernel *kernel = job->kernel;
     int64_t K = job->g->K, size = (int64_t)kernel->MR * kernel->NR;
-    struct range n = {job->n.begin + strip * kernel->NR, 0};
-    n.end = smaller(n.begin + kernel->NR, job->n.end);
-    memset(tiles, 0, (size_t)((panels.end - panels.begin) * job->parts * size) * sizeof *tiles);
+    memset(s->tiles, 0, (size_t)((panels.end - panels.begin) * job->parts * size) * sizeof(float));
     for (int64_t block = 0; block < job->blocks; block++)
-        for (int part = 0; part < job->parts; part++)
-            for (int64_t panel = panels.begin; panel < panels.end; panel++)
+        for (int64_t panel = panels.begin; panel < panels.end; panel++)
+            for (int part = 0; part < job->parts; part++)
                 kernel->run(rows_of(job, panel), smaller(INT8_BLOCK, K - block * INT8_BLOCK),
-                            panel_at(job, panel, block), strip_at(job, strip * job->parts + part, block),
-                            tiles + ((panel - panels.begin) * job->parts + part) * size);
-    for (int64_t panel = panels.begin; panel < panels.end; panel++, tiles += job->parts * size) {
+                            panel_at(job, panel, block), strip_at(job, s, part, block),
+                            s->tiles + ((panel - panels.begin) * job->parts + part) * size);
+    for (int64_t panel = panels.begin; panel < panels.end; panel++) {
         int64_t first = job->m.begin + panel * kernel->MR;
-        finish_tile(job, (struct range){first, first + rows_of(job, panel)}, n, tiles);
+        finish_tile(job, (struct range){first, first + rows_of(job, panel)}, n,
+                    s->tiles + (panel - panels.begin) * job->parts * size);
     }
 }
 
-static void run_group(void *arg, int64_t index, int thread)
+static void run_strip(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
-    int64_t all = blocks_of(job->m.end - job->m.begin, job->kernel->MR);
-    struct range panels = task_range(all, job->panel_groups, index / job->strip_groups);
-    struct range strips = task_range(job->strips, job->strip_groups, index % job->strip_groups);
-    for (int64_t strip = strips.begin; strip < strips.end; strip++)
-        run_strip(job, job->scratch[thread].tiles, panels, strip);
+    const struct scratch *s = &job->scratch[thread];
+    int64_t NR = job->kernel->NR, first = index / job->row_parts * NR, step = group_panels(job->kernel);
+    struct range n = {first, smaller(first + NR, job->g->N)};
+    struct range panels = task_range(panels_of(job), job->row_parts, index % job->row_parts);
+    for (int part = 0; part < job->parts; part++)
+        pack_strip(job, s, n, part);
+    for (int64_t panel = panels.begin; panel < panels.end; panel += step)
+        run_panels(job, s, (struct range){panel, smaller(panel + step, panels.end)}, n);
 }
 
 static void run_rows(const struct context *ctx, struct job *job)
 {
-    const struct gemm *g = job->g;
-    int64_t panels = blocks_of(job->m.end - job->m.begin, job->kernel->MR);
+    int64_t strips = blocks_of(job->g->N, job->kernel->NR), panels = panels_of(job);
+    job->row_parts = smaller(blocks_of(ENOUGH_TASKS, strips), panels);
     parallel_for(ctx->threads, panels, pack_panel, job);
-    for (int64_t n = 0; n < g->N; n += NC) {
-        job->n = (struct range){n, smaller(n + NC, g->N)};
-        job->strips = blocks_of(job->n.end - n, job->kernel->NR);
-        job->panel_groups = blocks_of(panels, group_panels(job->kernel));
-        job->strip_groups = smaller(blocks_of(ENOUGH_TASKS, job->panel_groups), job->strips);
-        parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
-        parallel_for(ctx->threads, job->panel_groups * job->strip_groups, run_group, job);
-    }
+    parallel_for(ctx->threads, strips * job->row_parts, run_strip, job);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- call
@@ -237,19 +233,17 @@ static int64_t most_rows(const struct job *job)
 static void allocate(const struct context *ctx, struct job *job)
 {
     const struct int8_kernel *kernel = job->kernel;
-    int64_t rows = most_rows(job) * job->blocks, weights_at_once = smaller(job->g->N, NC);
-    int64_t columns = blocks_of(weights_at_once, kernel->NR) * job->parts * kernel->NR * job->blocks;
+    int64_t rows = most_rows(job) * job->blocks, columns = job->parts * kernel->NR * job->blocks;
     job->rows.q = arena_bytes(ctx->arena, (size_t)(rows * INT8_BLOCK));
     job->rows.scale = arena_floats(ctx->arena, rows);
     job->rows.zero = arena_floats(ctx->arena, rows);
-    job->weight.q = arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK));
-    job->weight.scale = arena_floats(ctx->arena, columns);
-    job->weight.sum = arena_floats(ctx->arena, columns);
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
             .rows = arena_floats(ctx->arena, kernel->MR * GEMM_STRIDE),
             .bytes = arena_bytes(ctx->arena, (size_t)(kernel->NR * GEMM_STRIDE * 4)),
+            .weight = {arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK)), arena_floats(ctx->arena, columns),
+                       arena_floats(ctx->arena, columns)},
             .tiles = arena_floats(ctx->arena, (int64_t)job->parts * group_panels(kernel) * kernel->MR * kernel->NR),
         };
         if (!arena_measuring(ctx->arena))

@@ -60,8 +60,9 @@ void tensor_read(const struct tensor *t, int64_t first, int64_t count, float *ou
 static inline void tensor_prefetch(const struct tensor *t, int64_t first, int64_t count)
 {
     const char *begin = (const char *)t->data + (size_t)first * dtype_size(t->dtype);
-    for (size_t at = 0; at < (size_t)count * dtype_size(t->dtype); at += 64)
-        __builtin_prefetch(begin + at);
+    const char *end = begin + (size_t)count * dtype_size(t->dtype);
+    for (const char *at = begin; at < end; at += 64)
+        __builtin_prefetch(at);
 }
 
 /* Half precision (IEEE 754 binary16) and bfloat16. To float is exact; from float rounds to nearest, ties to even;
