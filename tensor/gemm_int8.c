@@ -1,14 +1,19 @@
-/* The one multiply in 8-bit integers (int8_kernel.h says what is computed):
+/* The one multiply in 8-bit integers (int8_kernel.h says what is computed). The side with fewer rows is quantised
+ * first and shared by all; each task then quantises a piece of the other and uses it up:
  *
- *   for every block of rows:                       (few enough that all of K, in bytes, is a share of level 3)
- *     quantise the input, block by block of K, in parallel
- *     for every strip of the weight, in parallel:
- *       quantise it [all of K, NR]                 (level 2 of the core that uses it)
- *       for every group of rows, block of K, panel of rows:  tile += a . b; then the epilogue
+ *   weights with more rows than the input:                     input with more rows than the weights:
+ *     for every block of rows of the input:                      for every block of rows of the weights:
+ *       quantise it, in parallel                                   quantise it, in parallel
+ *       for every strip of NR rows of the weights, in parallel:    for every group of rows of the input, in parallel:
+ *         quantise it                                                quantise it
+ *         for every group of rows:  tiles                            for every strip:  tiles
+ *
+ * A piece stays in level 2 of the core that made it, what is shared is a share of level 3; while one core waits for
+ * memory, others multiply. Tiles:  for every block of K, panel of MR rows:  tile += a . b; then the epilogue. All of
+ * K fits one pass, so that a tile is complete when the epilogue sees it.
  *
  * Weights are read from the file as they are, each time anew: 8-bit copies of them would be a second model in memory,
- * and finding a block's scale costs less than reading the block does. While one core waits for memory, others
- * multiply. All of K fits one pass, so that a tile is complete when the epilogue sees it. */
+ * and finding a block's scale costs less than reading the block does. */
 #include <string.h>
 
 #include "tensor/gemm.h"
@@ -18,27 +23,28 @@
 #include "tensor/low_rank.h"
 
 enum {
-    INPUT_BYTES = 6 << 20, /* quantised input at a time */
-    CHUNK = INT8_BLOCK,    /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
-    BYTES = 4 * GEMM_K,    /* of a row of the weight that wait to be transposed */
-    ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
-    GROUP_ROWS = 56,       /* whose tiles stay in level 1 while blocks of K pass by */
+    SHARED_BYTES = 6 << 20, /* quantised and shared at a time */
+    CHUNK = INT8_BLOCK,     /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
+    BYTES = 4 * GEMM_K,     /* of a row of the weight that wait to be transposed */
+    GROUP_ROWS = 56,        /* whose tiles stay in level 1 while blocks of K pass by */
 };
 
 struct job {
     const struct gemm *g;
     const struct int8_kernel *kernel;
-    const float *bias;            /* [weight rows], float32, or NULL */
-    int parts;                    /* strips per strip of output: 2 with GEGLU */
-    int64_t blocks;               /* of K */
-    struct range m;               /* the current block of rows */
-    int64_t row_parts;            /* where strips are few, several tasks share one, each with a part of the rows */
-    struct int8_rows rows;        /* [panels of m] */
-    struct scratch {              /* per thread */
-        float *rows;              /* [MR, GEMM_STRIDE]: some of K of the input, or of rows of the weight */
-        uint8_t *bytes;           /* [NR, 4 GEMM_STRIDE]: quantised rows of the weight */
-        struct int8_strip weight; /* [parts] */
-        float *tiles;             /* [panels of a group][parts][MR, NR] */
+    const float *bias;               /* [weight rows], float32, or NULL */
+    int parts;                       /* strips per strip of output: 2 with GEGLU */
+    int64_t blocks;                  /* of K */
+    bool few_rows;                   /* the input is shared, not the weights */
+    struct range m, n;               /* the current block of rows and of columns */
+    struct int8_rows rows;           /* [panels of m], or nothing */
+    struct int8_strip strips;        /* nothing, or [strips of n][parts] */
+    struct scratch {                 /* per thread */
+        float *rows;                 /* [MR, GEMM_STRIDE]: some of K of the input, or of rows of the weight */
+        uint8_t *bytes;              /* [NR, 4 GEMM_STRIDE]: quantised rows of the weight */
+        struct int8_rows own_rows;   /* nothing, or [panels of a group] */
+        struct int8_strip own_strip; /* [parts], or nothing */
+        float *tiles;                /* [panels of a group][parts][MR, NR] */
     } * scratch;
 };
 
@@ -50,48 +56,34 @@ static int64_t blocks_of(int64_t size, int64_t block)
 /* ---------------------------------------------------------------------------------------------------------- packing
  */
 
-static int64_t group_panels(const struct int8_kernel *kernel)
+static int64_t group_rows(const struct int8_kernel *kernel)
 {
-    return GROUP_ROWS / kernel->MR;
+    return GROUP_ROWS / kernel->MR * kernel->MR;
 }
 
-static struct int8_rows panel_at(const struct job *job, int64_t panel, int64_t block)
+/* A block of K of a panel, of a strip, of those that begin at the first. */
+static struct int8_rows panel_at(const struct job *job, struct int8_rows first, int64_t panel, int64_t block)
 {
     int64_t at = (panel * job->blocks + block) * job->kernel->MR;
-    return (struct int8_rows){job->rows.q + at * INT8_BLOCK, job->rows.scale + at, job->rows.zero + at};
+    return (struct int8_rows){first.q + at * INT8_BLOCK, first.scale + at, first.zero + at};
 }
 
-static struct int8_strip strip_at(const struct job *job, const struct scratch *s, int part, int64_t block)
+static struct int8_strip strip_at(const struct job *job, struct int8_strip first, int64_t strip, int64_t block)
 {
-    int64_t at = (part * job->blocks + block) * job->kernel->NR;
-    return (struct int8_strip){s->weight.q + at * INT8_BLOCK, s->weight.scale + at, s->weight.sum + at};
+    int64_t at = (strip * job->blocks + block) * job->kernel->NR;
+    return (struct int8_strip){first.q + at * INT8_BLOCK, first.scale + at, first.sum + at};
 }
 
-static int64_t panels_of(const struct job *job)
+/* Rows m of the input, MR at most. */
+static void pack_panel(const struct job *job, const struct scratch *s, struct range m, struct int8_rows panel)
 {
-    return blocks_of(job->m.end - job->m.begin, job->kernel->MR);
-}
-
-/* A last panel may have fewer than MR. */
-static int64_t rows_of(const struct job *job, int64_t panel)
-{
-    return smaller(job->kernel->MR, job->m.end - job->m.begin - panel * job->kernel->MR);
-}
-
-static void pack_panel(void *arg, int64_t index, int thread)
-{
-    const struct job *job = arg;
     const struct gemm *g = job->g;
-    int64_t MR = job->kernel->MR, first = job->m.begin + index * MR;
-    struct range m = {first, smaller(first + MR, job->m.end)};
-    struct int8_rows panel = panel_at(job, index, 0);
-    float *rows = job->scratch[thread].rows;
     for (int64_t k = 0; k < g->K; k += CHUNK) {
         int64_t count = smaller(CHUNK, g->K - k);
-        g->in.pack(g->in.self, m, (struct range){k, k + count}, rows, GEMM_STRIDE);
+        g->in.pack(g->in.self, m, (struct range){k, k + count}, s->rows, GEMM_STRIDE);
         for (int64_t i = 0; i < m.end - m.begin; i++) {
-            int64_t at = k / INT8_BLOCK * MR + i;
-            job->kernel->pack_row(rows + i * GEMM_STRIDE, count,
+            int64_t at = k / INT8_BLOCK * job->kernel->MR + i;
+            job->kernel->pack_row(s->rows + i * GEMM_STRIDE, count,
                                   (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at, panel.zero + at});
         }
     }
@@ -126,12 +118,12 @@ static void pack_columns(const struct job *job, const struct scratch *s, int64_t
     }
 }
 
-/* Columns n, and with GEGLU those of their gates. Columns beyond the weight are zeros. */
-static void pack_strip(const struct job *job, const struct scratch *s, struct range n, int part)
+/* Columns n, or the gates that belong to them. Columns beyond the weight are zeros. */
+static void pack_strip(const struct job *job, const struct scratch *s, struct range n, int64_t part,
+                       struct int8_strip strip)
 {
     int64_t NR = job->kernel->NR, K = job->g->K, used = n.end - n.begin, first = part * job->g->N + n.begin;
     int64_t together = job->g->weight.tensor->delta != NULL ? job->kernel->MR : 1; /* weight_rows says why */
-    struct int8_strip strip = strip_at(job, s, part, 0);
     for (int64_t begin = 0; begin < K; begin += BYTES) {
         struct range k = {begin, smaller(begin + BYTES, K)};
         for (int64_t i = 0; i < used; i += together)
@@ -179,91 +171,158 @@ static void finish_tile(const struct job *job, struct range m, struct range n, f
                    e->residual != NULL ? e->residual + at : NULL);
 }
 
-/* One strip and the panels of a group. Block by block: a block of the strip stays in level 1 while the panels pass.
- */
-static void run_panels(const struct job *job, const struct scratch *s, struct range panels, struct range n)
+/* Rows m, a group at most, which are the panels from `rows` on, and columns n, which are one strip, with its gates.
+ * Block by block: a block of the strip stays in level 1 while the panels pass. */
+static void run_tiles(const struct job *job, float *tiles, struct range m, struct int8_rows rows, struct range n,
+                      struct int8_strip strip)
 {
     const struct int8_kernel *kernel = job->kernel;
-    int64_t K = job->g->K, size = (int64_t)kernel->MR * kernel->NR;
-    memset(s->tiles, 0, (size_t)((panels.end - panels.begin) * job->parts * size) * sizeof(float));
+    int64_t K = job->g->K, MR = kernel->MR, count = m.end - m.begin, panels = blocks_of(count, MR);
+    int64_t size = MR * kernel->NR;
+    memset(tiles, 0, (size_t)(panels * job->parts * size) * sizeof *tiles);
     for (int64_t block = 0; block < job->blocks; block++)
-        for (int64_t panel = panels.begin; panel < panels.end; panel++)
+        for (int64_t panel = 0; panel < panels; panel++)
             for (int part = 0; part < job->parts; part++)
-                kernel->run(rows_of(job, panel), smaller(INT8_BLOCK, K - block * INT8_BLOCK),
-                            panel_at(job, panel, block), strip_at(job, s, part, block),
-                            s->tiles + ((panel - panels.begin) * job->parts + part) * size);
-    for (int64_t panel = panels.begin; panel < panels.end; panel++) {
-        int64_t first = job->m.begin + panel * kernel->MR;
-        finish_tile(job, (struct range){first, first + rows_of(job, panel)}, n,
-                    s->tiles + (panel - panels.begin) * job->parts * size);
+                kernel->run(smaller(MR, count - panel * MR), smaller(INT8_BLOCK, K - block * INT8_BLOCK),
+                            panel_at(job, rows, panel, block), strip_at(job, strip, part, block),
+                            tiles + (panel * job->parts + part) * size);
+    for (int64_t panel = 0; panel < panels; panel++, tiles += job->parts * size) {
+        int64_t first = m.begin + panel * MR;
+        finish_tile(job, (struct range){first, smaller(first + MR, m.end)}, n, tiles);
     }
+}
+
+/* The index-th piece of so many of a range. */
+static struct range piece(struct range all, int64_t size, int64_t index)
+{
+    int64_t first = all.begin + index * size;
+    return (struct range){first, smaller(first + size, all.end)};
+}
+
+static void share_panel(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    pack_panel(job, &job->scratch[thread], piece(job->m, job->kernel->MR, index), panel_at(job, job->rows, index, 0));
 }
 
 static void run_strip(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
     const struct scratch *s = &job->scratch[thread];
-    int64_t NR = job->kernel->NR, first = index / job->row_parts * NR, step = group_panels(job->kernel);
-    struct range n = {first, smaller(first + NR, job->g->N)};
-    struct range panels = task_range(panels_of(job), job->row_parts, index % job->row_parts);
+    int64_t MR = job->kernel->MR, step = group_rows(job->kernel);
+    struct range n = piece(job->n, job->kernel->NR, index);
     for (int part = 0; part < job->parts; part++)
-        pack_strip(job, s, n, part);
-    for (int64_t panel = panels.begin; panel < panels.end; panel += step)
-        run_panels(job, s, (struct range){panel, smaller(panel + step, panels.end)}, n);
+        pack_strip(job, s, n, part, strip_at(job, s->own_strip, part, 0));
+    for (int64_t i = 0; job->m.begin + i * step < job->m.end; i++)
+        run_tiles(job, s->tiles, piece(job->m, step, i), panel_at(job, job->rows, i * step / MR, 0), n, s->own_strip);
 }
 
-static void run_rows(const struct context *ctx, struct job *job)
+static void share_strip(void *arg, int64_t index, int thread)
 {
-    int64_t strips = blocks_of(job->g->N, job->kernel->NR), panels = panels_of(job);
-    job->row_parts = smaller(blocks_of(ENOUGH_TASKS, strips), panels);
-    parallel_for(ctx->threads, panels, pack_panel, job);
-    parallel_for(ctx->threads, strips * job->row_parts, run_strip, job);
+    const struct job *job = arg;
+    pack_strip(job, &job->scratch[thread], piece(job->n, job->kernel->NR, index / job->parts), index % job->parts,
+               strip_at(job, job->strips, index, 0));
+}
+
+static void run_group(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->scratch[thread];
+    int64_t MR = job->kernel->MR, NR = job->kernel->NR;
+    struct range m = piece(job->m, group_rows(job->kernel), index);
+    for (int64_t i = 0; m.begin + i * MR < m.end; i++)
+        pack_panel(job, s, piece(m, MR, i), panel_at(job, s->own_rows, i, 0));
+    for (int64_t i = 0; job->n.begin + i * NR < job->n.end; i++)
+        run_tiles(job, s->tiles, m, s->own_rows, piece(job->n, NR, i), strip_at(job, job->strips, i * job->parts, 0));
 }
 
 /* ------------------------------------------------------------------------------------------------------------- call
  */
 
-/* Rows at a time: whole panels. */
-static int64_t most_rows(const struct job *job)
+/* How many rows of the input, or columns of the output, are shared at a time: whole panels or strips. */
+static int64_t rows_at_once(const struct job *job)
 {
-    int64_t MR = job->kernel->MR, panels = INPUT_BYTES / (MR * job->blocks * INT8_BLOCK);
-    return smaller(panels > 1 ? panels : 1, blocks_of(job->g->M, MR)) * MR;
+    int64_t unit = job->few_rows ? job->kernel->MR : job->kernel->NR;
+    int64_t all = job->few_rows ? job->g->M : job->g->N, parts = job->few_rows ? 1 : job->parts;
+    int64_t most = SHARED_BYTES / (unit * parts * job->blocks * INT8_BLOCK);
+    return smaller(most > 1 ? most : 1, blocks_of(all, unit)) * unit;
+}
+
+static struct int8_rows new_rows(const struct context *ctx, const struct job *job, int64_t rows)
+{
+    int64_t count = rows * job->blocks;
+    return (struct int8_rows){arena_bytes(ctx->arena, (size_t)(count * INT8_BLOCK)), arena_floats(ctx->arena, count),
+                              arena_floats(ctx->arena, count)};
+}
+
+static struct int8_strip new_strips(const struct context *ctx, const struct job *job, int64_t columns)
+{
+    int64_t count = columns * job->parts * job->blocks;
+    return (struct int8_strip){arena_bytes(ctx->arena, (size_t)(count * INT8_BLOCK)), arena_floats(ctx->arena, count),
+                               arena_floats(ctx->arena, count)};
 }
 
 static void allocate(const struct context *ctx, struct job *job)
 {
     const struct int8_kernel *kernel = job->kernel;
-    int64_t rows = most_rows(job) * job->blocks, columns = job->parts * kernel->NR * job->blocks;
-    job->rows.q = arena_bytes(ctx->arena, (size_t)(rows * INT8_BLOCK));
-    job->rows.scale = arena_floats(ctx->arena, rows);
-    job->rows.zero = arena_floats(ctx->arena, rows);
+    if (job->few_rows)
+        job->rows = new_rows(ctx, job, rows_at_once(job));
+    else
+        job->strips = new_strips(ctx, job, rows_at_once(job));
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
             .rows = arena_floats(ctx->arena, kernel->MR * GEMM_STRIDE),
             .bytes = arena_bytes(ctx->arena, (size_t)(kernel->NR * GEMM_STRIDE * 4)),
-            .weight = {arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK)), arena_floats(ctx->arena, columns),
-                       arena_floats(ctx->arena, columns)},
-            .tiles = arena_floats(ctx->arena, (int64_t)job->parts * group_panels(kernel) * kernel->MR * kernel->NR),
+            .tiles = arena_floats(ctx->arena, group_rows(kernel) * job->parts * kernel->NR),
         };
+        if (job->few_rows)
+            s.own_strip = new_strips(ctx, job, kernel->NR);
+        else
+            s.own_rows = new_rows(ctx, job, group_rows(kernel));
         if (!arena_measuring(ctx->arena))
             job->scratch[t] = s;
     }
 }
 
+static void run_few_rows(const struct context *ctx, struct job *job)
+{
+    int64_t step = rows_at_once(job);
+    job->n = (struct range){0, job->g->N};
+    for (int64_t m = 0; m < job->g->M; m += step) {
+        job->m = (struct range){m, smaller(m + step, job->g->M)};
+        parallel_for(ctx->threads, blocks_of(job->m.end - m, job->kernel->MR), share_panel, job);
+        parallel_for(ctx->threads, blocks_of(job->g->N, job->kernel->NR), run_strip, job);
+    }
+}
+
+static void run_many_rows(const struct context *ctx, struct job *job)
+{
+    int64_t step = rows_at_once(job);
+    job->m = (struct range){0, job->g->M};
+    for (int64_t n = 0; n < job->g->N; n += step) {
+        job->n = (struct range){n, smaller(n + step, job->g->N)};
+        parallel_for(ctx->threads, blocks_of(job->n.end - n, job->kernel->NR) * job->parts, share_strip, job);
+        parallel_for(ctx->threads, blocks_of(job->g->M, group_rows(job->kernel)), run_group, job);
+    }
+}
+
 void gemm_int8_run(const struct context *ctx, const struct gemm *g, const float *bias)
 {
+    int parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1;
     struct job job = {
         .g = g,
         .kernel = int8_kernel(),
         .bias = bias,
-        .parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1,
+        .parts = parts,
         .blocks = blocks_of(g->K, INT8_BLOCK),
+        .few_rows = g->M <= parts * g->N,
     };
     allocate(ctx, &job);
-    int64_t rows = most_rows(&job);
-    for (int64_t m = 0; m < g->M && !arena_measuring(ctx->arena); m += rows) {
-        job.m = (struct range){m, smaller(m + rows, g->M)};
-        run_rows(ctx, &job);
-    }
+    if (arena_measuring(ctx->arena))
+        return;
+    if (job.few_rows)
+        run_few_rows(ctx, &job);
+    else
+        run_many_rows(ctx, &job);
 }
