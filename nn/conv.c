@@ -90,7 +90,7 @@ static void implicit_gemm(const struct context *ctx, struct features out, struct
                       .M = features_rows(out),
                       .N = out.c,
                       .K = 9 * (in.c + (options.concat ? options.concat->c : 0)),
-                      .in = {pack_window, &window},
+                      .in = {.pack = pack_window, .self = &window},
                       .weight = {&layer->weight, 9},
                       .epilogue = {.bias = &layer->bias,
                                    .per_sample = options.per_sample,

@@ -167,13 +167,13 @@ static void run_strip(const struct job *job, float *tiles, struct range lines, i
     const struct int8_kernel *kernel = job->kernel;
     int64_t w = job->out.w, h = job->out.h, step = job->tile_rows;
     struct range n = {strip * kernel->NR, smaller((strip + 1) * kernel->NR, job->out.c)};
-    memset(tiles, 0, (size_t)((lines.end - lines.begin) * w * kernel->NR) * sizeof *tiles);
     for (int64_t tap = 0; tap < TAPS; tap++)
         for (int64_t line = lines.begin; line < lines.end; line++)
             for (int64_t x = 0; x < w; x += step)
                 kernel->run(smaller(step, w - x), job->c.end - job->c.begin,
                             image_at(job, line / h, line % h + tap / 3 - 1, x + tap % 3 - 1),
-                            strip_at(job, strip, tap), tiles + ((line - lines.begin) * w + x) * kernel->NR);
+                            strip_at(job, strip, tap), tiles + ((line - lines.begin) * w + x) * kernel->NR,
+                            tap > 0 ? GEMM_ADD : GEMM_REPLACE);
     finish_tile(job, (struct range){lines.begin * w, lines.end * w}, n, tiles);
 }
 

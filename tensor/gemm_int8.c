@@ -26,6 +26,7 @@ enum {
     SHARED_BYTES = 6 << 20, /* quantised and shared at a time */
     CHUNK = INT8_BLOCK,     /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
     BYTES = 4 * GEMM_K,     /* of a row of the weight that wait to be transposed */
+    LINE = 16,              /* floats of a cache line */
     GROUP_ROWS = 56,        /* whose tiles stay in level 1 while blocks of K pass by */
 };
 
@@ -78,7 +79,12 @@ static struct int8_strip strip_at(const struct job *job, struct int8_strip first
 static void pack_panel(const struct job *job, const struct scratch *s, struct range m, struct int8_rows panel)
 {
     const struct gemm *g = job->g;
-    for (int64_t k = 0; k < g->K; k += CHUNK) {
+    for (int64_t i = m.begin; i < m.end && g->in.rows != NULL; i++) {
+        int64_t at = i - m.begin;
+        job->kernel->pack_row(g->in.rows + i * g->in.width, g->K,
+                              (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at, panel.zero + at});
+    }
+    for (int64_t k = 0; k < g->K && g->in.rows == NULL; k += CHUNK) {
         int64_t count = smaller(CHUNK, g->K - k);
         g->in.pack(g->in.self, m, (struct range){k, k + count}, s->rows, GEMM_STRIDE);
         for (int64_t i = 0; i < m.end - m.begin; i++) {
@@ -171,6 +177,19 @@ static void finish_tile(const struct job *job, struct range m, struct range n, f
                    e->residual != NULL ? e->residual + at : NULL);
 }
 
+/* Asks for the lines that will be written, and for those of the residual. */
+static void prefetch_output(const struct job *job, struct range m, struct range n)
+{
+    const struct gemm *g = job->g;
+    const float *residual = g->epilogue.residual;
+    for (int64_t i = m.begin; i < m.end; i++)
+        for (int64_t at = i * g->N + n.begin; at < i * g->N + n.end; at += LINE) {
+            __builtin_prefetch(g->out + at, 1);
+            if (residual != NULL)
+                __builtin_prefetch(residual + at);
+        }
+}
+
 /* Rows m, a group at most, which are the panels from `rows` on, and columns n, which are one strip, with its gates.
  * Block by block: a block of the strip stays in level 1 while the panels pass. */
 static void run_tiles(const struct job *job, float *tiles, struct range m, struct int8_rows rows, struct range n,
@@ -179,13 +198,13 @@ static void run_tiles(const struct job *job, float *tiles, struct range m, struc
     const struct int8_kernel *kernel = job->kernel;
     int64_t K = job->g->K, MR = kernel->MR, count = m.end - m.begin, panels = blocks_of(count, MR);
     int64_t size = MR * kernel->NR;
-    memset(tiles, 0, (size_t)(panels * job->parts * size) * sizeof *tiles);
+    prefetch_output(job, m, n);
     for (int64_t block = 0; block < job->blocks; block++)
         for (int64_t panel = 0; panel < panels; panel++)
             for (int part = 0; part < job->parts; part++)
                 kernel->run(smaller(MR, count - panel * MR), smaller(INT8_BLOCK, K - block * INT8_BLOCK),
                             panel_at(job, rows, panel, block), strip_at(job, strip, part, block),
-                            tiles + (panel * job->parts + part) * size);
+                            tiles + (panel * job->parts + part) * size, block > 0 ? GEMM_ADD : GEMM_REPLACE);
     for (int64_t panel = 0; panel < panels; panel++, tiles += job->parts * size) {
         int64_t first = m.begin + panel * MR;
         finish_tile(job, (struct range){first, smaller(first + MR, m.end)}, n, tiles);

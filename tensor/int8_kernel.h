@@ -25,6 +25,8 @@
 
 #include <stdint.h>
 
+#include "tensor/gemm_kernel.h"
+
 enum { INT8_BLOCK = 320, INT8_WEIGHT_LIMIT = 127, INT8_MOST_COLUMNS = 32 };
 
 /* Up to MR rows of activations, block by block. */
@@ -45,8 +47,8 @@ struct int8_kernel {
     const char *name;
     int MR, NR;
     int levels; /* of activations */
-    /* One block: tile[rows][NR] += a[rows, K] . b[NR, K]^T, rows <= MR, K <= INT8_BLOCK. */
-    void (*run)(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b, float *tile);
+    /* One block: tile[rows][NR] = a[rows, K] . b[NR, K]^T, or is added to; rows <= MR, K <= INT8_BLOCK. */
+    void (*run)(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b, float *tile, enum gemm_sum mode);
     /* Packs one row, x[K], as row 0 of `a`. */
     void (*pack_row)(const float *x, int64_t K, struct int8_rows a);
     /* Packs one row of a weight, x[K], byte after byte; scale and sum: one for each block, NR apart. */

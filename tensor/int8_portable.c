@@ -58,7 +58,7 @@ static void transpose(const float *rows, int64_t K, float *strip)
 
 #include "tensor/int8_pack.h"
 
-static void run(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b, float *tile)
+static void run(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b, float *tile, enum gemm_sum mode)
 {
     for (int64_t m = 0; m < rows; m++)
         for (int64_t n = 0; n < NR; n++) {
@@ -67,7 +67,7 @@ static void run(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b
                 sum += (int32_t)a.q[m * INT8_BLOCK + k] * b.q[k / 4 * 4 * NR + 4 * n + k % 4];
             float *out = &tile[m * NR + n];
             float exact = (float)sum - a.zero[m] * b.sum[n]; /* whole numbers below 2^24 */
-            *out = fmaf(exact * b.scale[n], a.scale[m], *out);
+            *out = fmaf(exact * b.scale[n], a.scale[m], mode == GEMM_ADD ? *out : 0);
         }
 }
 

@@ -80,17 +80,17 @@ TARGET static void transpose(const float *rows, int64_t K, float *strip)
 
 #include "tensor/int8_pack.h"
 
-/* out += (sum - a_zero w_sum) w_scale a_scale; what is in brackets is whole, and exact */
-TARGET static inline __attribute__((always_inline)) void add_block(float *out, ints sum, floats a_zero, floats w_sum,
-                                                                   floats w_scale, floats a_scale)
+/* out = before + (sum - a_zero w_sum) w_scale a_scale; what is in brackets is whole, and exact */
+TARGET static inline __attribute__((always_inline)) void add_block(float *out, floats before, ints sum, floats a_zero,
+                                                                   floats w_sum, floats w_scale, floats a_scale)
 {
     floats exact = float_fma(-a_zero, w_sum, float_from(sum));
-    float_store(out, float_fma(exact * w_scale, a_scale, float_load(out)));
+    float_store(out, float_fma(exact * w_scale, a_scale, before));
 }
 
 /* `rows` is a constant wherever this is inlined. Integers are in registers, the sums of all blocks in `tile`. */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t K, struct int8_rows a,
-                                                                 struct int8_strip b, float *tile)
+                                                                 struct int8_strip b, float *tile, enum gemm_sum mode)
 {
     int64_t steps = (K + 3) / 4;
     ints sum[MR][2];
@@ -111,22 +111,24 @@ TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64
 #pragma GCC unroll 14
     for (int m = 0; m < rows; m++) {
         floats s = float_broadcast(&a.scale[m]), zero = float_broadcast(&a.zero[m]);
-        add_block(tile + m * NR, sum[m][0], zero, w0, s0, s);
-        add_block(tile + m * NR + LANES, sum[m][1], zero, w1, s1, s);
+        float *to = tile + m * NR;
+        add_block(to, mode == GEMM_ADD ? float_load(to) : (floats){0}, sum[m][0], zero, w0, s0, s);
+        add_block(to + LANES, mode == GEMM_ADD ? float_load(to + LANES) : (floats){0}, sum[m][1], zero, w1, s1, s);
     }
 }
 
 /* Whole tiles, then what is left by powers of two. */
-TARGET static void run(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b, float *tile)
+TARGET static void run(int64_t rows, int64_t K, struct int8_rows a, struct int8_strip b, float *tile,
+                       enum gemm_sum mode)
 {
     while (rows > 0) {
         int64_t done = rows >= MR ? MR : MR > 8 && rows >= 8 ? 8 : MR > 4 && rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
         switch (done) {
-        case MR: tile_of(MR, K, a, b, tile); break;
-        case 8: tile_of(MR > 8 ? 8 : 1, K, a, b, tile); break;
-        case 4: tile_of(4, K, a, b, tile); break;
-        case 2: tile_of(2, K, a, b, tile); break;
-        default: tile_of(1, K, a, b, tile); break;
+        case MR: tile_of(MR, K, a, b, tile, mode); break;
+        case 8: tile_of(MR > 8 ? 8 : 1, K, a, b, tile, mode); break;
+        case 4: tile_of(4, K, a, b, tile, mode); break;
+        case 2: tile_of(2, K, a, b, tile, mode); break;
+        default: tile_of(1, K, a, b, tile, mode); break;
         }
         rows -= done;
         a.q += done * INT8_BLOCK;
