@@ -14,6 +14,7 @@
 
 #include <string.h>
 
+#include "tensor/cpu.h"
 #include "tensor/gemm_kernel.h"
 #include "tensor/int8_kernel.h"
 #include "tensor/low_rank.h"
@@ -295,5 +296,6 @@ void conv_int8(const struct context *ctx, struct features out, struct features i
 
 bool conv_int8_wins(struct features out, int64_t channels, enum conv_kind kind)
 {
-    return kind == CONV_SAME && channels >= INT8_BLOCK && out.c >= INT8_BLOCK;
+    bool four_times_faster = cpu_bytes() == CPU_BYTES_AVX512_VNNI || cpu_bytes() == CPU_BYTES_AVX_VNNI;
+    return four_times_faster && kind == CONV_SAME && channels >= INT8_BLOCK && out.c >= INT8_BLOCK;
 }
