@@ -7,6 +7,9 @@
  *       for every strip, tap, tile of pixels of a line:  tile += a . b
  *       out += tiles
  *
+ * Where there are many strips, a task quantises its own and runs all lines over it: filters, which are the larger part
+ * of small images' work, then do not leave the cache of the core that packed them.
+ *
  * The pixels under a tap of neighbouring outputs of a line are neighbours: a tile's rows are read from the image
  * where they are, by the stride that the micro-kernels have anyway. Sums of the blocks of channels meet in `out`; the
  * first of them adds bias, time embedding and residual. */
@@ -23,7 +26,7 @@ enum {
     TAPS = 9,
     FILTER = TAPS * INT8_BLOCK,
     GROUP_PIXELS = 64, /* whose bytes under one tap stay in level 1 while strips pass by; one line at least */
-    ENOUGH_TASKS = 16,
+    ENOUGH_TASKS = 16, /* that keep any sensible number of threads busy */
 };
 
 struct job {
@@ -33,7 +36,7 @@ struct job {
     const struct int8_kernel *kernel;
     const float *bias;
     int64_t C, strips, line_groups, strip_groups;
-    int64_t tile_rows;        /* most widths are multiples of it */
+    int64_t tile_rows;        /* pixels of a tile: most widths of images are multiples of it */
     struct range c;           /* the current block of channels */
     struct int8_rows image;   /* [n, h + 2, w + 2][INT8_BLOCK] */
     struct int8_strip filter; /* [strips][TAPS] */
@@ -103,7 +106,7 @@ static void read_filters(const struct job *job, const struct scratch *s, struct 
     struct range all = {TAPS * job->c.begin, TAPS * job->c.end};
     if (n.end < job->out.c)
         tensor_prefetch(weight, n.end * K + all.begin, all.end - all.begin);
-    if (rows == 1 && weight->delta == NULL) {
+    if (weight->delta == NULL) { /* and one row */
         weight_rows(weight, K, n.begin, rows, all.begin, all.end - all.begin, s->filters);
         return;
     }

@@ -3,12 +3,11 @@
  * A row is cut into blocks of INT8_BLOCK values, and each block has a scale of its own, so one large value spoils its
  * block alone:
  *
- *   weights:      x = q scale,           scale = largest |x| / 127
- *   activations:  x = (q - zero) scale,  scale = (largest x - smallest x) / levels,  zero = nearest to -smallest /
- * scale
+ *   weights:      x = q scale            scale = largest |x| / 127
+ *   activations:  x = (q - zero) scale   scale = (largest x - smallest x) / levels   zero = -smallest x / scale
  *
- * where 0 is among the values, so that it is never rounded, and q is the integer nearest to x / scale, plus zero.
- * What follows a SiLU begins at -0.28: half of the integers would be wasted on a zero in their middle. Over a block
+ * where q and zero are the nearest integers, and 0 counts as one of the values, so that it is never rounded. What
+ * follows a SiLU begins at -0.28: half of the integers would be wasted on a zero in their middle. Over a block
  * the product is exact, in integers; blocks are added in float32:
  *
  *   tile[m][n] = sum over blocks of  (sum over k of (a_q[m][k] - zero[m]) w_q[n][k]) w_scale[n] a_scale[m]
