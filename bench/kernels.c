@@ -28,8 +28,8 @@ static const char usage[] =
     "  --quick         512 px, 3 rounds\n"
     "  --threads N     (physical cores)\n"
     "  --no-peers      only ours and the yardsticks\n"
-    "  --precision P   float32, or int8: linear layers in 8-bit integers, beside our float32 and oneDNN's u8s8 "
-    "(float32)\n"
+    "  --precision P   float32, or int8: the layers that run in 8-bit integers, beside our float32 and, linear "
+    "layers, oneDNN's u8s8 (float32)\n"
     "  --json FILE     (build/bench.json)\n"
     "  --svg FILE      the roofline plot (build/bench.svg)\n";
 
@@ -230,6 +230,14 @@ static void print_yardsticks(const struct report *r, const struct peak_copy *cop
                peak_flops(threads) / 1e9, peak_isa(), peak_copy_bytes(copy, threads) / 1e9);
 }
 
+/* Layers that --precision int8 computes in 8 bits (sdxl/unet). */
+static bool in_8_bits(const struct bench_case *c)
+{
+    bool inner = c->stride > 0 && c->name[0] == 'u';
+    bool linear = c->kind == CASE_LINEAR && strstr(c->name, "shortcut") == NULL;
+    return inner && (linear || (c->kind == CASE_CONV && c->conv == CONV_SAME && c->K >= 320 && c->N >= 320));
+}
+
 /* Measures all that is wanted; *wrong counts results that failed their check. */
 static status run_cases(struct report *r, const struct options *o, const struct peak_copy *copy, int *wrong,
                         struct error *e)
@@ -238,9 +246,7 @@ static status run_cases(struct report *r, const struct options *o, const struct 
     for (int s = 0; s < o->sizes; s++)
         for (const struct bench_case *c = bench_cases; c < bench_cases + bench_case_count; c++) {
             bool again = s > 0 && c->stride == 0; /* the text does not grow with the picture */
-            bool int8 =
-                c->kind == CASE_LINEAR && c->stride > 0 && c->name[0] == 'u' && strstr(c->name, "shortcut") == NULL;
-            if (again || (o->precision == PRECISION_INT8 && !int8) ||
+            if (again || (o->precision == PRECISION_INT8 && !in_8_bits(c)) ||
                 (o->filter != NULL && strstr(c->name, o->filter) == NULL))
                 continue;
             struct measurement *m = &r->items[r->count];

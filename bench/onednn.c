@@ -385,6 +385,8 @@ static void close_computation(void *self)
 static bool can(const struct problem *p)
 {
     double scores = (double)p->c->heads * (double)p->size.rows * (double)p->size.keys * sizeof(float);
+    if (p->precision == PRECISION_INT8)
+        return p->c->kind == CASE_LINEAR;
     switch (p->c->kind) {
     case CASE_LINEAR:
     case CASE_CONV:

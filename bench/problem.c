@@ -231,7 +231,7 @@ static double allowed(const struct problem *p)
     const double u = 0x1p-24;
     if (p->precision == PRECISION_INT8) /* 1 % on average with 8 bits, 1.6 % with AVX2's 7 (tests/test_int8.c): of many
                                            samples, each maybe a product of two sums, ten times that */
-        return 0.1 * 127 / int8_kernel()->limit;
+        return 0.1 * 254 / int8_kernel()->levels;
     switch (p->c->kind) {
     case CASE_LINEAR: return 8 * u * sqrt((double)p->c->K);
     case CASE_CONV: return 8 * u * sqrt(9.0 * (double)p->c->K) * 16;

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "nn/conv_int8.h"
 #include "nn/winograd.h"
 
 struct window {
@@ -89,7 +90,7 @@ static void implicit_gemm(const struct context *ctx, struct features out, struct
                       .M = features_rows(out),
                       .N = out.c,
                       .K = 9 * (in.c + (options.concat ? options.concat->c : 0)),
-                      .in = {pack_window, &window},
+                      .in = {.pack = pack_window, .self = &window},
                       .weight = {&layer->weight, 9},
                       .epilogue = {.bias = &layer->bias,
                                    .per_sample = options.per_sample,
@@ -115,7 +116,10 @@ void conv3x3(const struct context *ctx, struct features out, struct features in,
     struct features image = out;
     image.h = band.out_height; /* where an image is cut has no say in how it is computed */
     assert(well_cut(out, band));
-    if (winograd_wins(image, in.c + (options.concat ? options.concat->c : 0), kind))
+    int64_t channels = in.c + (options.concat ? options.concat->c : 0);
+    if (ctx->precision == PRECISION_INT8 && options.band == NULL && conv_int8_wins(image, channels, kind))
+        conv_int8(ctx, out, in, layer, options);
+    else if (winograd_wins(image, channels, kind))
         winograd_conv(ctx, out, in, layer, kind, options);
     else
         implicit_gemm(ctx, out, in, layer, kind, options);

@@ -51,7 +51,8 @@ int64_t conv_out_size(enum conv_kind kind, int64_t size);
 struct conv_band conv_band_of(struct features out, struct features in, struct conv_options options);
 
 /* `out` has its final shape: n of the input, conv_out_size of h and w, c = N. Those for which winograd_wins are
- * computed by Winograd's algorithm (winograd.h). */
+ * computed by Winograd's algorithm (winograd.h); those for which conv_int8_wins, of whole images and with
+ * PRECISION_INT8, in 8-bit integers (conv_int8.h). */
 void conv3x3(const struct context *ctx, struct features out, struct features in, const struct conv *layer,
              enum conv_kind kind, struct conv_options options);
 

@@ -12,9 +12,9 @@ struct observer {
     void *self;
 };
 
-/* What the products of linear layers are made of. PRECISION_INT8: both operands are rounded to 8 bits, with a scale
- * for every INT8_BLOCK values of a row (tensor/int8_kernel.h). Convolutions do not know it: Winograd's in float32 are
- * faster than 8-bit ones by the definition (bench/RESULTS.md). */
+/* What the products of linear layers and of 3x3 convolutions are made of. PRECISION_INT8: both operands are rounded to
+ * 8 bits, with a scale for every INT8_BLOCK values of a row (tensor/int8_kernel.h); convolutions only where that is
+ * faster than Winograd's in float32 (nn/conv_int8.h). */
 enum precision { PRECISION_FLOAT32, PRECISION_INT8 };
 extern const char *const precision_names[]; /* "float32", .., NULL */
 
@@ -23,7 +23,7 @@ struct context {
     int threads;                     /* >= 1; the result does not depend on it */
     struct profile *profile;         /* NULL: nobody asks */
     const struct observer *observer; /* NULL: nobody looks */
-    enum precision precision;        /* of the linear layers called with it; float32 unless somebody chose */
+    enum precision precision;        /* of the layers called with it; float32 unless somebody chose */
 };
 
 /* The same for a layer that must stay in float32. */

@@ -1,14 +1,19 @@
-/* The one multiply in 8-bit integers (int8_kernel.h says what is computed):
+/* The one multiply in 8-bit integers (int8_kernel.h says what is computed). The side with fewer rows is quantised
+ * first and shared by all; each task then quantises a piece of the other and uses it up:
  *
- *   for every block of rows:                       (few enough that all of K, in bytes, is a share of level 3)
- *     quantise the input, block by block of K, in parallel
- *     for every block of NC columns:
- *       quantise strips of the weight [all of K, NR], in parallel
- *       for every group of rows and group of strips, in parallel:  tile = a . b; epilogue
+ *   weights with more rows than the input:                     input with more rows than the weights:
+ *     for every block of rows of the input:                      for every block of rows of the weights:
+ *       quantise it, in parallel                                   quantise it, in parallel
+ *       for every strip of NR rows of the weights, in parallel:    for every group of rows of the input, in parallel:
+ *         quantise it                                                quantise it
+ *         for every group of rows:  tiles                            for every strip:  tiles
+ *
+ * A piece stays in level 2 of the core that made it, what is shared is a share of level 3; while one core waits for
+ * memory, others multiply. Tiles:  for every block of K, panel of MR rows:  tile += a . b; then the epilogue. All of
+ * K fits one pass, so that a tile is complete when the epilogue sees it.
  *
  * Weights are read from the file as they are, each time anew: 8-bit copies of them would be a second model in memory,
- * and finding a block's scale costs less than reading the block does. All of K fits one pass, so that a tile is
- * complete when the epilogue sees it. */
+ * and finding a block's scale costs less than reading the block does. */
 #include <string.h>
 
 #include "tensor/gemm.h"
@@ -18,28 +23,29 @@
 #include "tensor/low_rank.h"
 
 enum {
-    NC = 1280,
-    INPUT_BYTES = 6 << 20, /* quantised input at a time */
-    CHUNK = INT8_BLOCK,    /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
-    BYTES = 4 * GEMM_K,    /* of a row of the weight that wait to be transposed */
-    ENOUGH_TASKS = 16,     /* that keep any sensible number of threads busy */
-    GROUP_ROWS = 112,      /* whose bytes stay in level 2 while strips pass by */
+    SHARED_BYTES = 6 << 20, /* quantised and shared at a time */
+    CHUNK = INT8_BLOCK,     /* values of k of the input packed at a time; a multiple of INT8_BLOCK */
+    BYTES = 4 * GEMM_K,     /* of a row of the weight that wait to be transposed */
+    LINE = 16,              /* floats of a cache line */
+    GROUP_ROWS = 56,        /* whose tiles stay in level 1 while blocks of K pass by */
 };
 
 struct job {
     const struct gemm *g;
     const struct int8_kernel *kernel;
-    const float *bias; /* [weight rows], float32, or NULL */
-    int parts;         /* strips per strip of output: 2 with GEGLU */
-    int64_t blocks;    /* of K */
-    struct range m, n; /* the current blocks of rows and of columns */
-    int64_t strips, panel_groups, strip_groups;
-    struct int8_rows rows;    /* [panels of m] */
-    struct int8_strip weight; /* [strips * parts] */
-    struct scratch {          /* per thread */
-        float *rows;          /* [MR, GEMM_STRIDE]: some of K of the input, or of rows of the weight */
-        uint8_t *bytes;       /* [NR, 4 GEMM_STRIDE]: quantised rows of the weight */
-        float *tile;          /* [parts][MR, NR] */
+    const float *bias;               /* [weight rows], float32, or NULL */
+    int parts;                       /* strips per strip of output: 2 with GEGLU */
+    int64_t blocks;                  /* of K */
+    bool few_rows;                   /* the input is shared, not the weights */
+    struct range m, n;               /* the current block of rows and of columns */
+    struct int8_rows rows;           /* [panels of m], or nothing */
+    struct int8_strip strips;        /* nothing, or [strips of n][parts] */
+    struct scratch {                 /* per thread */
+        float *rows;                 /* [MR, GEMM_STRIDE]: some of K of the input, or of rows of the weight */
+        uint8_t *bytes;              /* [NR, 4 GEMM_STRIDE]: quantised rows of the weight */
+        struct int8_rows own_rows;   /* nothing, or [panels of a group] */
+        struct int8_strip own_strip; /* [parts], or nothing */
+        float *tiles;                /* [panels of a group][parts][MR, NR] */
     } * scratch;
 };
 
@@ -51,44 +57,42 @@ static int64_t blocks_of(int64_t size, int64_t block)
 /* ---------------------------------------------------------------------------------------------------------- packing
  */
 
-static struct int8_rows panel_at(const struct job *job, int64_t panel)
+static int64_t group_rows(const struct int8_kernel *kernel)
 {
-    int64_t at = panel * job->blocks * job->kernel->MR;
-    return (struct int8_rows){job->rows.q + at * INT8_BLOCK, job->rows.scale + at};
+    return GROUP_ROWS / kernel->MR * kernel->MR;
 }
 
-static struct int8_strip strip_at(const struct job *job, int64_t strip)
+/* A block of K of a panel, of a strip, of those that begin at the first. */
+static struct int8_rows panel_at(const struct job *job, struct int8_rows first, int64_t panel, int64_t block)
 {
-    int64_t at = strip * job->blocks * job->kernel->NR;
-    return (struct int8_strip){job->weight.q + at * INT8_BLOCK, job->weight.scale + at,
-                               job->weight.offset + at};
+    int64_t at = (panel * job->blocks + block) * job->kernel->MR;
+    return (struct int8_rows){first.q + at * INT8_BLOCK, first.scale + at, first.zero + at};
 }
 
-static void pack_panel(void *arg, int64_t index, int thread)
+static struct int8_strip strip_at(const struct job *job, struct int8_strip first, int64_t strip, int64_t block)
 {
-    const struct job *job = arg;
+    int64_t at = (strip * job->blocks + block) * job->kernel->NR;
+    return (struct int8_strip){first.q + at * INT8_BLOCK, first.scale + at, first.sum + at};
+}
+
+/* Rows m of the input, MR at most. */
+static void pack_panel(const struct job *job, const struct scratch *s, struct range m, struct int8_rows panel)
+{
     const struct gemm *g = job->g;
-    int64_t MR = job->kernel->MR, first = job->m.begin + index * MR;
-    struct range m = {first, smaller(first + MR, job->m.end)};
-    struct int8_rows panel = panel_at(job, index);
-    float *rows = job->scratch[thread].rows;
-    for (int64_t k = 0; k < g->K; k += CHUNK) {
+    for (int64_t i = m.begin; i < m.end && g->in.rows != NULL; i++) {
+        int64_t at = i - m.begin;
+        job->kernel->pack_row(g->in.rows + i * g->in.width, g->K,
+                              (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at, panel.zero + at});
+    }
+    for (int64_t k = 0; k < g->K && g->in.rows == NULL; k += CHUNK) {
         int64_t count = smaller(CHUNK, g->K - k);
-        g->in.pack(g->in.self, m, (struct range){k, k + count}, rows, GEMM_STRIDE);
+        g->in.pack(g->in.self, m, (struct range){k, k + count}, s->rows, GEMM_STRIDE);
         for (int64_t i = 0; i < m.end - m.begin; i++) {
-            int64_t at = k / INT8_BLOCK * MR + i;
-            job->kernel->pack_row(rows + i * GEMM_STRIDE, count,
-                                  (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at});
+            int64_t at = k / INT8_BLOCK * job->kernel->MR + i;
+            job->kernel->pack_row(s->rows + i * GEMM_STRIDE, count,
+                                  (struct int8_rows){panel.q + at * INT8_BLOCK, panel.scale + at, panel.zero + at});
         }
     }
-}
-
-/* Asks for `count` values from `first` on before they are needed. */
-static void prefetch(const struct tensor *t, int64_t first, int64_t count)
-{
-    const char *begin = (const char *)t->data + (size_t)first * dtype_size(t->dtype);
-    for (size_t at = 0; at < (size_t)count * dtype_size(t->dtype); at += 64)
-        __builtin_prefetch(begin + at);
 }
 
 static void zero_column(const struct job *job, const struct scratch *s, int64_t n, struct range k,
@@ -97,12 +101,12 @@ static void zero_column(const struct job *job, const struct scratch *s, int64_t 
     memset(s->bytes + n * GEMM_STRIDE * 4, 0, (size_t)(k.end - k.begin));
     for (int64_t block = k.begin / INT8_BLOCK; block * INT8_BLOCK < k.end; block++) {
         strip.scale[block * job->kernel->NR + n] = 0;
-        strip.offset[block * job->kernel->NR + n] = 0;
+        strip.sum[block * job->kernel->NR + n] = 0;
     }
 }
 
-/* Values k of `rows` rows of the weight, columns n and on of the strip, as bytes. Rows lie one behind the other in the
- * file: what comes next is asked for while these become bytes. */
+/* Values k of `rows` rows of the weight, columns n and on of the strip, as bytes. Rows lie one behind the other in
+ * the file: what comes next is asked for while these become bytes. */
 static void pack_columns(const struct job *job, const struct scratch *s, int64_t row, int64_t rows, int64_t n,
                          struct range k, struct int8_strip strip)
 {
@@ -112,29 +116,26 @@ static void pack_columns(const struct job *job, const struct scratch *s, int64_t
         int64_t count = smaller(GEMM_K, k.end - first), at = first / INT8_BLOCK * job->kernel->NR + n;
         weight_rows(weight, K, row, rows, first, count, s->rows);
         if (n + rows < job->kernel->NR && (row + rows) * K + first + count <= tensor_count(weight))
-            prefetch(weight, (row + rows) * K + first, count);
+            tensor_prefetch(weight, (row + rows) * K + first, count);
         for (int64_t i = 0; i < rows; i++)
             job->kernel->pack_weight(s->rows + i * GEMM_STRIDE, count,
                                      s->bytes + (n + i) * GEMM_STRIDE * 4 + first - k.begin, strip.scale + at + i,
-                                     strip.offset + at + i);
+                                     strip.sum + at + i);
     }
 }
 
-/* Columns beyond the weight are zeros. */
-static void pack_strip(void *arg, int64_t index, int thread)
+/* Columns n, or the gates that belong to them. Columns beyond the weight are zeros. */
+static void pack_strip(const struct job *job, const struct scratch *s, struct range n, int64_t part,
+                       struct int8_strip strip)
 {
-    const struct job *job = arg;
-    const struct scratch *s = &job->scratch[thread];
-    int64_t NR = job->kernel->NR, K = job->g->K, part = index % job->parts;
-    int64_t first = job->n.begin + index / job->parts * NR, used = smaller(NR, job->n.end - first);
+    int64_t NR = job->kernel->NR, K = job->g->K, used = n.end - n.begin, first = part * job->g->N + n.begin;
     int64_t together = job->g->weight.tensor->delta != NULL ? job->kernel->MR : 1; /* weight_rows says why */
-    struct int8_strip strip = strip_at(job, index);
     for (int64_t begin = 0; begin < K; begin += BYTES) {
         struct range k = {begin, smaller(begin + BYTES, K)};
-        for (int64_t n = 0; n < used; n += together)
-            pack_columns(job, s, part * job->g->N + first + n, smaller(together, used - n), n, k, strip);
-        for (int64_t n = used; n < NR; n++)
-            zero_column(job, s, n, k, strip);
+        for (int64_t i = 0; i < used; i += together)
+            pack_columns(job, s, first + i, smaller(together, used - i), i, k, strip);
+        for (int64_t i = used; i < NR; i++)
+            zero_column(job, s, i, k, strip);
         job->kernel->transpose((const float *)(const void *)s->bytes,
                                blocks_of(k.end - begin, INT8_BLOCK) * INT8_BLOCK / 4,
                                (float *)(void *)(strip.q + begin * NR));
@@ -147,9 +148,9 @@ static void pack_strip(void *arg, int64_t index, int thread)
 /* tile += bias[n], where the last strip may have fewer columns than a tile. */
 static void add_bias(const struct job *job, float *tile, int64_t rows, const float *bias, struct range n)
 {
-    float padded[INT8_MOST_COLUMNS] = {0};
     if (job->bias == NULL)
         return;
+    float padded[INT8_MOST_COLUMNS] = {0};
     memcpy(padded, bias + n.begin, (size_t)(n.end - n.begin) * sizeof *padded);
     job->kernel->add_row(tile, padded, rows);
 }
@@ -172,92 +173,175 @@ static void finish_tile(const struct job *job, struct range m, struct range n, f
     } else {
         activate(e->activation, tile, rows * kernel->NR);
     }
-    kernel->finish(g->out + at, g->N, rows, n.end - n.begin, tile, gate, e->residual != NULL ? e->residual + at : NULL);
+    kernel->finish(g->out + at, g->N, rows, n.end - n.begin, tile, gate,
+                   e->residual != NULL ? e->residual + at : NULL);
 }
 
-static void run_tile(const struct job *job, float *tile, int64_t panel, int64_t strip)
+/* Asks for the lines that will be written, and for those of the residual. */
+static void prefetch_output(const struct job *job, struct range m, struct range n)
+{
+    const struct gemm *g = job->g;
+    const float *residual = g->epilogue.residual;
+    for (int64_t i = m.begin; i < m.end; i++)
+        for (int64_t at = i * g->N + n.begin; at < i * g->N + n.end; at += LINE) {
+            __builtin_prefetch(g->out + at, 1);
+            if (residual != NULL)
+                __builtin_prefetch(residual + at);
+        }
+}
+
+/* Rows m, a group at most, which are the panels from `rows` on, and columns n, which are one strip, with its gates.
+ * Block by block: a block of the strip stays in level 1 while the panels pass. */
+static void run_tiles(const struct job *job, float *tiles, struct range m, struct int8_rows rows, struct range n,
+                      struct int8_strip strip)
 {
     const struct int8_kernel *kernel = job->kernel;
-    int64_t first = job->m.begin + panel * kernel->MR;
-    struct range m = {first, smaller(first + kernel->MR, job->m.end)}, n = {job->n.begin + strip * kernel->NR, 0};
-    n.end = smaller(n.begin + kernel->NR, job->n.end);
+    int64_t K = job->g->K, MR = kernel->MR, count = m.end - m.begin, panels = blocks_of(count, MR);
+    int64_t size = MR * kernel->NR;
+    prefetch_output(job, m, n);
+    for (int64_t block = 0; block < job->blocks; block++)
+        for (int64_t panel = 0; panel < panels; panel++)
+            for (int part = 0; part < job->parts; part++)
+                kernel->run(smaller(MR, count - panel * MR), smaller(INT8_BLOCK, K - block * INT8_BLOCK),
+                            panel_at(job, rows, panel, block), strip_at(job, strip, part, block),
+                            tiles + (panel * job->parts + part) * size, block > 0 ? GEMM_ADD : GEMM_REPLACE);
+    for (int64_t panel = 0; panel < panels; panel++, tiles += job->parts * size) {
+        int64_t first = m.begin + panel * MR;
+        finish_tile(job, (struct range){first, smaller(first + MR, m.end)}, n, tiles);
+    }
+}
+
+/* The index-th piece of so many of a range. */
+static struct range piece(struct range all, int64_t size, int64_t index)
+{
+    int64_t first = all.begin + index * size;
+    return (struct range){first, smaller(first + size, all.end)};
+}
+
+static void share_panel(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    pack_panel(job, &job->scratch[thread], piece(job->m, job->kernel->MR, index), panel_at(job, job->rows, index, 0));
+}
+
+static void run_strip(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    const struct scratch *s = &job->scratch[thread];
+    int64_t MR = job->kernel->MR, step = group_rows(job->kernel);
+    struct range n = piece(job->n, job->kernel->NR, index);
     for (int part = 0; part < job->parts; part++)
-        kernel->run(m.end - m.begin, job->g->K, panel_at(job, panel), strip_at(job, strip * job->parts + part),
-                    tile + (int64_t)part * kernel->MR * kernel->NR);
-    finish_tile(job, m, n, tile);
+        pack_strip(job, s, n, part, strip_at(job, s->own_strip, part, 0));
+    for (int64_t i = 0; job->m.begin + i * step < job->m.end; i++)
+        run_tiles(job, s->tiles, piece(job->m, step, i), panel_at(job, job->rows, i * step / MR, 0), n, s->own_strip);
+}
+
+static void share_strip(void *arg, int64_t index, int thread)
+{
+    const struct job *job = arg;
+    pack_strip(job, &job->scratch[thread], piece(job->n, job->kernel->NR, index / job->parts), index % job->parts,
+               strip_at(job, job->strips, index, 0));
 }
 
 static void run_group(void *arg, int64_t index, int thread)
 {
     const struct job *job = arg;
-    int64_t all = blocks_of(job->m.end - job->m.begin, job->kernel->MR);
-    struct range panels = task_range(all, job->panel_groups, index / job->strip_groups);
-    struct range strips = task_range(job->strips, job->strip_groups, index % job->strip_groups);
-    for (int64_t strip = strips.begin; strip < strips.end; strip++)
-        for (int64_t panel = panels.begin; panel < panels.end; panel++)
-            run_tile(job, job->scratch[thread].tile, panel, strip);
-}
-
-static void run_rows(const struct context *ctx, struct job *job)
-{
-    const struct gemm *g = job->g;
-    int64_t panels = blocks_of(job->m.end - job->m.begin, job->kernel->MR);
-    parallel_for(ctx->threads, panels, pack_panel, job);
-    for (int64_t n = 0; n < g->N; n += NC) {
-        job->n = (struct range){n, smaller(n + NC, g->N)};
-        job->strips = blocks_of(job->n.end - n, job->kernel->NR);
-        job->panel_groups = blocks_of(panels, GROUP_ROWS / job->kernel->MR);
-        job->strip_groups = smaller(blocks_of(ENOUGH_TASKS, job->panel_groups), job->strips);
-        parallel_for(ctx->threads, job->strips * job->parts, pack_strip, job);
-        parallel_for(ctx->threads, job->panel_groups * job->strip_groups, run_group, job);
-    }
+    const struct scratch *s = &job->scratch[thread];
+    int64_t MR = job->kernel->MR, NR = job->kernel->NR;
+    struct range m = piece(job->m, group_rows(job->kernel), index);
+    for (int64_t i = 0; m.begin + i * MR < m.end; i++)
+        pack_panel(job, s, piece(m, MR, i), panel_at(job, s->own_rows, i, 0));
+    for (int64_t i = 0; job->n.begin + i * NR < job->n.end; i++)
+        run_tiles(job, s->tiles, m, s->own_rows, piece(job->n, NR, i), strip_at(job, job->strips, i * job->parts, 0));
 }
 
 /* ------------------------------------------------------------------------------------------------------------- call
  */
 
-/* Rows at a time: whole panels. */
-static int64_t most_rows(const struct job *job)
+/* How many rows of the input, or columns of the output, are shared at a time: whole panels or strips. */
+static int64_t rows_at_once(const struct job *job)
 {
-    int64_t MR = job->kernel->MR, panels = INPUT_BYTES / (MR * job->blocks * INT8_BLOCK);
-    return smaller(panels > 1 ? panels : 1, blocks_of(job->g->M, MR)) * MR;
+    int64_t unit = job->few_rows ? job->kernel->MR : job->kernel->NR;
+    int64_t all = job->few_rows ? job->g->M : job->g->N, parts = job->few_rows ? 1 : job->parts;
+    int64_t most = SHARED_BYTES / (unit * parts * job->blocks * INT8_BLOCK);
+    return smaller(most > 1 ? most : 1, blocks_of(all, unit)) * unit;
+}
+
+static struct int8_rows new_rows(const struct context *ctx, const struct job *job, int64_t rows)
+{
+    int64_t count = rows * job->blocks;
+    return (struct int8_rows){arena_bytes(ctx->arena, (size_t)(count * INT8_BLOCK)), arena_floats(ctx->arena, count),
+                              arena_floats(ctx->arena, count)};
+}
+
+static struct int8_strip new_strips(const struct context *ctx, const struct job *job, int64_t columns)
+{
+    int64_t count = columns * job->parts * job->blocks;
+    return (struct int8_strip){arena_bytes(ctx->arena, (size_t)(count * INT8_BLOCK)), arena_floats(ctx->arena, count),
+                               arena_floats(ctx->arena, count)};
 }
 
 static void allocate(const struct context *ctx, struct job *job)
 {
     const struct int8_kernel *kernel = job->kernel;
-    int64_t rows = most_rows(job) * job->blocks, weights_at_once = smaller(job->g->N, NC);
-    int64_t columns = blocks_of(weights_at_once, kernel->NR) * job->parts * kernel->NR * job->blocks;
-    job->rows.q = arena_bytes(ctx->arena, (size_t)(rows * INT8_BLOCK));
-    job->rows.scale = arena_floats(ctx->arena, rows);
-    job->weight.q = arena_bytes(ctx->arena, (size_t)(columns * INT8_BLOCK));
-    job->weight.scale = arena_floats(ctx->arena, columns);
-    job->weight.offset = arena_bytes(ctx->arena, (size_t)columns * sizeof(int32_t));
+    if (job->few_rows)
+        job->rows = new_rows(ctx, job, rows_at_once(job));
+    else
+        job->strips = new_strips(ctx, job, rows_at_once(job));
     job->scratch = arena_bytes(ctx->arena, (size_t)ctx->threads * sizeof *job->scratch);
     for (int t = 0; t < ctx->threads; t++) {
         struct scratch s = {
             .rows = arena_floats(ctx->arena, kernel->MR * GEMM_STRIDE),
             .bytes = arena_bytes(ctx->arena, (size_t)(kernel->NR * GEMM_STRIDE * 4)),
-            .tile = arena_floats(ctx->arena, (int64_t)job->parts * kernel->MR * kernel->NR),
+            .tiles = arena_floats(ctx->arena, group_rows(kernel) * job->parts * kernel->NR),
         };
+        if (job->few_rows)
+            s.own_strip = new_strips(ctx, job, kernel->NR);
+        else
+            s.own_rows = new_rows(ctx, job, group_rows(kernel));
         if (!arena_measuring(ctx->arena))
             job->scratch[t] = s;
     }
 }
 
+static void run_few_rows(const struct context *ctx, struct job *job)
+{
+    int64_t step = rows_at_once(job);
+    job->n = (struct range){0, job->g->N};
+    for (int64_t m = 0; m < job->g->M; m += step) {
+        job->m = (struct range){m, smaller(m + step, job->g->M)};
+        parallel_for(ctx->threads, blocks_of(job->m.end - m, job->kernel->MR), share_panel, job);
+        parallel_for(ctx->threads, blocks_of(job->g->N, job->kernel->NR), run_strip, job);
+    }
+}
+
+static void run_many_rows(const struct context *ctx, struct job *job)
+{
+    int64_t step = rows_at_once(job);
+    job->m = (struct range){0, job->g->M};
+    for (int64_t n = 0; n < job->g->N; n += step) {
+        job->n = (struct range){n, smaller(n + step, job->g->N)};
+        parallel_for(ctx->threads, blocks_of(job->n.end - n, job->kernel->NR) * job->parts, share_strip, job);
+        parallel_for(ctx->threads, blocks_of(job->g->M, group_rows(job->kernel)), run_group, job);
+    }
+}
+
 void gemm_int8_run(const struct context *ctx, const struct gemm *g, const float *bias)
 {
+    int parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1;
     struct job job = {
         .g = g,
         .kernel = int8_kernel(),
         .bias = bias,
-        .parts = g->epilogue.activation == ACT_GEGLU ? 2 : 1,
+        .parts = parts,
         .blocks = blocks_of(g->K, INT8_BLOCK),
+        .few_rows = g->M <= parts * g->N,
     };
     allocate(ctx, &job);
-    int64_t rows = most_rows(&job);
-    for (int64_t m = 0; m < g->M && !arena_measuring(ctx->arena); m += rows) {
-        job.m = (struct range){m, smaller(m + rows, g->M)};
-        run_rows(ctx, &job);
-    }
+    if (arena_measuring(ctx->arena))
+        return;
+    if (job.few_rows)
+        run_few_rows(ctx, &job);
+    else
+        run_many_rows(ctx, &job);
 }

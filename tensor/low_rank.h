@@ -7,8 +7,8 @@
  * input): weight_rows, which all packers read with. The other way, a product x . down^T . up^T beside the large one,
  * costs r (1/K + 1/N) of it and leaves no room for GEGLU in the same pass. Measured at r = 32, two threads with
  * AVX-512, K = N = 640: it took 30 % more than the plain product at M = 576 and at 1024, merging 13 and 12 %; at M =
- * 256, K = N = 1280 both took a quarter more. A step of SDXL at 768 px with such a LoRA on all attention took 1 % more
- * CPU time. */
+ * 256, K = N = 1280 both took a quarter more. A step of SDXL at 768 px with such a LoRA on all attention took 1 %
+ * more CPU time. */
 #ifndef TENSOR_LOW_RANK_H
 #define TENSOR_LOW_RANK_H
 
@@ -27,8 +27,8 @@ int64_t low_rank_rank(const struct low_rank *d);
 void low_rank_add(const struct low_rank *d, int64_t first, int64_t count, float *out);
 
 /* Rows first .. first + rows - 1 and columns k .. k + count - 1 of a weight whose rows have K values, with what is
- * added to it, into rows of GEMM_STRIDE floats (gemm_kernel.h), count <= GEMM_K. What lies behind `count` in a row may
- * be overwritten. */
+ * added to it, into rows of GEMM_STRIDE floats (gemm_kernel.h), count <= GEMM_K; a single row may be longer. With a
+ * delta, some of what lies behind `count` in a row is overwritten. */
 void weight_rows(const struct tensor *weight, int64_t K, int64_t first, int64_t rows, int64_t k, int64_t count,
                  float *out);
 

@@ -56,6 +56,15 @@ bool tensor_is(const struct tensor *t, int rank, const int64_t *shape);
  * except for F64, which rounds, and for a delta, which is added. This is the one way numbers get out of a weight. */
 void tensor_read(const struct tensor *t, int64_t first, int64_t count, float *out);
 
+/* Asks memory for those elements before they are read. */
+static inline void tensor_prefetch(const struct tensor *t, int64_t first, int64_t count)
+{
+    const char *begin = (const char *)t->data + (size_t)first * dtype_size(t->dtype);
+    const char *end = begin + (size_t)count * dtype_size(t->dtype);
+    for (const char *at = begin; at < end; at += 64)
+        __builtin_prefetch(at);
+}
+
 /* Half precision (IEEE 754 binary16) and bfloat16. To float is exact; from float rounds to nearest, ties to even;
  * overflow goes to infinity; a NaN stays a quiet NaN; subnormals are kept. */
 float f16_to_f32(uint16_t h);

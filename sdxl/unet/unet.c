@@ -130,11 +130,12 @@ static struct features down_resnets(struct forward *p, const struct unet_block *
 
 static struct features down_block(struct forward *p, const struct unet_block *block, struct features x)
 {
+    struct context exact = context_float32(p->ctx); /* everything passes the sampler (bench/RESULTS.md) */
     x = down_resnets(p, block, x);
     if (block->sampler.weight.data != NULL) {
         struct features out =
             features_new(p->ctx->arena, x.n, conv_out_size(CONV_DOWN, x.h), conv_out_size(CONV_DOWN, x.w), x.c);
-        conv3x3(p->ctx, out, x, &block->sampler, CONV_DOWN, (struct conv_options){0});
+        conv3x3(&exact, out, x, &block->sampler, CONV_DOWN, (struct conv_options){0});
         observe_features(p->ctx, block->sampler_name, out);
         p->skips[p->skip_count++] = x = out;
     }
@@ -169,6 +170,7 @@ static struct features up_block(struct forward *p, int order, struct features x)
     int level = p->u->config.levels - 1 - order, up = level > 0 ? level - 1 : 0;
     int64_t h = unet_level_size(p->in->sample.h, up), w = unet_level_size(p->in->sample.w, up);
     int64_t c = block->resnets[0].out_channels;
+    struct context exact = context_float32(p->ctx); /* as in down_block */
     struct features result = features_new(p->ctx->arena, x.n, h, w, c);
     size_t mark = arena_mark(p->ctx->arena);
     for (int i = 0; i < block->layers; i++) {
@@ -181,7 +183,7 @@ static struct features up_block(struct forward *p, int order, struct features x)
         x = out;
     }
     if (block->sampler.weight.data != NULL) {
-        conv3x3(p->ctx, result, x, &block->sampler, CONV_UP, (struct conv_options){0});
+        conv3x3(&exact, result, x, &block->sampler, CONV_UP, (struct conv_options){0});
         observe_features(p->ctx, block->sampler_name, result);
     }
     arena_release(p->ctx->arena, mark);

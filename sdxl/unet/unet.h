@@ -73,7 +73,8 @@ enum unet_deep {
 struct unet_options {
     const struct attention_hook *hook; /* NULL: ordinary self-attention */
     const struct freeu *freeu;         /* NULL: off */
-    enum precision precision; /* of the transformers' linear layers, but for the text's K and V. All else is float32 */
+    enum precision precision; /* of the transformers' linear layers, but for the text's K and V, and of the resnets' 3x3
+                               * convolutions where 8 bits are faster (nn/conv_int8.h). All else is float32 */
     enum unet_deep deep_use;
     float *deep; /* [n, h, w, unet_deep_channels]; not with DEEP_COMPUTE */
 };

@@ -91,7 +91,7 @@ const struct setting settings_table[] = {
     {SETTING_SPEED, "fast", SETTING_FLAG, AT(fast), NULL, 0, 0, NULL,
      "the three below at once, as measured: " SETTINGS_FAST_HELP},
     {SETTING_SPEED, "precision", SETTING_CHOICE, AT(precision), "TYPE", 0, 0, precision_names,
-     "of the UNet's linear layers: float32 or int8"},
+     "of the UNet's linear layers and, with VNNI, convolutions: float32 or int8"},
     {SETTING_SPEED, "cache_interval", SETTING_INTEGER, AT(cache_interval), "N", 1, 1000, NULL,
      "the inner blocks of the UNet only in every Nth step (default: 1)"},
     {SETTING_SPEED, "guidance_interval", SETTING_TEXT, AT(guidance_interval), "FROM-TO", 0, 0, NULL,
