@@ -27,6 +27,7 @@ enum {
     ROWS = 1024,        /* 5 MiB of packed input at most */
     COLUMNS = 64,       /* 320 KiB of packed weight */
     ENOUGH_TASKS = 20,  /* that keep any sensible number of threads busy; where columns make fewer, rows are shared out */
+    FEW_COLUMNS = 32,   /* of a task where rows are few */
     ENOUGH_ROWS = 192,  /* but not fewer than these, for which packing a weight costs little */
 };
 
@@ -188,6 +189,34 @@ static void run_strip(const struct job *job, const struct scratch *s, struct ran
     finish_tile(job, m, n, s->tile, s->tile + kernel->MC * kernel->NR);
 }
 
+/* Rows so few that a weight is multiplied with as it lies in the file; nothing is packed, and K is not cut. */
+static bool few_rows(const struct job *job)
+{
+    enum { FEW = 4 };
+    const struct gemm *g = job->g;
+    return g->M <= FEW && job->kernel->run_few != NULL && job->parts == 1 && g->in.rows != NULL && g->N % 8 == 0 &&
+           g->epilogue.per_sample == NULL && halves_suffice(job, job->kernel->NR);
+}
+
+static void run_few(void *arg, int64_t index, int thread)
+{
+    (void)thread;
+    const struct job *job = arg;
+    const struct gemm *g = job->g;
+    const struct epilogue *e = &g->epilogue;
+    struct range n = {index * FEW_COLUMNS, smaller((index + 1) * FEW_COLUMNS, g->N)};
+    bool first = e->residual != NULL && residual_comes_first(e), last = e->residual != NULL && !first;
+    struct gemm_after after = {first ? e->residual + n.begin : NULL, job->bias != NULL ? job->bias + n.begin : NULL};
+    job->kernel->run_few(g->M, n.end - n.begin, g->K, g->in.rows, g->in.width,
+                         (const uint16_t *)g->weight.tensor->data + n.begin * g->K, g->out + n.begin, g->N, after);
+    for (int64_t m = 0; m < g->M; m++) {
+        float *out = g->out + m * g->N + n.begin;
+        activate(e->activation, out, n.end - n.begin);
+        if (last)
+            job->kernel->add(out, e->residual + m * g->N + n.begin, n.end - n.begin);
+    }
+}
+
 /* A group of columns for a share of the rows. */
 static void run_task(void *arg, int64_t index, int thread)
 {
@@ -336,6 +365,11 @@ static void run_float32(const struct context *ctx, const struct gemm *g, const f
         .bias = bias,
         .parts = parts,
     };
+    if (few_rows(&job)) {
+        if (!arena_measuring(ctx->arena))
+            parallel_for(ctx->threads, divide_up(g->N, FEW_COLUMNS), run_few, &job);
+        return;
+    }
     int64_t columns = COLUMNS / parts, rows = rows_at_once(&job);
     job.strips = columns > job.kernel->NR ? columns / job.kernel->NR : 1;
     job.groups = divide_up(g->N, job.strips * job.kernel->NR);

@@ -16,5 +16,6 @@ TARGET static inline vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a
 
 #include "tensor/gemm_vector.h"
 
-const struct gemm_kernel gemm_avx2 = {"avx2 6x16", MR, NR, 8 * MR, run, run_short, transpose, transpose_halves, add};
+const struct gemm_kernel gemm_avx2 = {"avx2 6x16", MR, NR, 8 * MR, run, run_short, transpose, transpose_halves,
+                                      gemm_few_avx2, add};
 #endif

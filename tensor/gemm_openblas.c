@@ -27,4 +27,4 @@ static void transpose(const float *rows, int64_t K, float *strip)
 }
 
 const struct gemm_kernel gemm_openblas = {"openblas", MR,        NR,   MR,               run,
-                                          run_short,  transpose, NULL, gemm_add_portable};
+                                          run_short,  transpose, NULL, NULL, gemm_add_portable};

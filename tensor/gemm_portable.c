@@ -73,4 +73,4 @@ static void run_short(int64_t rows, int64_t K, const float *a, const float *b, f
 }
 
 const struct gemm_kernel gemm_portable = {"portable 8x8", MR,        NR,   96,               run,
-                                          run_short,      transpose, NULL, gemm_add_portable};
+                                          run_short,      transpose, NULL, NULL, gemm_add_portable};

@@ -3,9 +3,9 @@
 #include "tensor/tensor.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "tensor/gemm_halves.h"
 
-#define TARGET __attribute__((target("avx2,f16c")))
+#define TARGET __attribute__((target("avx2,fma,f16c")))
 
 /* Eight rows of eight become eight columns: pairs, then fours, then halves of a register. */
 TARGET static inline void transpose_8x8(const float *in, float *out, int64_t columns)
@@ -40,31 +40,14 @@ TARGET void gemm_transpose_avx2(const float *rows, int64_t K, int64_t columns, f
             strip[k * columns + n] = rows[n * GEMM_STRIDE + k];
 }
 
-/* Values of registers i and i + 4 by turns. Three times, and in each lane rows have become columns: of the number of a
- * value's register and that of its place in the lane, three bits each, the top bit of either goes to the end of the
- * other. */
-TARGET static inline void interleave(const __m256i *in, __m256i *out)
-{
-    for (int i = 0; i < 4; i++) {
-        out[2 * i] = _mm256_unpacklo_epi16(in[i], in[i + 4]);
-        out[2 * i + 1] = _mm256_unpackhi_epi16(in[i], in[i + 4]);
-    }
-}
-
 /* Eight rows of sixteen halves become sixteen columns of eight floats: transposed as halves, of which a register holds
  * twice as many, then widened. */
 TARGET static inline void transpose_halves_8x16(const uint16_t *in, int64_t width, float *out, int64_t columns)
 {
-    __m256i r[8], t[8];
-    for (int i = 0; i < 8; i++)
-        r[i] = _mm256_loadu_si256((const __m256i *)(const void *)(in + i * width));
-    interleave(r, t);
-    interleave(t, r);
-    interleave(r, t);
-    for (int i = 0; i < 8; i++) {
-        _mm256_storeu_ps(out + i * columns, _mm256_cvtph_ps(_mm256_castsi256_si128(t[i])));
-        _mm256_storeu_ps(out + (i + 8) * columns, _mm256_cvtph_ps(_mm256_extracti128_si256(t[i], 1)));
-    }
+    __m256i t[8];
+    halves_transpose(in, width, t);
+    for (int i = 0; i < 16; i++)
+        _mm256_storeu_ps(out + i * columns, halves_column(t, i));
 }
 
 TARGET void gemm_transpose_halves_avx2(const uint16_t *rows, int64_t width, int64_t K, int64_t columns, float *strip)

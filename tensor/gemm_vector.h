@@ -6,13 +6,7 @@
 #include "tensor/gemm_kernel.h"
 #include "tensor/tensor.h"
 
-enum {
-    NR = 2 * LANES,
-    /* The longest sum made in one go, in registers. Rounding grows with the length of a sum: 5120 products in one
-     * chain are off by 2.7e-6 of the largest, as 16 sums that are added in the tile by 3.6e-7; and once in 320 steps
-     * that costs nothing that can be measured (256 and less do, in AVX-512). */
-    CHAIN = 320,
-};
+enum { NR = 2 * LANES };
 
 /* One chain of `rows` rows, at most MR. `rows` is a constant wherever this is inlined: the sums stay in registers. The tile's own lines are asked for before the sums are made. */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
@@ -80,9 +74,9 @@ TARGET static inline __attribute__((always_inline)) void all_rows(int64_t lda, i
 TARGET static void run(int64_t rows, int64_t K, const float *a, int64_t lda, const float *b, float *tile,
                        int64_t stride, enum gemm_sum sum, struct gemm_after after)
 {
-    for (int64_t k = 0; k < K; k += CHAIN, sum = GEMM_ADD) {
-        struct gemm_after now = {k == 0 ? after.residual : NULL, k + CHAIN >= K ? after.bias : NULL};
-        all_rows(lda, rows, smaller(CHAIN, K - k), a + k, b + k * NR, tile, stride, sum, now);
+    for (int64_t k = 0; k < K; k += GEMM_CHAIN, sum = GEMM_ADD) {
+        struct gemm_after now = {k == 0 ? after.residual : NULL, k + GEMM_CHAIN >= K ? after.bias : NULL};
+        all_rows(lda, rows, smaller(GEMM_CHAIN, K - k), a + k, b + k * NR, tile, stride, sum, now);
     }
 }
 

@@ -256,6 +256,29 @@ static void any_number_of_threads_gives_the_same_bytes(void **state)
     dispose(&more);
 }
 
+/* One sample is computed like several, though a weight that few rows use is multiplied as it lies in the file. */
+static void few_rows_have_the_bits_of_many(void **state)
+{
+    (void)state;
+    static const int64_t K[] = {5, 320, 1290, 2600};
+    for (int residual = 0; residual < 2; residual++)
+        for (size_t i = 0; i < sizeof K / sizeof *K; i++) {
+            struct problem p = {40, 72, K[i], .dtype = DTYPE_F16, .bias = true, .activation = ACT_SILU,
+                                .residual = residual};
+            struct solution many = pose(p);
+            compute(1, run_gemm, &many);
+            for (int64_t M = 1; M <= 5; M++) {
+                struct solution few = many;
+                few.p.M = M;
+                few.out = room(M * p.N, sizeof(float));
+                compute(2, run_gemm, &few);
+                check_same("few rows", few.out, many.out, M * p.N);
+                free(few.out);
+            }
+            dispose(&many);
+        }
+}
+
 static void large_inputs_stay_with_their_own_row(void **state)
 {
     (void)state;
@@ -328,6 +351,7 @@ static int all_tests(void)
         cmocka_unit_test(residual_is_added_last_and_may_be_the_output),
         cmocka_unit_test(two_inputs_are_one_concatenated),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
+        cmocka_unit_test(few_rows_have_the_bits_of_many),
         cmocka_unit_test(large_inputs_stay_with_their_own_row),
         cmocka_unit_test(linear_layers_are_the_multiply_with_the_layers_shapes),
     };
