@@ -26,7 +26,7 @@
 enum {
     ROWS = 1024,        /* 5 MiB of packed input at most */
     COLUMNS = 64,       /* 320 KiB of packed weight */
-    ENOUGH_TASKS = 20,  /* that keep any sensible number of threads busy; where columns make fewer, rows are shared out */
+    ENOUGH_TASKS = 20,  /* that keep any sensible number of threads busy; columns making fewer, rows are shared out */
     FEW_COLUMNS = 32,   /* of a task where rows are few */
     ENOUGH_ROWS = 192,  /* but not fewer than these, for which packing a weight costs little */
 };
@@ -114,8 +114,8 @@ static bool residual_comes_first(const struct epilogue *e)
     return e->residual != NULL && e->activation == ACT_NONE;
 }
 
-/* Sums of rows m and columns n, bias included, are in rows of NR floats; with GEGLU their gates are behind them. They go
- * to `out`, after the last block of K as what they shall be. */
+/* Sums of rows m and columns n, bias included, are in rows of NR floats; with GEGLU their gates are behind them.
+ * They go to `out`, after the last block of K as what they shall be. */
 static void finish_tile(const struct job *job, struct range m, struct range n, float *tile, float *gate)
 {
     const struct gemm *g = job->g;
@@ -159,8 +159,8 @@ static void run_straight(const struct job *job, struct range m, struct range n, 
     int64_t at = m.begin * g->N + n.begin;
     struct gemm_after after = {!there && e->residual != NULL ? e->residual + at : NULL,
                                last && job->bias != NULL ? job->bias + n.begin : NULL};
-    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, lda, b, g->out + at, g->N, there ? GEMM_ADD : GEMM_REPLACE,
-                after);
+    kernel->run(m.end - m.begin, job->k.end - job->k.begin, a, lda, b, g->out + at, g->N,
+                there ? GEMM_ADD : GEMM_REPLACE, after);
     for (int64_t i = m.begin; i < m.end && last && e->per_sample != NULL; i++)
         kernel->add(g->out + i * g->N + n.begin, e->per_sample + i / e->rows_per_sample * g->N + n.begin, kernel->NR);
 }

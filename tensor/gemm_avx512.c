@@ -16,5 +16,6 @@ TARGET static inline vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a
 
 #include "tensor/gemm_vector.h"
 
-const struct gemm_kernel gemm_avx512 = {"avx512 14x32", MR, NR, 4 * MR, run, run_short, transpose, transpose_halves, gemm_few_avx2, add};
+const struct gemm_kernel gemm_avx512 = {"avx512 14x32", MR, NR, 4 * MR, run, run_short, transpose,
+                                        transpose_halves, gemm_few_avx2, add};
 #endif

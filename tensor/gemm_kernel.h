@@ -2,10 +2,9 @@
  *
  *   tile[rows, NR] = a[rows, K] . b[K, NR]
  *
- * a: rows of `lda` floats. Packed ones are GEMM_STRIDE apart, an odd number of cache lines: rows do not fall on the same
- * sets. b: a strip of NR columns of the packed weight, k
- * by k. tile: rows of `stride` floats; GEMM_ADD: sums go on from what is there. Rows may be many more than the
- * registers have room for. */
+ * a: rows of `lda` floats. Packed ones are GEMM_STRIDE apart, an odd number of cache lines: rows do not fall on the
+ * same sets. b: a strip of NR columns of the packed weight, k by k. tile: rows of `stride` floats; GEMM_ADD: sums go on
+ * from what is there. Rows may be many more than the registers have room for. */
 #ifndef TENSOR_GEMM_KERNEL_H
 #define TENSOR_GEMM_KERNEL_H
 
@@ -46,8 +45,8 @@ struct gemm_kernel {
     /* out[rows, columns] = a[rows, K] . b[columns, K]^T, then what follows; b as it lies in a file, columns a multiple
      * of 8. The same bits as from `run`, for rows so few that packing b would be most of the work; NULL: there is no
      * such form */
-    void (*run_few)(int64_t rows, int64_t columns, int64_t K, const float *a, int64_t lda, const uint16_t *b, float *out,
-                    int64_t stride, struct gemm_after after);
+    void (*run_few)(int64_t rows, int64_t columns, int64_t K, const float *a, int64_t lda, const uint16_t *b,
+                    float *out, int64_t stride, struct gemm_after after);
     /* y += x, n values: for what follows the product */
     void (*add)(float *y, const float *x, int64_t n);
 };

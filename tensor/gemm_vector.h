@@ -8,7 +8,8 @@
 
 enum { NR = 2 * LANES };
 
-/* One chain of `rows` rows, at most MR. `rows` is a constant wherever this is inlined: the sums stay in registers. The tile's own lines are asked for before the sums are made. */
+/* One chain of `rows` rows, at most MR. `rows` is a constant wherever this is inlined: the sums stay in registers. The
+ * tile's own lines are asked for before the sums are made. */
 TARGET static inline __attribute__((always_inline)) void tile_of(int rows, int64_t lda, int64_t K, const float *a,
                                                                  const float *b, float *tile, int64_t stride,
                                                                  enum gemm_sum mode, struct gemm_after after)

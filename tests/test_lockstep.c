@@ -365,7 +365,7 @@ static void the_cost_of_every_lever_is_known_before_the_run(void **state)
         off += (rounded[i] - exact[i]) * (rounded[i] - exact[i]);
         size += exact[i] * exact[i];
     }
-    /* The bar of one forward pass, 1 %, in both halves; guidance, g c - (g - 1) u, adds them up to 2 g - 1 times that. */
+    /* The bar of one forward pass, 1 %, in both halves: guidance, g c - (g - 1) u, makes 2 g - 1 times that of it. */
     double limit = 0.01 * (2 * s.request.guidance_scale - 1);
     assert_true(off > 0 && sqrt(off / size) < limit);
     free(exact);
