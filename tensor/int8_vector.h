@@ -13,8 +13,8 @@ enum { NR = 2 * LANES };
 
 /* Floats that are not negative are ordered as their bits are, infinities and NaN above all; these get into the scale,
  * so that they are not lost. Of two floats with their signs, as integers, the positive one is the larger: its most
- * with 0 is the largest value, that of values with their signs turned is the smallest. A range below 2^-100 becomes
- * zeros. */
+ * with 0 is the largest value, that of values with their signs turned is the smallest. A range below 2^-100 or
+ * an infinite one becomes zeros. */
 TARGET static inline float float_of(int32_t bits)
 {
     float x;
@@ -38,7 +38,12 @@ TARGET static inline __attribute__((always_inline)) float quantise_row(const flo
         }
     float below = most_of(low), range = most_of(high) + below;
     float factor = range > 0x1p-100f ? (float)LEVELS / range : 0;
-    float middle = factor > 0 ? nearbyintf(below * factor) : 0;
+    *zero = 0;
+    if (factor == 0) {
+        memset(q, 0, INT8_BLOCK);
+        return range / (float)LEVELS;
+    }
+    float middle = nearbyintf(below * factor);
     floats scaled = float_broadcast(&factor);
     int shift = (int)middle - (LEVELS / 2 + 1); /* bytes are made of signed ones */
     for (int i = 0; i < INT8_BLOCK; i += 4 * LANES) {
@@ -60,6 +65,11 @@ TARGET static inline __attribute__((always_inline)) float quantise_weight(const 
         for (int j = 0; j < 4; j++)
             most[j] = int_max(most[j], int_load(x + i + j * LANES) & INT32_MAX);
     float largest = most_of(most), factor = largest > 0x1p-100f ? (float)INT8_WEIGHT_LIMIT / largest : 0;
+    *sum = 0;
+    if (factor == 0) {
+        memset(q, 0, (size_t)count);
+        return largest / (float)INT8_WEIGHT_LIMIT;
+    }
     floats scaled = float_broadcast(&factor);
     for (int i = 0; i < count; i += 4 * LANES) {
         ints whole[4];
