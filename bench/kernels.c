@@ -190,6 +190,7 @@ static status measure(struct measurement *m, const struct bench_case *c, int64_t
     struct problem p;
     struct peer peers[MOST_PEERS];
     *m = (struct measurement){.c = c, .px = px, .size = case_size(c, px)};
+    m->bar = o->precision == PRECISION_FLOAT32 ? case_bar(c, &m->size) : 0;
     TRY(problem_open(&p, c, px, o->threads, e));
     p.precision = o->precision;
     problem_run(&p);

@@ -19,6 +19,7 @@ struct measurement {
     double error;       /* of the sampled results, over their root mean square */
     double peak_flops;  /* per second, read in the same rounds */
     double copy_bytes;
+    double bar;         /* percent that was promised (case_bar, of float32); 0: nothing */
     struct {
         const char *name;
         double seconds;
@@ -44,7 +45,7 @@ void report_print_head(FILE *out);
 void report_print_line(FILE *out, const struct measurement *m);
 
 /* Where all kernels of a network were measured at a size: their times, weighted by calls, as one forward pass. Then
- * how many cases miss their bar. */
+ * how many cases miss their bar, if any has one. */
 void report_print_sums(FILE *out, const struct report *r);
 
 status report_write_json(const struct report *r, const char *path, struct error *e);
