@@ -108,7 +108,8 @@ static void pack_strip(const struct job *job, const struct scratch *s, int64_t n
 /* --------------------------------------------------------------------------------------------------------- epilogue
  */
 
-/* Between blocks of K the sums wait in `out`. A residual that is `out` itself must be taken in before they do. */
+/* Between blocks of K the sums wait in `out`. A residual that is `out` itself must be taken in before they do: a sum
+ * begins with it. */
 static bool residual_comes_first(const struct epilogue *e)
 {
     return e->residual != NULL && e->activation == ACT_NONE;
@@ -122,7 +123,7 @@ static void finish_tile(const struct job *job, struct range m, struct range n, f
     const struct epilogue *e = &g->epilogue;
     void (*add)(float *y, const float *x, int64_t n) = job->kernel->add;
     int64_t NR = job->kernel->NR, values = (m.end - m.begin) * NR, width = n.end - n.begin;
-    bool first = job->k.begin == 0, last = job->k.end == g->K;
+    bool last = job->k.end == g->K;
     for (int64_t i = 0; i < values && last && e->per_sample != NULL; i += NR)
         add(tile + i, e->per_sample + (m.begin + i / NR) / e->rows_per_sample * g->N + n.begin, width);
     if (last && e->activation == ACT_GEGLU) {
@@ -132,7 +133,7 @@ static void finish_tile(const struct job *job, struct range m, struct range n, f
     } else if (last) {
         activate(e->activation, tile, values);
     }
-    bool residual = e->residual != NULL && (residual_comes_first(e) ? first : last);
+    bool residual = last && e->residual != NULL && !residual_comes_first(e);
     for (int64_t i = m.begin; i < m.end; i++, tile += NR) {
         if (residual)
             add(tile, e->residual + i * g->N + n.begin, width);
@@ -170,7 +171,8 @@ static void run_strip(const struct job *job, const struct scratch *s, struct ran
 {
     const struct gemm *g = job->g;
     const struct gemm_kernel *kernel = job->kernel;
-    bool packed = job->panels != NULL, first = job->k.begin == 0, last = job->k.end == g->K;
+    bool packed = job->panels != NULL, last = job->k.end == g->K;
+    const float *before = job->k.begin > 0 ? g->out : residual_comes_first(&g->epilogue) ? g->epilogue.residual : NULL;
     const float *a = packed ? job->panels + (m.begin - job->m.begin) * GEMM_STRIDE
                             : g->in.rows + m.begin * g->in.width + job->k.begin;
     int64_t lda = packed ? GEMM_STRIDE : g->in.width, rows = m.end - m.begin, K = job->k.end - job->k.begin;
@@ -178,13 +180,13 @@ static void run_strip(const struct job *job, const struct scratch *s, struct ran
         run_straight(job, m, n, a, lda, b);
         return;
     }
-    for (int64_t i = 0; i < rows && !first; i++)
-        memcpy(s->tile + i * kernel->NR, g->out + (m.begin + i) * g->N + n.begin,
+    for (int64_t i = 0; i < rows && before != NULL; i++)
+        memcpy(s->tile + i * kernel->NR, before + (m.begin + i) * g->N + n.begin,
                (size_t)(n.end - n.begin) * sizeof *s->tile);
     for (int part = 0; part < job->parts; part++) {
         const float *bias = last && job->bias != NULL ? job->bias + part * g->N + n.begin : NULL;
         kernel->run(rows, K, a, lda, b + part * GEMM_K * kernel->NR, s->tile + part * kernel->MC * kernel->NR,
-                    kernel->NR, first ? GEMM_REPLACE : GEMM_ADD, (struct gemm_after){NULL, bias});
+                    kernel->NR, before != NULL ? GEMM_ADD : GEMM_REPLACE, (struct gemm_after){NULL, bias});
     }
     finish_tile(job, m, n, s->tile, s->tile + kernel->MC * kernel->NR);
 }
@@ -343,16 +345,19 @@ static bool geglu_is_too_deep(const struct gemm *g)
 static void run_deep_geglu(const struct context *ctx, const struct gemm *g)
 {
     size_t mark = arena_mark(ctx->arena);
+    const struct epilogue *e = &g->epilogue;
     struct gemm both = *g;
     both.N = 2 * g->N;
-    both.epilogue = (struct epilogue){.bias = g->epilogue.bias};
+    both.epilogue = (struct epilogue){.bias = e->bias};
     both.out = arena_floats(ctx->arena, g->M * both.N);
     gemm_run(ctx, &both);
     for (int64_t m = 0; m < g->M && !arena_measuring(ctx->arena); m++) {
         float *value = both.out + m * both.N, *gate = value + g->N, *out = g->out + m * g->N;
+        if (e->per_sample != NULL)
+            gemm_add_portable(value, e->per_sample + m / e->rows_per_sample * g->N, g->N);
         activate(ACT_GELU, gate, g->N);
         for (int64_t n = 0; n < g->N; n++)
-            out[n] = value[n] * gate[n] + (g->epilogue.residual ? g->epilogue.residual[m * g->N + n] : 0);
+            out[n] = value[n] * gate[n] + (e->residual ? e->residual[m * g->N + n] : 0);
     }
     arena_release(ctx->arena, mark);
 }
@@ -382,6 +387,8 @@ static void run_float32(const struct context *ctx, const struct gemm *g, const f
 
 void gemm_run(const struct context *ctx, const struct gemm *g)
 {
+    if (g->M == 0 || g->N == 0)
+        return;
     if (g->precision == PRECISION_FLOAT32 && geglu_is_too_deep(g)) {
         run_deep_geglu(ctx, g);
         return;

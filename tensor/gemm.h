@@ -53,7 +53,7 @@ struct gemm_column {
 struct gemm_column gemm_column_at(int64_t k, int64_t C);
 
 /* y = activation(x + bias + per_sample[m / rows_per_sample]) + residual. With ACT_GEGLU the weight has 2N rows, the
- * value half first: y = (value + bias) * GELU(gate + bias'). */
+ * value half first: y = (value + bias + per_sample) * GELU(gate + bias') + residual. */
 struct epilogue {
     const struct tensor *bias; /* [N] (GEGLU: [2N]); NULL or a tensor without data: none */
     const float *per_sample;   /* [M / rows_per_sample, N], or NULL */
@@ -63,7 +63,7 @@ struct epilogue {
 };
 
 struct gemm {
-    int64_t M, N, K;
+    int64_t M, N, K;          /* M and N may be 0: nothing is computed */
     enum precision precision; /* of the products; int8 only with taps = 1. The epilogue is float32 */
     struct gemm_input in;
     struct gemm_weight weight;

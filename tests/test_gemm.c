@@ -133,8 +133,8 @@ static void check_problem(struct problem p)
     dispose(&s);
 }
 
-/* Beside the blocks of gemm.c (1280 columns, 1280 deep, 84, 96 and 256 rows) and the tiles of its kernels (14 x 32, 6
- * x 16, 8 x 8, 256 x 256). */
+/* Beside the blocks of gemm.c (64 columns, 1280 deep, 1024 rows), those of its kernels (56, 48, 96 and 256 rows) and
+ * their tiles (14 x 32, 6 x 16, 8 x 8, 256 x 128). */
 static const int64_t sizes[][3] = {
     {1, 1, 1},     {1, 77, 5},    {77, 1, 3},    {7, 13, 77},    {257, 5, 3},    {3, 5, 1281},   {1, 320, 320},
     {1, 31, 300},  {2, 32, 300},  {3, 33, 300},  {5, 15, 600},   {6, 16, 600},   {7, 17, 600},   {8, 63, 200},
@@ -143,6 +143,7 @@ static const int64_t sizes[][3] = {
     {5, 1279, 9},  {5, 1280, 9},  {5, 1281, 9},  {2, 2561, 5},   {3, 8, 1279},   {3, 8, 1280},   {3, 8, 1281},
     {4, 9, 2559},  {4, 9, 2560},  {4, 9, 2561},  {15, 34, 1290}, {9, 1290, 11},  {259, 10, 900},
     {3, 1279, 70}, {3, 1280, 70}, {3, 1281, 70}, {2, 2560, 65},  {2, 2561, 65},  {2, 1281, 1281},
+    {1024, 3, 20}, {1025, 9, 20}, {2050, 33, 7}, {1100, 5, 1290},
 };
 
 static void multiplies_matrices_of_any_size(void **state)
@@ -150,6 +151,16 @@ static void multiplies_matrices_of_any_size(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         check_problem((struct problem){sizes[i][0], sizes[i][1], sizes[i][2], .bias = i % 2});
+}
+
+/* No rows, or no columns, are no work. */
+static void nothing_to_compute_is_no_mistake(void **state)
+{
+    (void)state;
+    check_problem((struct problem){0, 40, 30, .bias = true});
+    check_problem((struct problem){0, 40, 30, .dtype = DTYPE_F16, .residual = true});
+    check_problem((struct problem){40, 0, 30, .bias = true});
+    check_problem((struct problem){0, 40, 1300, .activation = ACT_GEGLU, .bias = true});
 }
 
 /* Sums in one chain would be off by 1.1e-6 at 1280 products and by 2.7e-6 at 5120. */
@@ -214,6 +225,8 @@ static void adds_a_row_per_sample_before_the_activation(void **state)
     check_problem((struct problem){300, 30, 280, .rows_per_sample = 100}); /* a sample across blocks */
     check_problem((struct problem){4, 300, 30, .rows_per_sample = 1, .residual = true});
     check_problem((struct problem){6, 9, 1300, .rows_per_sample = 3, .residual = true, .activation = ACT_SILU});
+    for (int64_t K = 20; K <= 1300; K += 1280)
+        check_problem((struct problem){6, 9, K, .rows_per_sample = 3, .bias = true, .activation = ACT_GEGLU});
 }
 
 /* Between blocks of K the sums wait in the output, which may be the residual where there is no activation. */
@@ -263,11 +276,18 @@ static void few_rows_have_the_bits_of_many(void **state)
     (void)state;
     if (cpu_family() == CPU_OPENBLAS)
         skip();
-    static const int64_t K[] = {5, 320, 1290, 2600};
-    for (int residual = 0; residual < 2; residual++)
+    static const int64_t K[] = {5, 320, 640, 1290, 2600};
+    static const struct problem kinds[] = {
+        {.bias = true, .activation = ACT_SILU},
+        {.bias = true, .activation = ACT_SILU, .residual = true},
+        {.bias = true},
+        {.bias = true, .residual = true},
+        {.bias = true, .residual = true, .in_place = true},
+    };
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
         for (size_t i = 0; i < sizeof K / sizeof *K; i++) {
-            struct problem p = {40, 72, K[i], .dtype = DTYPE_F16, .bias = true, .activation = ACT_SILU,
-                                .residual = residual};
+            struct problem p = kinds[kind];
+            p.M = 40, p.N = 72, p.K = K[i], p.dtype = DTYPE_F16;
             struct solution many = pose(p);
             compute(1, run_gemm, &many);
             for (int64_t M = 1; M <= 5; M++) {
@@ -346,6 +366,7 @@ static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multiplies_matrices_of_any_size),
+        cmocka_unit_test(nothing_to_compute_is_no_mistake),
         cmocka_unit_test(long_sums_are_sums_of_shorter_ones),
         cmocka_unit_test(reads_weights_in_the_format_they_are_stored_in),
         cmocka_unit_test(applies_every_activation_after_the_bias),
