@@ -145,13 +145,13 @@ static void pack_strip(const struct job *job, const struct scratch *s, struct ra
 /* ---------------------------------------------------------------------------------------------------------- product
  */
 
-/* tile += bias[n], where the last strip may have fewer columns than a tile. */
-static void add_bias(const struct job *job, float *tile, int64_t rows, const float *bias, struct range n)
+/* tile += bias of columns n, or of the gates that belong to them. The last strip may have fewer than a tile. */
+static void add_bias(const struct job *job, float *tile, int64_t rows, struct range n, int part)
 {
     if (job->bias == NULL)
         return;
     float padded[INT8_MOST_COLUMNS] = {0};
-    memcpy(padded, bias + n.begin, (size_t)(n.end - n.begin) * sizeof *padded);
+    memcpy(padded, job->bias + part * job->g->N + n.begin, (size_t)(n.end - n.begin) * sizeof *padded);
     job->kernel->add_row(tile, padded, rows);
 }
 
@@ -163,12 +163,12 @@ static void finish_tile(const struct job *job, struct range m, struct range n, f
     const struct epilogue *e = &g->epilogue;
     int64_t rows = m.end - m.begin, at = m.begin * g->N + n.begin;
     float *gate = e->activation == ACT_GEGLU ? tile + (int64_t)kernel->MR * kernel->NR : NULL;
-    add_bias(job, tile, rows, job->bias, n);
+    add_bias(job, tile, rows, n, 0);
     for (int64_t i = 0; i < rows && e->per_sample != NULL; i++)
         for (int64_t j = n.begin; j < n.end; j++)
             tile[i * kernel->NR + j - n.begin] += e->per_sample[(m.begin + i) / e->rows_per_sample * g->N + j];
     if (gate != NULL) {
-        add_bias(job, gate, rows, job->bias + g->N, n);
+        add_bias(job, gate, rows, n, 1);
         activate(ACT_GELU, gate, rows * kernel->NR);
     } else {
         activate(e->activation, tile, rows * kernel->NR);

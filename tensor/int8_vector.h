@@ -14,7 +14,7 @@ enum { NR = 2 * LANES };
 /* Floats that are not negative are ordered as their bits are, infinities and NaN above all; these get into the scale,
  * so that they are not lost. Of two floats with their signs, as integers, the positive one is the larger: its most
  * with 0 is the largest value, that of values with their signs turned is the smallest. A range below 2^-100 or
- * an infinite one becomes zeros. */
+ * an infinite one becomes zeros; times an infinite scale, these are NaN. */
 TARGET static inline float float_of(int32_t bits)
 {
     float x;

@@ -267,6 +267,26 @@ static void a_nan_is_not_lost_and_spoils_its_neighbourhood_alone(void **state)
     dispose(&spoilt);
 }
 
+static void a_nan_in_a_filter_spoils_its_channel_alone(void **state)
+{
+    (void)state;
+    struct problem p = {1, 5, 5, .channels = 12, .filters = 9};
+    static const float values[] = {INFINITY, -INFINITY, NAN, -NAN};
+    for (int k = 0; k < 4; k++) {
+        struct solution s = pose(p), spoilt = pose(p);
+        ((float *)spoilt.weight.tensor.data)[4 * 12 * 9 + 50] = values[k];
+        compute(1, run, &s);
+        compute(1, run, &spoilt);
+        for (int64_t i = 0; i < 25; i++) {
+            check_same("channels before", spoilt.out.x + i * 9, s.out.x + i * 9, 4);
+            check_same("channels after", spoilt.out.x + i * 9 + 5, s.out.x + i * 9 + 5, 4);
+            assert_false(isfinite(spoilt.out.x[i * 9 + 4]));
+        }
+        dispose(&s);
+        dispose(&spoilt);
+    }
+}
+
 /* A LoRA on a convolution: the filters are the sum, as if it had been merged, up to a rounding that may take a value
  * to the next integer. */
 static void what_is_added_to_filters_counts(void **state)
@@ -353,6 +373,7 @@ static int all_tests(void)
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
         cmocka_unit_test(the_largest_sums_fit),
         cmocka_unit_test(a_nan_is_not_lost_and_spoils_its_neighbourhood_alone),
+        cmocka_unit_test(a_nan_in_a_filter_spoils_its_channel_alone),
         cmocka_unit_test(what_is_added_to_filters_counts),
         cmocka_unit_test(a_layer_is_off_by_what_its_bits_explain),
         cmocka_unit_test(wide_layers_are_computed_so_where_bytes_are_fast),

@@ -166,14 +166,15 @@ static void check_problem(struct problem p)
 
 /* ------------------------------------------------------------------------------------------------------- products */
 
-/* Beside blocks of 320, pieces of 1280 and 5120, panels of 4, 5, 6 and 14 rows, strips of 8, 16 and 32, blocks of
- * 1280 columns. */
+/* Beside blocks of 320, pieces of 1280 and 5120, panels of 4, 5, 6 and 14 rows, groups of 54 to 56, strips of 8, 16
+ * and 32. */
 static const int64_t sizes[][3] = {
     {1, 1, 1},     {1, 1, 2},     {1, 2, 3},     {2, 3, 4},     {3, 5, 127},   {4, 7, 128},   {5, 8, 129},
     {6, 9, 130},   {7, 15, 131},  {13, 16, 255}, {14, 17, 256}, {15, 31, 257}, {27, 32, 258}, {28, 33, 259},
     {29, 63, 260}, {112, 20, 64}, {113, 65, 65}, {250, 40, 96}, {3, 1279, 40}, {3, 1280, 40}, {3, 1281, 40},
     {5, 6, 319},   {5, 6, 320},   {5, 6, 321},   {15, 33, 640}, {15, 33, 641}, {3, 40, 5121}, {3, 40, 6500},
     {2, 2600, 12}, {9, 11, 1280}, {9, 11, 1281}, {9, 11, 2999}, {2, 5, 5120},
+    {56, 70, 90},  {57, 70, 90},  {57, 5, 330},
 };
 
 static void products_are_the_definitions_bits(void **state)
@@ -183,11 +184,13 @@ static void products_are_the_definitions_bits(void **state)
         check_problem((struct problem){sizes[i][0], sizes[i][1], sizes[i][2], .bias = false});
 }
 
-/* INPUT_BYTES of quantised rows are taken at a time; more come in several goes. */
-static void many_rows_are_taken_in_turns(void **state)
+/* What is shared is 6 MiB at a time, but one panel or strip at least; more comes in several goes, whichever side it is.
+ * Sizes so that all instruction sets need two. */
+static void what_is_shared_is_taken_in_turns(void **state)
 {
     (void)state;
-    check_problem((struct problem){1300, 3, 5120, .bias = false});
+    check_problem((struct problem){17, 18, 350000, .bias = false}); /* rows: 16, 15, 12 and 14 at a time */
+    check_problem((struct problem){34, 33, 158000, .bias = false}); /* columns: 32 at a time */
 }
 
 static void weights_are_read_in_the_format_they_are_stored_in(void **state)
@@ -222,6 +225,15 @@ static void two_inputs_are_one_concatenated(void **state)
                                         {319, 700}, {320, 700}, {321, 700}, {599, 600}};
     for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
         check_problem((struct problem){5, 10, splits[i][1], .split = splits[i][0]});
+}
+
+/* No rows, or no columns, are no work. */
+static void nothing_to_compute_is_no_mistake(void **state)
+{
+    (void)state;
+    check_problem((struct problem){0, 40, 30, .bias = true});
+    check_problem((struct problem){40, 0, 30, .bias = true});
+    check_problem((struct problem){0, 40, 30, .activation = ACT_GEGLU});
 }
 
 static void any_number_of_threads_gives_the_same_bytes(void **state)
@@ -261,8 +273,8 @@ static void infinities_and_nan_are_not_lost_and_stay_in_their_row(void **state)
 {
     (void)state;
     const struct problem problem = {20, 40, 300, .bias = false};
-    static const float values[] = {INFINITY, -INFINITY, NAN};
-    for (int i = 0; i < 3; i++) {
+    static const float values[] = {INFINITY, -INFINITY, NAN, -NAN};
+    for (int i = 0; i < 4; i++) {
         struct solution s = pose(problem), spoilt = pose(problem);
         spoilt.first[9 * 300 + 200] = values[i];
         compute(1, run_gemm, &s);
@@ -271,6 +283,26 @@ static void infinities_and_nan_are_not_lost_and_stay_in_their_row(void **state)
         check_same("rows after", spoilt.out + 10 * 40, s.out + 10 * 40, 10 * 40);
         for (int n = 0; n < 40; n++)
             assert_false(isfinite(spoilt.out[9 * 40 + n]));
+        dispose(&s);
+        dispose(&spoilt);
+    }
+}
+
+static void those_of_a_weight_stay_in_its_column(void **state)
+{
+    (void)state;
+    const struct problem problem = {20, 40, 300, .bias = false};
+    static const float values[] = {INFINITY, -INFINITY, NAN, -NAN};
+    for (int i = 0; i < 4; i++) {
+        struct solution s = pose(problem), spoilt = pose(problem);
+        ((float *)spoilt.weight.tensor.data)[9 * 300 + 200] = values[i];
+        compute(1, run_gemm, &s);
+        compute(1, run_gemm, &spoilt);
+        for (int m = 0; m < 20; m++) {
+            check_same("columns before", spoilt.out + m * 40, s.out + m * 40, 9);
+            check_same("columns after", spoilt.out + m * 40 + 10, s.out + m * 40 + 10, 30);
+            assert_false(isfinite(spoilt.out[m * 40 + 9]));
+        }
         dispose(&s);
         dispose(&spoilt);
     }
@@ -326,13 +358,15 @@ static int all_tests(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_the_definitions_bits),
-        cmocka_unit_test(many_rows_are_taken_in_turns),
+        cmocka_unit_test(what_is_shared_is_taken_in_turns),
         cmocka_unit_test(weights_are_read_in_the_format_they_are_stored_in),
         cmocka_unit_test(what_follows_the_product_is_float32),
         cmocka_unit_test(two_inputs_are_one_concatenated),
+        cmocka_unit_test(nothing_to_compute_is_no_mistake),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bytes),
         cmocka_unit_test(the_largest_sums_fit),
         cmocka_unit_test(infinities_and_nan_are_not_lost_and_stay_in_their_row),
+        cmocka_unit_test(those_of_a_weight_stay_in_its_column),
         cmocka_unit_test(nothing_times_anything_is_nothing),
         cmocka_unit_test(a_layer_is_off_by_what_its_bits_explain),
     };
