@@ -312,10 +312,10 @@ static void nothing_times_anything_is_nothing(void **state)
 {
     (void)state;
     static const float values[] = {0, -0.0f, 1e-40f, 0x1p-101f};
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 8; i++) { /* rows, then weights */
         struct solution s = pose((struct problem){3, 5, 200, .bias = false});
-        for (int64_t k = 0; k < 3 * 200; k++)
-            s.first[k] = values[i];
+        for (int64_t k = 0; k < (i < 4 ? 3 : 5) * 200; k++)
+            (i < 4 ? s.first : (float *)s.weight.tensor.data)[k] = values[i % 4];
         compute(1, run_gemm, &s);
         for (int n = 0; n < 15; n++)
             assert_true(s.out[n] == 0);
