@@ -2,7 +2,7 @@
 compared with those of float32 picture by picture.
 
     python3 quality.py CONFIG RUN OUT [--program FILE] [--model FOLDER] [--stories N] [--setting masked/own]
-                       [--levers int8,fast]
+                       [--levers int8,fast] [--arguments "--sampler ddim --sampling_steps 30"]
 
 CONFIG and RUN as for tools/world/evaluate.py, whose stories and measures these are (python3-torch, -numpy, -pil).
 Printed for each lever: adherence (the share of panels that show what their prompt names), agreement (of open
@@ -121,10 +121,11 @@ def main():
     parser.add_argument('--stories', type=int, default=100)
     parser.add_argument('--setting', default='masked/own')
     parser.add_argument('--levers', default=','.join(LEVERS))
+    parser.add_argument('--arguments', default='', help='of the program, for float32 and all levers')
     args = parser.parse_args()
     levers = list(dict.fromkeys(['float32', *args.levers.split(',')]))
     common = [args.program, '--model', args.model, '--id_length', str(WRITE), '--comic_type', 'none', '--threads', '1',
-              '--resume']
+              '--resume', *args.arguments.split()]
     world = read_config(args.config)['world']
     stories = make_stories(args.stories, world)
     seconds = draw_all(common, levers, args.setting, stories, args.out)

@@ -45,6 +45,11 @@ static const struct row {
     {"styles", "-p a --styles $F/styles.json", "", "--style_name mine", "one of the built-in styles"},
     {"guidance_interval", "-p a --guidance_interval 0-0.5", "--guidance_scale 1", "--guidance_scale 2",
      "there is no guidance"},
+    {"guidance_interval", "-p a --guidance_interval 0-0.8", "--sampling_steps 4", "--sampling_steps 6",
+     "every step is in it"},
+    {"negative_prompt", "-p a --negative_prompt x --sampling_steps 4", "--guidance_interval 0.3-0.31",
+     "--guidance_interval 0-0.3", "no step is in --guidance_interval"},
+    {"fast", "-p a --fast --sampling_steps 4", "--precision float32", "", "given otherwise, or saves nothing here"},
     {"fast", "-p a --fast", "--precision int8 --cache_interval 2 --guidance_interval 0-0.5", "--precision int8",
      "each of what it stands for is given"},
 };

@@ -51,6 +51,9 @@ struct comic {
 status comic_plan(struct comic *c, struct model *model, const struct settings *settings, struct error *e);
 void comic_free(struct comic *c); /* fine on a zeroed struct */
 
+/* How many of the steps are in the guidance interval: with guidance, those that are guided. */
+int comic_guided_steps(const struct comic *c);
+
 /* How the prompts are read. */
 struct prompt_reading comic_reading(const struct comic *c);
 

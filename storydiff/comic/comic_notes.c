@@ -14,6 +14,16 @@ static bool guidance_is_told(const struct comic *c)
     return c->model->unet.config.time_cond_proj_dim > 0;
 }
 
+static bool all_steps_guided(const struct comic *c)
+{
+    return comic_guided_steps(c) == c->sampler.steps;
+}
+
+static bool no_step_guided(const struct comic *c)
+{
+    return comic_guided_steps(c) == 0;
+}
+
 static bool csa_off(const struct comic *c)
 {
     return c->settings.csa == CSA_OFF;
@@ -123,14 +133,21 @@ static bool all_three_given(const struct comic *c)
     return c->settings.fast;
 }
 
-static bool no_long_prompt(const struct comic *c)
-{
-    return !c->has_long_prompt;
-}
-
 static bool one_step(const struct comic *c)
 {
     return c->sampler.steps == 1;
+}
+
+static bool fast_is_nothing(const struct comic *c)
+{
+    const struct settings *o = &c->settings;
+    bool kept = o->cache_interval > 1 && !one_step(c), guided = no_guidance(c) || guidance_is_told(c);
+    return o->fast && o->precision == PRECISION_FLOAT32 && !kept && (guided || all_steps_guided(c));
+}
+
+static bool no_long_prompt(const struct comic *c)
+{
+    return !c->has_long_prompt;
 }
 
 static bool is_unset(const struct comic *c)
@@ -148,8 +165,10 @@ static const struct row {
     {"general_prompt", nobody, "no panel shows a character"},
     {"negative_prompt", no_guidance, "with `guidance_scale` up to 1 nothing is compared with it"},
     {"negative_prompt", guidance_is_told, "this model is told the guidance, and nothing is compared with it"},
+    {"negative_prompt", no_step_guided, "no step is in `guidance_interval`"},
     {"guidance_interval", no_guidance, "with `guidance_scale` up to 1 there is no guidance"},
     {"guidance_interval", guidance_is_told, "this model is told the guidance, in all steps"},
+    {"guidance_interval", all_steps_guided, "every step is in it"},
     {"id_length", csa_off, "`csa` is off"},
     {"id_length", nobody, "no panel shows a character"},
     {"sa32", csa_off, "`csa` is off"},
@@ -174,6 +193,7 @@ static const struct row {
     {"lora_dir", no_lora, "no LoRA is named"},
     {"prompt_weights", no_prompt_weights, "no prompt has weights or a BREAK"},
     {"fast", all_three_given, "each of what it stands for is given"},
+    {"fast", fast_is_nothing, "what it stands for is given otherwise, or saves nothing here"},
     {"font", no_page, "`comic_type` none draws no captions"},
     {"save_every_step", no_saving, "`no_save` says otherwise"},
     {"preview_every", step_never_comes, "there are fewer steps"},

@@ -271,6 +271,13 @@ status setting_parse(const struct setting *row, const char *called, const char *
     return fail(e, ERR_ARGUMENT, "%s is a list", called);
 }
 
+struct fast_price settings_fast_price(int64_t cache_interval)
+{
+    return cache_interval > 2    ? (struct fast_price){6.2, 4.6, 84, 86}
+           : cache_interval == 2 ? (struct fast_price){4.4, 3.2, 83, 84}
+                                 : (struct fast_price){2.3, 1.7, 86, 87};
+}
+
 status settings_guidance_interval(const char *text, double *from, double *to, struct error *e)
 {
     char *end, *last;

@@ -106,15 +106,18 @@ struct setting {
 extern const struct setting settings_table[];
 extern const int settings_count;
 
-/* What `fast` stands for, where the three are not given themselves. bench/RESULTS.md says why these. */
-enum { SETTINGS_FAST_CACHE_INTERVAL = 3 };
+/* What `fast` stands for, where the three are not given themselves: of so many steps at least SETTINGS_FAST_STEPS are
+ * computed whole. bench/RESULTS.md says why these. */
+enum { SETTINGS_FAST_CACHE_INTERVAL = 3, SETTINGS_FAST_STEPS = 13 };
 #define SETTINGS_FAST_GUIDANCE_INTERVAL "0-0.8"
-#define SETTINGS_FAST_HELP "int8, 3, " SETTINGS_FAST_GUIDANCE_INTERVAL
+#define SETTINGS_FAST_HELP "int8, 3 (26 to 38 steps: 2, fewer: 1), " SETTINGS_FAST_GUIDANCE_INTERVAL
 
-/* What it costs, as bench/RESULTS.md has it. */
-#define SETTINGS_FAST_PRICE                                                                                          \
-    "By single passes of SDXL's UNet all steps take 5.7 times less time (AVX2 alone: 4.6); the same seed gives "      \
-    "another picture, and with the bundled model what a story leaves open agreed in 84 of 100 pairs of panels, not 86"
+/* What all three give and cost together, by the cache_interval, as bench/RESULTS.md has it. */
+struct fast_price {
+    double times, times_avx2; /* how many times less all steps take, single passes of SDXL's UNet, 768 px */
+    int agreed, before;       /* of 100 pairs of panels of the bundled model, with and without */
+};
+struct fast_price settings_fast_price(int64_t cache_interval);
 
 /* "FROM-TO", 0 <= FROM < TO <= 1; NULL: 0-1. */
 status settings_guidance_interval(const char *text, double *from, double *to, struct error *e);

@@ -22,11 +22,16 @@ int lockstep_history(const struct lockstep_request *r)
     return kept > 0 ? kept : 1;
 }
 
+bool lockstep_in_interval(double from, double to, int step, int steps)
+{
+    double at = (double)step / steps;
+    return (from == 0 && to == 0) || (at >= from && at < to);
+}
+
 static bool is_guided(const struct lockstep_request *r, int step)
 {
-    double at = (double)step / r->sampler->steps;
-    bool always = r->guidance_from == 0 && r->guidance_to == 0;
-    return lockstep_halves(r) == 2 && (always || (at >= r->guidance_from && at < r->guidance_to));
+    return lockstep_halves(r) == 2 &&
+           lockstep_in_interval(r->guidance_from, r->guidance_to, step, r->sampler->steps);
 }
 
 int lockstep_first_half(const struct lockstep_request *r, int step)

@@ -41,7 +41,7 @@ struct lockstep_request {
     float time_ids[6];
     double guidance_scale; /* <= 1: no guidance, and the unconditional half is not computed; nor is it with a UNet
                               that is told the guidance (time_cond_proj_dim) */
-    double guidance_from, guidance_to; /* guided are the steps i with from <= i / steps < to; both 0: all */
+    double guidance_from, guidance_to; /* which steps are guided: lockstep_in_interval */
     enum precision precision;          /* of the UNet */
     int cache_interval;                /* the inner blocks run in steps 0, N, 2N ..; 0 or 1: in all */
     uint64_t seed;         /* of gates and subsets, and of the noise of panels without a seed of their own */
@@ -85,6 +85,9 @@ struct lockstep_watch {
 
 /* 2 with classifier-free guidance, else 1: guidance <= 1, or a UNet that is told the guidance. */
 int lockstep_halves(const struct lockstep_request *r);
+
+/* Whether step i is in a guidance interval: from <= i / steps < to; all are if both are 0. */
+bool lockstep_in_interval(double from, double to, int step, int steps);
 
 /* The first half that is computed in a step: 0, or 1 outside of the guidance interval; lockstep_halves in a step that
  * changes nothing (sampler_stands_still): none is. */
