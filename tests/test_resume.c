@@ -284,6 +284,19 @@ static void ctrl_c_finishes_the_step_and_prints_the_command_that_goes_on(void **
     }
 }
 
+/* With -1 whoever goes on means the seed that was drawn when the run began. */
+static void any_seed_is_drawn_once(void **state)
+{
+    struct folder *f = *state;
+    struct outcome o = stop_with(f, BOB SMALL SLOW "--seed -1 --output_dir $F/o", SIGINT);
+    assert_int_equal(o.status, 130);
+    obey(f, &o);
+    outcome_free(&o);
+    assert_done(f, BOB "--height 64 --width 64 --sampling_steps 6 --seed -1 --output_dir $F/pages");
+    assert_done(f, BOB "--height 64 --width 64 --sampling_steps 6 --seed -1 --output_dir $F/pages --pages_only");
+    assert_done(f, BOB "--height 64 --width 64 --sampling_steps 6 --seed -1 --output_dir $F/pages --resume");
+}
+
 static void a_termination_signal_is_as_gentle(void **state)
 {
     struct folder *f = *state;
@@ -493,6 +506,7 @@ int main(void)
         TEST(redrawing_that_was_killed_goes_on),
         TEST(what_a_killed_run_was_writing_is_tidied_up),
         TEST(ctrl_c_finishes_the_step_and_prints_the_command_that_goes_on),
+        TEST(any_seed_is_drawn_once),
         TEST(a_termination_signal_is_as_gentle),
         TEST(a_stop_between_two_pictures_goes_on),
         TEST(a_resumed_dump_goes_on_with_the_right_step),

@@ -102,12 +102,24 @@ static status read_only(struct comic *c, struct error *e)
     return OK;
 }
 
+/* Any seed will do: who goes on, or lays out pages anew, means the one that was drawn then. */
+static void keep_any_seed(struct settings *o)
+{
+    struct recipe r;
+    if (!o->any_seed || !(o->resume || o->pages_only) || recipe_in_folder(o->output_dir, &r, NULL) != OK)
+        return;
+    if (r.values != NULL)
+        o->seed = recipe_seed(&r, -1);
+    recipe_free(&r);
+}
+
 /* The seed of a panel that lies in the folder is that which made it. With `only`, a new seed is for the panels that are
  * drawn anew; characters, and so id panels, keep theirs. */
 static void choose_seeds(struct comic *c)
 {
     struct settings *o = &c->settings;
     int panels = c->story.panel_count;
+    keep_any_seed(o);
     bool anew = settings_given(o, "seed") == GIVEN_BY_PERSON, again = o->from != NULL && !anew;
     bool finished = c->recipe.values != NULL && o->from == NULL && !c->recipe.of_run; /* `resume`, and no story said */
     uint64_t given = o->seed;

@@ -333,6 +333,8 @@ status settings_set(struct settings *s, const struct setting *row, enum given by
     TRY(row->kind == SETTING_TEXT_LIST ? add_to_list(s, row, called, text, e)
                                        : setting_parse(row, called, text, (char *)s + row->offset, e));
     s->given[row - settings_table] = (unsigned char)by;
+    if (row->kind == SETTING_SEED)
+        s->any_seed = strtoll(text, NULL, 10) < 0;
     return OK;
 }
 

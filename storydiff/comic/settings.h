@@ -42,6 +42,7 @@ struct settings {
     int64_t height, width, sampling_steps;
     double guidance_scale, eta;
     uint64_t seed;
+    bool any_seed; /* it was given as -1 */
     const char *sampler;
     enum long_prompt long_prompt;
     enum prompt_weights prompt_weights;
