@@ -32,7 +32,7 @@ def luminance(colour):
 def paint(style, colour, fine=False):
     """What `colour` looks like in `style`, as an RGB triple."""
     if style == 'watercolor':
-        return mixed(colour, PAPER, .18 if fine else .4)
+        return mixed(colour, PAPER, .16 if fine else .4)
     if style == 'line art':
         return (255, 255, 255) if luminance(colour) > 60 else (205, 205, 205)
     if style == 'noir':
@@ -42,12 +42,11 @@ def paint(style, colour, fine=False):
 
 
 def washed(image):
-    """Watercolor's last touch: pigment gathers at the edges of a wash, and colours bleed a little."""
-    size = image.size[0]
+    """Watercolor's last touch: pigment gathers at the edges of a wash, and inside it thins out."""
     flat = np.asarray(image, np.float32)
-    near, far = (np.asarray(image.filter(ImageFilter.GaussianBlur(size * part)), np.float32) for part in (.008, .03))
-    out = .8 * flat + .2 * far - .6 * np.abs(flat - near)
-    return Image.fromarray(np.clip(out, 0, 255).round().astype(np.uint8))
+    near = np.asarray(image.filter(ImageFilter.GaussianBlur(image.size[0] * .012)), np.float32)
+    pale = flat + .08 * (255 - flat)
+    return Image.fromarray(np.clip(pale - .7 * np.abs(flat - near), 0, 255).round().astype(np.uint8))
 
 
 class Pen:
@@ -63,7 +62,8 @@ class Pen:
         self.image = Image.new('RGB', (self.pixels, self.pixels), (255, 255, 255))
         self.draw = ImageDraw.Draw(self.image)
         self.style = style
-        self.ink = None if style == 'watercolor' else (16, 16, 22)
+        self.ink = (16, 16, 22) if style != 'watercolor' else (96, 68, 62) if fine else None
+        self.outline = OUTLINE * (.5 if style == 'watercolor' else 1)
         self.mirror, self.shift = False, 0.0
 
     def finished(self):
@@ -86,13 +86,13 @@ class Pen:
         points = [self._at(x, y) for x, y in points]
         self.draw.polygon(points, fill=paint(self.style, colour, self.fine))
         if self.ink and outline:
-            self.draw.line(points + points[:2], fill=self.ink, width=self._width(OUTLINE * outline), joint='curve')
+            self.draw.line(points + points[:2], fill=self.ink, width=self._width(self.outline * outline), joint='curve')
 
     def edge(self, points):
         """The outline of a shape once more, where something was drawn over it."""
         points = [self._at(x, y) for x, y in points]
         if self.ink:
-            self.draw.line(points + points[:2], fill=self.ink, width=self._width(OUTLINE), joint='curve')
+            self.draw.line(points + points[:2], fill=self.ink, width=self._width(self.outline), joint='curve')
 
     def shadow(self, x, y, radius):
         """What lies there, darker: a figure's shadow on the floor."""
@@ -112,7 +112,7 @@ class Pen:
         inked = self.fine and self.ink and not outline and luminance(colour) < 30   # a pupil
         self.draw.ellipse([x - radius_x, y - radius_y, x + radius_x, y + radius_y],
                           fill=self.ink if inked else paint(self.style, colour, self.fine),
-                          outline=self.ink if outline else None, width=self._width(OUTLINE * (outline or 1)))
+                          outline=self.ink if outline else None, width=self._width(self.outline * (outline or 1)))
 
     def line(self, points, colour, width):
         """A bare line, without outline. A dark one is ink: line art would paint it grey."""
@@ -130,5 +130,5 @@ class Pen:
 
         thick = width * self.pixels
         if self.ink:
-            sweep(thick + 2 * OUTLINE * self.pixels, self.ink)
+            sweep(thick + 2 * self.outline * self.pixels, self.ink)
         sweep(thick, paint(self.style, colour, self.fine))
