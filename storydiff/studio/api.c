@@ -51,6 +51,22 @@ bool api_body(const struct request *r, const struct json **root, struct reply *r
     return true;
 }
 
+bool api_knows(const struct json *object, const char *const known[], struct reply *reply)
+{
+    for (const struct json *v = object->child; v != NULL; v = v->next) {
+        int i = 0;
+        while (known[i] != NULL && strcmp(v->key, known[i]) != 0)
+            i++;
+        if (known[i] == NULL) {
+            char text[160];
+            snprintf(text, sizeof text, "there is no member \"%.100s\" here", v->key);
+            *reply = http_error(400, text);
+            return false;
+        }
+    }
+    return true;
+}
+
 const char *api_text(const struct json *object, const char *key, char room[32])
 {
     const struct json *v = json_get(object, key);
@@ -151,6 +167,26 @@ static struct reply read_file(const struct request *r)
     return api_failure(&e);
 }
 
+/* {"characters": [{"name", "description"}]}; false: *reply says what is wrong. */
+static bool is_cast(const struct json *root, struct reply *reply)
+{
+    static const char *const members[] = {"characters", NULL}, *const of_one[] = {"name", "description", NULL};
+    const struct json *all = json_get(root, "characters");
+    if (!api_knows(root, members, reply))
+        return false;
+    bool ok = all != NULL && all->kind == JSON_ARRAY;
+    for (const struct json *one = ok ? all->child : NULL; one != NULL && ok; one = one->next) {
+        ok = one->kind == JSON_OBJECT && json_string(json_get(one, "name"), "")[0] != '\0' &&
+             json_string(json_get(one, "description"), NULL) != NULL;
+        if (ok && !api_knows(one, of_one, reply))
+            return false;
+    }
+    if (!ok)
+        *reply = http_error(400, "\"characters\" must be a list of {\"name\", \"description\"}: two texts, and no name "
+                                 "is empty");
+    return ok;
+}
+
 static struct reply cast(struct studio *s, const struct request *r)
 {
     char path[COMIC_PATH];
@@ -175,8 +211,10 @@ static struct reply cast(struct studio *s, const struct request *r)
         return http_error(413, "too many characters");
     if (!api_body(r, &root, &reply))
         return reply;
+    if (is_cast(root, &reply))
+        reply = api_outcome(file_write(path, r->body, r->size, &e), &e);
     json_free(root);
-    return api_outcome(file_write(path, r->body, r->size, &e), &e);
+    return reply;
 }
 
 static struct reply route_api(struct studio *s, const struct request *r, const char *path)

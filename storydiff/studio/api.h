@@ -42,4 +42,7 @@ struct reply api_comic_file(struct studio *s, const struct request *r, const cha
 /* A member's string, or a number as its text in `room`; NULL: there is none. */
 const char *api_text(const struct json *object, const char *key, char room[32]);
 
+/* Whether an object has no members but `known`, which ends in NULL; false: *reply names the first of the others. */
+bool api_knows(const struct json *object, const char *const known[], struct reply *reply);
+
 #endif

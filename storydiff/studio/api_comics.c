@@ -118,13 +118,15 @@ static struct reply redraw(struct studio *s, const struct request *r, const char
     char a[32], b[32];
     if (!api_body(r, &root, &reply))
         return reply;
+    static const char *const members[] = {"panel", "seed", NULL};
     const char *panels = api_text(root, "panel", a), *seed = api_text(root, "seed", b);
     bool is_seed = seed == NULL || (seed[0] != '\0' && strlen(seed) < 20 && seed[strspn(seed, "0123456789")] == '\0');
-    if (panels == NULL || !is_panel_list(panels))
+    bool known = api_knows(root, members, &reply);
+    if (known && (panels == NULL || !is_panel_list(panels)))
         reply = http_error(400, "\"panel\" must be the number of a panel, or a text such as \"3,5\"");
-    else if (!is_seed)
+    else if (known && !is_seed)
         reply = http_error(400, "\"seed\" must be a whole number from 0 on");
-    else
+    else if (known)
         reply = api_outcome(queue_add(s->queue, id, TASK_REDRAW, panels, seed, &e), &e);
     json_free(root);
     return reply;

@@ -117,8 +117,21 @@ class Http(unittest.TestCase):
     def test_numbers_become_no_options(self):
         id = self.s.json('POST', '/api/comics', {'story': QUICK % ('Options', 4), 'start': False})['id']
         for body in ({}, {'panel': '--overwrite'}, {'panel': '1 2'}, {'panel': '-1'}, {'panel': ['1']}, {'panel': 1, 'seed': 'x'},
-                     {'panel': 1, 'seed': '--no_save'}, {'panel': 1, 'seed': ''}, {'panel': 1, 'seed': '9' * 40}, [], 'x', None):
+                     {'panel': 1, 'seed': '--no_save'}, {'panel': 1, 'seed': ''}, {'panel': 1, 'seed': '9' * 40},
+                     {'panel': 1, 'sed': 5}, [], 'x', None):
             self.assertEqual(self.s.request('POST', '/api/comics/%s/redraw' % id, body)[0], 400, body)
+
+    def test_a_cast_is_names_and_descriptions(self):
+        s, kept = self.s, {'characters': [{'name': 'Rosa', 'description': 'a girl'}, {'name': 'Tom', 'description': ''}]}
+        self.assertEqual(s.request('PUT', '/api/cast', kept)[0], 200)
+        one = kept['characters'][0]
+        for wrong in ({}, {'characters': 3}, {'characters': {}}, {'characters': [3]}, {'characters': [{'nme': 'Rosa'}]},
+                      {'characters': [{'name': 'Rosa'}]}, {'characters': [dict(one, name='')]},
+                      {'characters': [dict(one, description=1)]}, {'characters': [dict(one, age=7)]},
+                      {'characters': [one], 'more': 1}):
+            self.assertEqual(s.request('PUT', '/api/cast', wrong)[0], 400, wrong)
+        self.assertEqual(s.json('GET', '/api/cast'), kept)
+        self.assertEqual(s.request('PUT', '/api/cast', {'characters': []})[0], 200)
 
     # --------------------------------------------------------------------------------------------------------- sizes
 
