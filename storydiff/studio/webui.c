@@ -88,6 +88,25 @@ static const char *our_sampler(const char *name, bool karras)
     return plain;
 }
 
+/* What would have an effect there and has none here. Front ends send the neutral values. */
+static bool is_one_plain_picture(const struct json *root, struct reply *reply)
+{
+    static const char *const counts[] = {"n_iter", "batch_size"};
+    static const char *const switches[] = {"enable_hr", "restore_faces", "tiling"};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (json_int(json_get(root, counts[i]), 1) != 1) {
+            *reply = http_error(400, "\"n_iter\" and \"batch_size\": one picture is drawn for a request; send several");
+            return false;
+        }
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        if (json_bool(json_get(root, switches[i]), false)) {
+            *reply = http_error(400, "\"enable_hr\", \"restore_faces\" and \"tiling\" are not known here: leave "
+                                     "them out");
+            return false;
+        }
+    return true;
+}
+
 static void setting(struct text *out, const struct json *root, const char *theirs, const char *ours)
 {
     char room[32];
@@ -118,6 +137,8 @@ static bool write_script(const struct catalog *c, const struct json *root, struc
         *reply = http_error(422, "\"prompt\" is missing");
         return false;
     }
+    if (!is_one_plain_picture(root, reply))
+        return false;
     text_append(out, "title: ");
     append_line(out, prompt);
     text_append(out, "\nstyle_name: (No style)\ncomic_type: none\n");
@@ -127,6 +148,10 @@ static bool write_script(const struct catalog *c, const struct json *root, struc
     setting(out, root, "steps", "sampling_steps");
     setting(out, root, "cfg_scale", "guidance_scale");
     setting(out, root, "seed", "seed");
+    char room[32];
+    const char *seed = api_text(root, "seed", room);
+    if (seed == NULL || seed[0] == '\0' || strcmp(seed, "-1") == 0) /* any, also where none is said */
+        text_append(out, "seed: -1\n");
     if (sampler != NULL && sampler[0] != '\0') {
         const char *ours = our_sampler(sampler, strcasecmp(scheduler, "karras") == 0);
         if (ours == NULL) {

@@ -2,6 +2,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -291,6 +292,9 @@ class Http(unittest.TestCase):
         for text in 'a girl in the park # 1', 'Negative prompt: crowd', 'Steps: 3', 'Sampler: Euler a', 'Seed: 5', 'Size: 128x128':
             self.assertIn(text, info)
         self.assertEqual(json.loads(answer['info'])['infotexts'][0], info)
+        neutral = {**body, 'seed': -1, 'n_iter': 1, 'batch_size': 1, 'enable_hr': False}
+        texts = [json.loads(s.json('POST', '/sdapi/v1/txt2img', neutral)['info'])['infotexts'][0] for _ in range(2)]
+        self.assertEqual(len({re.search('Seed: ([0-9]+)', text).group(1) for text in texts} | {'3407'}), 3)
         self.assertEqual(s.json('GET', '/sdapi/v1/progress')['progress'], 0)
         self.assertIn('Euler a', [x['name'] for x in s.json('GET', '/sdapi/v1/samplers')])
         models = s.json('GET', '/sdapi/v1/sd-models')
@@ -298,7 +302,7 @@ class Http(unittest.TestCase):
             s.json('POST', '/sdapi/v1/txt2img', {**body, 'override_settings': {'sd_model_checkpoint': name}})
         s.json('POST', '/sdapi/v1/interrupt', {})
         for wrong in {}, {'prompt': ' '}, {'prompt': 'x', 'sampler_name': 'Magic'}, {'prompt': 'x', 'steps': -5}, \
-                {'prompt': 'x', 'width': 'wide'}:
+                {'prompt': 'x', 'width': 'wide'}, {**body, 'n_iter': 2}, {**body, 'batch_size': 3}, {**body, 'enable_hr': True}:
             self.assertGreaterEqual(s.request('POST', '/sdapi/v1/txt2img', wrong)[0], 400)
 
     def test_ends_though_somebody_waits_for_a_picture(self):
