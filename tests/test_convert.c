@@ -170,6 +170,10 @@ static void nothing_is_lost_and_nothing_left_behind(void **state)
     write_bytes(out.text, "old", 3);
     check_refused(world, out.text, as_it_is, "is there already");
     check_refused(world, f.path, as_it_is, "is there already");
+    char itself[256];
+    snprintf(itself, sizeof itself, "%s/unet/..", world);
+    check_refused(world, itself, (struct conversion){.dtype = DTYPE_OTHER, .overwrite = true}, "itself: name another");
+    check_refused(world, folder_path(&f, "w.ckpt").text, as_it_is, "pickles are read and never written");
     size_t size;
     char *bytes = read_bytes(out.text, &size);
     assert_int_equal(size, 3);
@@ -184,6 +188,23 @@ static void nothing_is_lost_and_nothing_left_behind(void **state)
     char command[256];
     snprintf(command, sizeof command, "test \"$(ls %s)\" = 'in.safetensors\nout.safetensors'", f.path);
     assert_int_equal(system(command), 0);
+    folder_remove(&f);
+}
+
+static void a_vocabulary_that_stays_behind_is_noted(void **state)
+{
+    (void)state;
+    struct folder f = folder_new();
+    struct file_path file = folder_path(&f, "w.safetensors"), folder = folder_path(&f, "w");
+    struct conversion single = {.in = world, .out = file.text, .dtype = DTYPE_OTHER}, whole = single;
+    whole.out = folder.text;
+    struct error e = {0};
+    assert_int_equal(convert(&single, &e), OK);
+    assert_non_null(strstr(single.notes.data, "the vocabulary stays behind"));
+    assert_int_equal(convert(&whole, &e), OK);
+    assert_true(whole.notes.data == NULL || strstr(whole.notes.data, "vocabulary") == NULL);
+    text_free(&single.notes);
+    text_free(&whole.notes);
     folder_remove(&f);
 }
 
@@ -328,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(there_and_back_nothing_changes),   cmocka_unit_test(formats_are_changed_exactly),
         cmocka_unit_test(other_files_keep_their_names),     cmocka_unit_test(nothing_is_lost_and_nothing_left_behind),
+        cmocka_unit_test(a_vocabulary_that_stays_behind_is_noted),
         cmocka_unit_test(what_is_no_number_is_noted),       cmocka_unit_test(loras_are_merged_in),
         cmocka_unit_test(the_inspector_says_what_there_is), cmocka_unit_test(the_inspector_reads_what_others_wrote),
     };

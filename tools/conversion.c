@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sdxl/text/clip.h"
@@ -309,6 +310,15 @@ static bool names_file(const char *out)
     return length > sizeof end - 1 && strcmp(out + length - (sizeof end - 1), end) == 0;
 }
 
+/* A single file has no place for a vocabulary; who reads it takes CLIP's. */
+static void note_vocabulary(const struct job *w)
+{
+    enum { CLIP_IDS = 49408 };
+    if (w->text_encoder.token_embedding.shape[0] != CLIP_IDS)
+        text_append(&w->c->notes, "%sthe vocabulary stays behind, and it is not CLIP's: whoever uses %s needs it "
+                                  "(--tokenizer)", w->c->notes.length > 0 ? "\n" : "", w->c->out);
+}
+
 static status convert_model(struct job *w)
 {
     struct text texts[DESCRIPTIONS] = {{0}};
@@ -317,6 +327,8 @@ static status convert_model(struct job *w)
         s = describe_all(w, texts);
     if (s == OK) {
         note_unused(w);
+        if (names_file(w->c->out))
+            note_vocabulary(w);
         s = names_file(w->c->out) ? write_single(w, texts) : write_folder(w, texts);
     }
     for (int i = 0; i < DESCRIPTIONS; i++)
@@ -344,12 +356,41 @@ static status convert_tensors(struct job *w, const struct tensor_file *file)
     return s;
 }
 
+static bool are_one_file(const char *a, const char *b)
+{
+    struct stat one, two;
+    return stat(a, &one) == 0 && stat(b, &two) == 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
+/* A folder of such a name would look like a file that is not there. */
+static bool names_pickle(const char *out)
+{
+    static const char *const ends[] = {".ckpt", ".bin", ".pt", ".pth"};
+    size_t length = strlen(out);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (length > strlen(ends[i]) && strcmp(out + length - strlen(ends[i]), ends[i]) == 0)
+            return true;
+    return false;
+}
+
+static status check_names(const struct job *w)
+{
+    const struct conversion *c = w->c;
+    if (are_one_file(c->in, c->out))
+        return fail(w->e, ERR_ARGUMENT, "%s: is what is to be converted itself: name another OUT", c->out);
+    if (names_pickle(c->out))
+        return fail(w->e, ERR_ARGUMENT, "%s: pickles are read and never written: OUT is a NAME.safetensors or a folder",
+                    c->out);
+    if (file_exists(c->out) && !c->overwrite)
+        return fail(w->e, ERR_ARGUMENT, "%s: is there already: -f overwrites it", c->out);
+    return OK;
+}
+
 static status choose(struct job *w)
 {
     struct conversion *c = w->c;
     enum checkpoint_kind kind = CHECKPOINT_SDXL;
-    if (file_exists(c->out) && !c->overwrite)
-        return fail(w->e, ERR_ARGUMENT, "%s: is there already: -f overwrites it", c->out);
+    TRY(check_names(w));
     if (file_exists(c->in) && !file_is_directory(c->in)) {
         struct tensor_file file;
         TRY(tensor_file_open(c->in, &file, w->e));
