@@ -466,6 +466,7 @@ static void a_damaged_or_foreign_state_is_refused_and_kept(void **state)
         snprintf(command, sizeof command, "S=$F/o/unfinished.safetensors; cp $F/good $S; %s", damages[i]);
         prepare(f, command);
         assert_refused(f, STORY SLOW "--output_dir $F/o --resume", "cannot be resumed; --overwrite starts anew");
+        assert_refused(f, "--output_dir $F/o --resume", "cannot be resumed; --overwrite, with the story said again");
         assert_refused(f, STORY SLOW "--output_dir $F/o", "has an unfinished run");
     }
 

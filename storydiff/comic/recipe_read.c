@@ -45,11 +45,13 @@ const char *recipe_value(const struct recipe *r, const char *key)
 
 static status from_state(const char *path, struct recipe *r, struct error *e)
 {
+    static const char advice[] = "this cannot be resumed; `overwrite`, with the story said again, starts anew";
     struct safetensors file;
-    TRY(safetensors_open(path, &file, e));
+    if (safetensors_open(path, &file, e) != OK)
+        return fail_context(e, "%s", advice);
     const char *text = safetensors_meta(&file, "recipe");
     status s = text != NULL ? recipe_parse(path, text, r, e)
-                            : fail(e, ERR_FORMAT, "%s is not the state of a storydiff run", path);
+                            : fail(e, ERR_FORMAT, "%s: %s is not the state of a storydiff run", advice, path);
     r->of_run = s == OK;
     safetensors_close(&file);
     return s;
