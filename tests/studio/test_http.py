@@ -249,7 +249,7 @@ class Http(unittest.TestCase):
         self.assertFalse(os.path.exists(self.s.library + '/' + id))
 
     def test_queue_survives_kills(self):
-        steps = 8 if SANITIZED else 30 # a sanitized step takes long
+        steps = 20 if SANITIZED else 30  # a sanitized step takes long
         first, second = self.s.draw('First', steps), self.s.draw('Second', 3)
         while not (self.s.comic(first).get('progress') or {}).get('step'):
             time.sleep(0.05)
