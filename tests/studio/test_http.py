@@ -258,7 +258,9 @@ class Http(unittest.TestCase):
             self.s.kill(how)
             self.s.start()
             states = self.s.comic(first)['state'], self.s.comic(second)['state']
-            self.assertEqual(states, ('drawing', 'queued'))
+            # a disk that stalls may let the drawing overtake us; the order stays, and nothing is lost
+            self.assertIn(states, (('drawing', 'queued'), ('finished', 'queued'), ('finished', 'drawing'),
+                                   ('finished', 'finished')))
             time.sleep(0.5)
         self.s.wait(first)
         self.s.wait(second)
